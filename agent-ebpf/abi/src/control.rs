@@ -1,0 +1,84 @@
+//! Maps through which the agent steers the kernel programs and reads their counters.
+
+use crate::record::KINDS;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Rules that hold for every container, and for control groups that no entry of the scope map names.
+pub const SCOPE_ANY: u32 = 0;
+
+/// File opens of this control group are not reported.
+pub const SCOPE_MUTE_OPEN: u32 = 1 << 0;
+/// No rule is enforced in this control group, not even those of [`SCOPE_ANY`] (the host itself).
+pub const SCOPE_EXEMPT: u32 = 1 << 1;
+
+/// Value of the scope map, whose key is a control group id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Scope {
+    /// Set of rules that holds in this control group besides [`SCOPE_ANY`].
+    pub id: u32,
+    /// `SCOPE_*` bits.
+    pub flags: u32,
+}
+
+/// Value of the rule maps: what to do, and why.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Rule {
+    /// `ACTION_*`.
+    pub action: u32,
+    /// Number by which the agent knows the rule; never 0.
+    pub rule: u32,
+}
+
+/// Longest path pattern that a rule can hold, in bytes, the terminator included.
+pub const RULE_PATH_MAX: usize = 248;
+
+/// Data of the path rule trie's key. Matching is by longest prefix.
+///
+/// An exact path is held with a NUL after it, a directory and everything under it with a `/` after it.
+/// The kernel side looks up the absolute path followed by NUL, cut at [`RULE_PATH_MAX`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PathRuleKey {
+    /// Scope in native byte order.
+    pub scope: [u8; 4],
+    /// The path pattern.
+    pub path: [u8; RULE_PATH_MAX],
+}
+
+/// Data of the peer rule trie's key. Matching is by longest prefix of the address.
+///
+/// The kernel side looks a peer up with its port and again with port 0, which stands for every port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PeerRuleKey {
+    /// Scope in native byte order.
+    pub scope: [u8; 4],
+    /// Remote port in network byte order, 0 for every port.
+    pub port: [u8; 2],
+    /// Zero, reserved for the protocol.
+    pub reserved: [u8; 2],
+    /// Remote address; an IPv4 address as its IPv4-mapped IPv6 address.
+    pub addr: [u8; 16],
+}
+
+/// Per-processor counters. Per kind, `seen` = delivered + `lost`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Counters {
+    /// Records that this processor tried to emit.
+    pub seq: u64,
+    /// Records that it tried to emit, by kind.
+    pub seen: [u64; KINDS],
+    /// Records that could not be delivered because the ring was full, by kind.
+    pub lost: [u64; KINDS],
+    /// Acts that could not be described because a kernel object could not be read, by kind.
+    pub failed: [u64; KINDS],
+}
+
+const _: () = assert!(size_of::<Scope>() == 8);
+const _: () = assert!(size_of::<Rule>() == 8);
+const _: () = assert!(size_of::<PathRuleKey>() == 252);
+const _: () = assert!(size_of::<PeerRuleKey>() == 24);
+const _: () = assert!(size_of::<Counters>() == 8 + 3 * 8 * KINDS);

@@ -1,0 +1,34 @@
+//! Compiles the protobuf contract without `protoc`.
+
+use std::error::Error;
+
+/// Enum fields, which prost keeps as open `i32`; they are shown by name.
+const ENUM_FIELDS: &[(&str, &str)] = &[
+    ("norma.v1.Event.kind", "kind"),
+    ("norma.v1.Container.identity", "identity"),
+    ("norma.v1.Verdict.kind", "verdict"),
+    ("norma.v1.Verdict.severity", "severity"),
+    ("norma.v1.Response.action", "action"),
+    ("norma.v1.Response.result", "result"),
+    ("norma.v1.Loss.cause", "cause"),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(["norma.proto"], ["proto"])?;
+    let mut builder = tonic_prost_build::configure()
+        .bytes("norma.v1.Batch.events")
+        .message_attribute(".", "#[derive(serde::Serialize)]")
+        .enum_attribute("norma.v1.Event.detail", "#[derive(serde::Serialize)]")
+        .enum_attribute("norma.v1.Event.detail", "#[serde(rename_all = \"snake_case\")]")
+        .field_attribute("norma.v1.Event.detail", "#[serde(flatten)]")
+        .enum_attribute("norma.v1.ToAgent.message", "#[derive(serde::Serialize)]")
+        .enum_attribute("norma.v1.ToCollector.message", "#[derive(serde::Serialize)]")
+        .message_attribute("norma.v1.Batch", "#[serde(into = \"crate::json::BatchSize\")]");
+    for (field, name) in ENUM_FIELDS {
+        builder = builder
+            .field_attribute(field, format!("#[serde(serialize_with = \"crate::json::{name}\")]"));
+    }
+    builder.compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The JSON form of the model: field names as in the contract, enums by name in lower case without
+//! their prefix, enum values that this version does not know as numbers.
+
+use crate::pb;
+use serde::{Serialize, Serializer};
+
+/// An enum of the contract by the name that people read: lower case, without the prefix of its type.
+pub trait Named: TryFrom<i32> {
+    /// Prefix that the contract puts before each value's name.
+    const PREFIX: &'static str;
+    /// The name in the contract.
+    fn contract_name(&self) -> &'static str;
+}
+
+/// Name of an enum value, such as `exec` for `KIND_EXEC`; the number where this version does not know it.
+pub fn name<E: Named>(value: i32) -> String {
+    E::try_from(value).map_or_else(
+        |_| value.to_string(),
+        |known| known.contract_name().trim_start_matches(E::PREFIX).to_ascii_lowercase(),
+    )
+}
+
+fn serialize_name<E: Named, S: Serializer>(value: i32, serializer: S) -> Result<S::Ok, S::Error> {
+    match E::try_from(value) {
+        Ok(_) => serializer.serialize_str(&name::<E>(value)),
+        Err(_) => serializer.serialize_i32(value),
+    }
+}
+
+macro_rules! named {
+    ($($function:ident, $type:ident, $prefix:literal;)*) => {$(
+        impl Named for pb::$type {
+            const PREFIX: &'static str = $prefix;
+            fn contract_name(&self) -> &'static str {
+                self.as_str_name()
+            }
+        }
+
+        #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+        pub(crate) fn $function<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+            serialize_name::<pb::$type, S>(*value, serializer)
+        }
+    )*};
+}
+
+named! {
+    kind, Kind, "KIND_";
+    identity, IdentityState, "IDENTITY_STATE_";
+    verdict, VerdictKind, "VERDICT_KIND_";
+    severity, Severity, "SEVERITY_";
+    action, Action, "ACTION_";
+    result, ResponseResult, "RESPONSE_RESULT_";
+    cause, LossCause, "LOSS_CAUSE_";
+}
+
+/// Stands for a batch in JSON, whose events are opaque bytes.
+#[derive(Serialize)]
+pub(crate) struct BatchSize {
+    events: usize,
+}
+
+impl From<pb::Batch> for BatchSize {
+    fn from(batch: pb::Batch) -> Self {
+        Self { events: batch.events.len() }
+    }
+}
