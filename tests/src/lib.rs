@@ -1,0 +1,2 @@
+//! Test rig.
+pub mod interrupt;

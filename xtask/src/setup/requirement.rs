@@ -1,0 +1,115 @@
+//! What must be on the machine besides Rust and the eBPF tool chain.
+
+use crate::run::find_program;
+use std::path::Path;
+
+/// One thing that must be there, and the packages that bring it.
+#[derive(Debug)]
+pub struct Requirement {
+    /// Short name.
+    pub name: &'static str,
+    /// What it is for.
+    pub why: &'static str,
+    /// Whether it is there.
+    pub present: fn() -> bool,
+    /// Only the tests need it.
+    pub tests_only: bool,
+    /// Only building bpf-linker needs it.
+    pub linker_build_only: bool,
+    /// Debian and Ubuntu packages.
+    pub debian: &'static [&'static str],
+    /// Fedora packages.
+    pub fedora: &'static [&'static str],
+    /// Arch packages.
+    pub arch: &'static [&'static str],
+}
+
+const BASE: Requirement = Requirement {
+    name: "",
+    why: "",
+    present: || true,
+    tests_only: false,
+    linker_build_only: false,
+    debian: &[],
+    fedora: &[],
+    arch: &[],
+};
+
+/// Everything but the eBPF tool chain, which has its own rules.
+pub const REQUIREMENTS: &[Requirement] = &[
+    Requirement {
+        name: "C compiler",
+        why: "links Rust programs and builds the cryptography library",
+        present: || find_program("cc").is_some(),
+        debian: &["gcc", "libc6-dev"],
+        fedora: &["gcc", "glibc-devel"],
+        arch: &["gcc"],
+        ..BASE
+    },
+    Requirement {
+        name: "C++ compiler",
+        why: "links bpf-linker with LLVM",
+        present: || find_program("c++").is_some(),
+        linker_build_only: true,
+        debian: &["g++"],
+        fedora: &["gcc-c++"],
+        arch: &["gcc"],
+        ..BASE
+    },
+    Requirement {
+        name: "runc",
+        why: "starts the containers that are watched",
+        present: || find_program("runc").is_some(),
+        debian: &["runc"],
+        fedora: &["runc"],
+        arch: &["runc"],
+        ..BASE
+    },
+    Requirement {
+        name: "rsyslog",
+        why: "is the SIEM that alerts are sent to",
+        present: || find_program("rsyslogd").is_some(),
+        debian: &["rsyslog"],
+        fedora: &["rsyslog"],
+        arch: &["rsyslog"],
+        ..BASE
+    },
+    Requirement {
+        name: "rsyslog's OpenSSL driver",
+        why: "lets rsyslog receive over TLS",
+        present: has_rsyslog_openssl,
+        debian: &["rsyslog-openssl"],
+        fedora: &["rsyslog-openssl"],
+        arch: &["rsyslog"],
+        ..BASE
+    },
+    Requirement {
+        name: "Python with venv and pip",
+        why: "runs the check of the Kubernetes manifests",
+        present: has_python_venv,
+        tests_only: true,
+        debian: &["python3", "python3-venv", "python3-pip"],
+        fedora: &["python3", "python3-pip"],
+        arch: &["python", "python-pip"],
+        ..BASE
+    },
+];
+
+fn has_rsyslog_openssl() -> bool {
+    let in_folder = |folder: &Path| folder.join("lmnsd_ossl.so").is_file();
+    let multiarch = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    multiarch
+        .map(|entry| entry.path().join("rsyslog"))
+        .any(|folder| in_folder(&folder))
+        || ["/usr/lib64/rsyslog", "/usr/lib/rsyslog"]
+            .iter()
+            .any(|folder| in_folder(Path::new(folder)))
+}
+
+fn has_python_venv() -> bool {
+    std::process::Command::new("python3")
+        .args(["-c", "import venv, ensurepip"])
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
