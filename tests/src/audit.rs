@@ -1,0 +1,108 @@
+//! The collector's audit log, read with the collector's own commands.
+
+use crate::program::{Programs, output};
+use crate::wait::wait_until;
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The log of one collector.
+#[derive(Clone, Debug)]
+pub struct AuditLog {
+    programs: Programs,
+    path: PathBuf,
+}
+
+impl AuditLog {
+    /// The log in `path`.
+    pub fn new(programs: &Programs, path: &Path) -> Self {
+        Self {
+            programs: programs.clone(),
+            path: path.to_owned(),
+        }
+    }
+
+    /// Every record, as `audit show --output json` gives it: one JSON object per line.
+    pub fn records(&self) -> Result<Vec<Value>> {
+        let mut command = self.programs.collector();
+        let text = output(
+            command
+                .args(["audit", "show", "--output", "json"])
+                .arg(&self.path),
+        )?;
+        text.lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+            .collect()
+    }
+
+    /// The events among the records.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        Ok(self
+            .records()?
+            .iter()
+            .filter_map(|record| record.pointer("/body/event").or_else(|| record.get("event")))
+            .cloned()
+            .collect())
+    }
+
+    /// Waits for an event that `is_it` accepts.
+    pub fn wait_for(&self, what: &str, limit: Duration, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        wait_until(&format!("{what} in the audit log"), limit, || {
+            Ok(self.events().unwrap_or_default().into_iter().find(&is_it))
+        })
+    }
+
+    /// What `audit verify` says; fails where it fails.
+    pub fn verify(&self) -> Result<String> {
+        output(
+            self.programs
+                .collector()
+                .args(["audit", "verify"])
+                .arg(&self.path),
+        )
+    }
+
+    /// Checks that each (node, epoch) has every sequence from 1 on exactly once, apart from those that an
+    /// event of loss or a record of a gap accounts for. Gives how many sequences there are.
+    pub fn check_sequences(&self) -> Result<u64> {
+        let records = self.records()?;
+        let mut streams: BTreeMap<(String, u64), Vec<u64>> = BTreeMap::new();
+        let mut total = 0;
+        for event in self.events()? {
+            let id = &event["id"];
+            let node = id["node"].as_str().context("an event without a node")?.to_owned();
+            let epoch = number(&id["epoch"]).context("an event without an epoch")?;
+            let sequence = number(&id["sequence"]).context("an event without a sequence")?;
+            streams.entry((node, epoch)).or_default().push(sequence);
+            total += 1;
+        }
+        let gaps = records
+            .iter()
+            .filter_map(|record| record.pointer("/body/gap").or_else(|| record.get("gap")))
+            .count();
+        if gaps > 0 {
+            bail!("the log has {gaps} records of a gap");
+        }
+        for ((node, epoch), mut sequences) in streams {
+            sequences.sort_unstable();
+            for (expected, sequence) in (1u64..).zip(&sequences) {
+                if *sequence != expected {
+                    let what = if *sequence < expected {
+                        "is there twice"
+                    } else {
+                        "comes where another is missing"
+                    };
+                    bail!("node {node}, epoch {epoch}: sequence {sequence} {what} (expected {expected})");
+                }
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// A number that JSON carries as a number or, beyond 53 bits, as text.
+pub fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}

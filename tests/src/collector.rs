@@ -1,0 +1,155 @@
+//! The collector under test.
+
+use crate::audit::AuditLog;
+use crate::daemon::Daemon;
+use crate::net::{free_port, is_listening};
+use crate::pki::{KeyPair, Pki};
+use crate::program::Programs;
+use crate::rsyslog::Rsyslog;
+use crate::scratch::Scratch;
+use anyhow::{Context as _, Result};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the collector is told.
+#[derive(Clone, Debug, Default)]
+pub struct CollectorSettings {
+    /// Where it keeps its log, if not in the scratch folder.
+    pub state: Option<PathBuf>,
+    /// Sends everything to the receiver instead of alerts only.
+    pub send_all: bool,
+    /// Size at which it begins a new file.
+    pub segment_bytes: Option<u64>,
+}
+
+/// A collector, running or not.
+#[derive(Debug)]
+pub struct Collector {
+    programs: Programs,
+    config: PathBuf,
+    state: PathBuf,
+    port: u16,
+    daemon: Option<Daemon>,
+}
+
+impl Collector {
+    /// Writes its configuration without starting it.
+    pub fn prepare(
+        scratch: &Scratch,
+        programs: &Programs,
+        pki: &Pki,
+        siem: Option<&Rsyslog>,
+        settings: &CollectorSettings,
+    ) -> Result<Self> {
+        let server = pki.server("collector")?;
+        let port = free_port()?;
+        let state = settings
+            .state
+            .clone()
+            .unwrap_or_else(|| scratch.join("collector-state"));
+        let config = scratch.file(
+            "collector.yaml",
+            &yaml(pki, &server, siem, port, &state, settings),
+        )?;
+        Ok(Self {
+            programs: programs.clone(),
+            config,
+            state,
+            port,
+            daemon: None,
+        })
+    }
+
+    /// Writes its configuration and starts it.
+    pub fn start(
+        scratch: &Scratch,
+        programs: &Programs,
+        pki: &Pki,
+        siem: Option<&Rsyslog>,
+        settings: &CollectorSettings,
+    ) -> Result<Self> {
+        let mut collector = Self::prepare(scratch, programs, pki, siem, settings)?;
+        collector.run(scratch)?;
+        Ok(collector)
+    }
+
+    /// Starts it, again or for the first time.
+    pub fn run(&mut self, scratch: &Scratch) -> Result<()> {
+        let mut command = self.programs.collector();
+        command.arg("run").arg("--config").arg(&self.config);
+        let mut daemon = Daemon::start(scratch, "collector", &mut command)?;
+        let port = self.port;
+        daemon.wait_for(
+            "listening",
+            START_LIMIT,
+            |_| Ok(is_listening(port)?.then_some(())),
+        )?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// The running program.
+    pub fn daemon(&mut self) -> Result<&mut Daemon> {
+        self.daemon.as_mut().context("the collector is not running")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon.take().context("the collector is not running")?.kill()
+    }
+
+    /// SIGTERM and an orderly end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.daemon
+            .take()
+            .context("the collector is not running")?
+            .stop()?;
+        Ok(())
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its audit log.
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::new(&self.programs, &self.state.join("audit"))
+    }
+}
+
+fn yaml(
+    pki: &Pki,
+    server: &KeyPair,
+    siem: Option<&Rsyslog>,
+    port: u16,
+    state: &std::path::Path,
+    settings: &CollectorSettings,
+) -> String {
+    let mut text = format!(
+        "listen: 127.0.0.1:{port}\nstate_dir: {}\ntls:\n  certificate: {}\n  key: {}\n  client_ca: {}\n",
+        state.display(),
+        server.certificate.display(),
+        server.key.display(),
+        pki.ca().display()
+    );
+    let mut push = |line: std::fmt::Arguments<'_>| text.write_fmt(line).is_ok();
+    if let Some(bytes) = settings.segment_bytes {
+        push(format_args!("audit:\n  segment_bytes: {bytes}\n"));
+    }
+    if let Some(siem) = siem {
+        let send = if settings.send_all { "all" } else { "alerts" };
+        push(format_args!(
+            "sinks:\n  - name: siem\n    syslog:\n      address: \"127.0.0.1:{}\"\n      server_name: localhost\n      \
+             ca: {}\n      certificate: {}\n      key: {}\n      send: {send}\n",
+            siem.port(),
+            pki.ca().display(),
+            server.certificate.display(),
+            server.key.display()
+        ));
+    }
+    text
+}

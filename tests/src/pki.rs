@@ -1,0 +1,86 @@
+//! Certificates, made by the collector's own commands.
+
+use crate::program::{Programs, output};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// A private authority and the certificates it has issued, one folder each.
+#[derive(Debug)]
+pub struct Pki {
+    folder: PathBuf,
+    programs: Programs,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub struct KeyPair {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl Pki {
+    /// Makes an authority in `folder`.
+    pub fn create(programs: &Programs, folder: &Path) -> Result<Self> {
+        output(
+            programs
+                .collector()
+                .args(["pki", "init", "--dir"])
+                .arg(folder.join("ca")),
+        )?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            programs: programs.clone(),
+        })
+    }
+
+    /// The authority's certificate.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.join("ca/ca.pem")
+    }
+
+    /// Issues a server certificate for `localhost` and 127.0.0.1.
+    pub fn server(&self, name: &str) -> Result<KeyPair> {
+        let out = self.folder.join(name);
+        let mut command = self.programs.collector();
+        command.args([
+            "pki",
+            "issue",
+            "server",
+            "--dns",
+            "localhost",
+            "--ip",
+            "127.0.0.1",
+        ]);
+        output(
+            command
+                .arg("--ca")
+                .arg(self.folder.join("ca"))
+                .arg("--out")
+                .arg(&out),
+        )?;
+        Ok(KeyPair {
+            certificate: out.join("server.pem"),
+            key: out.join("server-key.pem"),
+        })
+    }
+
+    /// Issues the certificate of a node, valid for `days`.
+    pub fn node(&self, node: &str, days: u32) -> Result<KeyPair> {
+        let out = self.folder.join(format!("{node}-{days}"));
+        let mut command = self.programs.collector();
+        command.args(["pki", "issue", "node", node, "--days", &days.to_string()]);
+        output(
+            command
+                .arg("--ca")
+                .arg(self.folder.join("ca"))
+                .arg("--out")
+                .arg(&out),
+        )?;
+        Ok(KeyPair {
+            certificate: out.join("node.pem"),
+            key: out.join("node-key.pem"),
+        })
+    }
+}
