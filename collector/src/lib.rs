@@ -1,0 +1,17 @@
+//! Norma's collector.
+//!
+//! Modules in the order in which data flows: [`config`] says what to do, [`pki`] who may talk, [`ingest`] takes
+//! events from agents over mutual TLS, [`audit`] keeps them in a tamper-evident log, [`sinks`] read that log
+//! and forward it.
+
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod cli;
+mod clock;
+pub mod config;
+mod durable;
+pub mod ingest;
+pub mod pki;
+pub mod run;
+pub mod sinks;

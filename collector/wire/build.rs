@@ -11,20 +11,41 @@ const ENUM_FIELDS: &[(&str, &str)] = &[
     ("norma.v1.Response.action", "action"),
     ("norma.v1.Response.result", "result"),
     ("norma.v1.Loss.cause", "cause"),
+    ("norma.v1.Rejection.reason", "rejection"),
+    ("norma.audit.v1.Rejected.reason", "rejection"),
+];
+
+/// Bytes of the audit log that are shown in hex.
+const HASH_FIELDS: &[&str] = &[
+    "norma.audit.v1.FileHeader.previous_hash",
+    "norma.audit.v1.Rejected.sha256",
+    "norma.audit.v1.Recovered.sha256",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["norma.proto"], ["proto"])?;
+    let descriptors = protox::compile(["norma.proto", "audit.proto"], ["proto"])?;
     let mut builder = tonic_prost_build::configure()
         .bytes("norma.v1.Batch.events")
+        .bytes("norma.audit.v1.Record.event")
         .message_attribute(".", "#[derive(serde::Serialize)]")
         .enum_attribute("norma.v1.Event.detail", "#[derive(serde::Serialize)]")
         .enum_attribute("norma.v1.Event.detail", "#[serde(rename_all = \"snake_case\")]")
         .field_attribute("norma.v1.Event.detail", "#[serde(flatten)]")
         .enum_attribute("norma.v1.ToAgent.message", "#[derive(serde::Serialize)]")
         .enum_attribute("norma.v1.ToCollector.message", "#[derive(serde::Serialize)]")
+        .enum_attribute("norma.audit.v1.Record.body", "#[derive(serde::Serialize)]")
+        .enum_attribute("norma.audit.v1.Record.body", "#[serde(rename_all = \"snake_case\")]")
+        .field_attribute("norma.audit.v1.Record.body", "#[serde(flatten)]")
+        .field_attribute(
+            "norma.audit.v1.Record.body.event",
+            "#[serde(serialize_with = \"crate::json::event\")]",
+        )
         .message_attribute("norma.v1.Batch", "#[serde(into = \"crate::json::BatchSize\")]");
+    for field in HASH_FIELDS {
+        builder = builder
+            .field_attribute(field, "#[serde(serialize_with = \"crate::json::hex\")]");
+    }
     for (field, name) in ENUM_FIELDS {
         builder = builder
             .field_attribute(field, format!("#[serde(serialize_with = \"crate::json::{name}\")]"));

@@ -6,8 +6,8 @@
 //! all of them.
 
 use serde::de::DeserializeOwned;
-pub use serde_saphyr::Spanned;
-use serde_saphyr::{Error as YamlError, Location};
+pub use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Error as YamlError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //! their prefix, enum values that this version does not know as numbers.
 
 use crate::pb;
+use bytes::Bytes;
+use prost::Message as _;
 use serde::{Serialize, Serializer};
 
 /// An enum of the contract by the name that people read: lower case, without the prefix of its type.
@@ -51,6 +53,20 @@ named! {
     action, Action, "ACTION_";
     result, ResponseResult, "RESPONSE_RESULT_";
     cause, LossCause, "LOSS_CAUSE_";
+    rejection, RejectionReason, "REJECTION_REASON_";
+}
+
+/// Bytes in lower-case hex.
+pub(crate) fn hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&crate::text::Hex(bytes))
+}
+
+/// An encoded event as the event; as hex where it is none.
+pub(crate) fn event<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    match pb::Event::decode(bytes.clone()) {
+        Ok(event) => event.serialize(serializer),
+        Err(_) => hex(bytes, serializer),
+    }
 }
 
 /// Stands for a batch in JSON, whose events are opaque bytes.

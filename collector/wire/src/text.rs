@@ -1,6 +1,16 @@
 //! Texts from the node as printable UTF-8, without loss.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+
+/// Bytes that are displayed in lower-case hex.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// Bytes as UTF-8 in which a control character, a backslash or a byte that is not UTF-8 is `\xNN`.
 ///

@@ -1,0 +1,60 @@
+//! The tamper-evident audit log: the source of truth, and the queue that every sink reads.
+//!
+//! # Promises
+//! - What [`AuditLog::append`] has answered is on stable storage: records are written, `fdatasync` has
+//!   returned, and only then the answer is given. Appends that wait at the same time share one sync.
+//! - An event of a (node, epoch) is stored at most once, in ascending sequence. What was not delivered
+//!   before a later event was is stated by a gap record.
+//! - A change, removal, insertion or swap of anything before the head is found by [`verify`], which names
+//!   the first bad record. Cutting the log at its end is found with the `head` file, and, where whoever
+//!   cuts can write that too, with a head that was kept elsewhere.
+//! - Whatever fails to be stored (disk full, I/O error) is reported to the one who asked, and cut back to the
+//!   last good record; the writer goes on as soon as writing works again.
+//!
+//! # Format, version 1
+//! A directory holds files `audit-<first index, 20 digits>.log`, a `head` and a `lock`. A file is
+//!
+//! ```text
+//! magic     16 bytes  "norma audit v01\n"
+//! frame     repeated
+//!   length   4 bytes  little endian, of the payload; 1 ..= 16 MiB
+//!   crc32c   4 bytes  little endian, of length and payload
+//!   payload           norma.audit.v1.Record (proto/audit.proto)
+//!   hash    32 bytes  SHA-256(hash of the record before ‖ payload)
+//! ```
+//!
+//! The hash before the first record of all is 32 zero bytes. Record indexes start at 1 and have no gaps.
+//! The first record of each file is a `FileHeader` with the hash before it and the watermarks (highest
+//! sequence stored of each node and epoch), so that the newest file alone is enough to go on from. Within
+//! one (node, epoch) each event or rejection takes the watermark + 1; a gap moves the watermark.
+//!
+//! `head` is one line, `<index>:<hash in hex>`, replaced atomically at most once a second, after the record
+//! that it names became durable. It may lag; it is never ahead.
+//!
+//! # Recovery
+//! A crash can leave a torn end: frames that were never acknowledged. On start, a defect in the newest
+//! file is taken for that, cut off and recorded, only where it is not covered by `head`, no whole frame
+//! follows it, and what is there is not a whole frame itself. Everything else is damage: the collector refuses
+//! to start, names file, offset and record, and changes nothing.
+
+mod format;
+mod head;
+mod lock;
+mod log;
+mod read;
+mod recover;
+mod scan;
+mod segment;
+pub mod show;
+pub mod verify;
+mod watermark;
+mod writer;
+
+pub use format::Hash;
+pub use head::Head;
+pub use log::{Appended, Arrival, AuditLog, Content, StorageError, Writing, open};
+pub use read::{Follower, ReadError};
+pub use recover::OpenError;
+pub use scan::Defect;
+pub use watermark::Outbox;
+pub use writer::WriterSettings;

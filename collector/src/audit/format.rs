@@ -1,0 +1,134 @@
+//! Frames: how one record lies in a file.
+
+use norma_wire::text::Hex;
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+/// First bytes of every file of the log.
+pub const MAGIC: [u8; 16] = *b"norma audit v01\n";
+/// Version of the format, in the header record.
+pub const FORMAT: u32 = 1;
+/// Bounds what a damaged length can make a reader allocate; a file header with the watermarks of a large
+/// fleet is the largest record.
+pub const MAX_PAYLOAD: usize = 16 << 20;
+/// Bytes of a frame before its payload.
+pub const PREFIX: usize = 8;
+/// Bytes of a frame besides its payload.
+pub const OVERHEAD: usize = PREFIX + 32;
+
+/// A link of the chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hash(pub [u8; 32]);
+
+impl Hash {
+    /// Before the first record of a log.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// The link after this one for a record with `payload`.
+    pub fn then(&self, payload: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(self.0).chain_update(payload).finalize().into())
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
+
+impl FromStr for Hash {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a hash of 64 hex digits");
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        let mut hash = [0; 32];
+        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The file ends within the frame.
+    #[error("the file ends within the record: {have} of {need} bytes are there")]
+    Incomplete {
+        /// Bytes up to the end of the file.
+        have: u64,
+        /// Bytes that the frame needs, as far as known.
+        need: u64,
+    },
+    /// No frame has this length.
+    #[error("a record cannot have a length of {0} bytes")]
+    Length(u32),
+    /// The frame is whole and not what was written.
+    #[error("the checksum does not match the record")]
+    Checksum,
+    /// The file cannot be read.
+    #[error("cannot read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Appends a frame with `payload` to `out` and gives its chain hash.
+pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> Hash {
+    let hash = previous.then(payload);
+    let length = (payload.len() as u32).to_le_bytes();
+    out.extend_from_slice(&length);
+    out.extend_from_slice(&checksum(length, payload).to_le_bytes());
+    out.extend_from_slice(payload);
+    out.extend_from_slice(&hash.0);
+    hash
+}
+
+/// Reads the frame that `input` is at, of which `remaining` bytes of file are left, into `payload`.
+pub fn read_frame(input: &mut impl Read, remaining: u64, payload: &mut Vec<u8>) -> Result<Hash, FrameError> {
+    if remaining < PREFIX as u64 {
+        return Err(FrameError::Incomplete { have: remaining, need: OVERHEAD as u64 });
+    }
+    let mut prefix = [0; PREFIX];
+    input.read_exact(&mut prefix)?;
+    let [l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]);
+    if length == 0 || length as usize > MAX_PAYLOAD {
+        return Err(FrameError::Length(length));
+    }
+    let need = OVERHEAD as u64 + u64::from(length);
+    if remaining < need {
+        return Err(FrameError::Incomplete { have: remaining, need });
+    }
+    payload.clear();
+    payload.resize(length as usize, 0);
+    input.read_exact(payload)?;
+    let mut hash = Hash::ZERO;
+    input.read_exact(&mut hash.0)?;
+    if checksum([l0, l1, l2, l3], payload) == u32::from_le_bytes([c0, c1, c2, c3]) {
+        Ok(hash)
+    } else {
+        Err(FrameError::Checksum)
+    }
+}
+
+/// Where in `bytes` the first whole frame begins, if any.
+///
+/// Every payload begins with the tag of the record's index, which is never zero; that passes over nearly
+/// all places at the cost of one look.
+pub fn find_frame(bytes: &[u8]) -> Option<usize> {
+    const INDEX_TAG: u8 = 1 << 3;
+    (0..bytes.len().saturating_sub(OVERHEAD)).find(|&at| {
+        let rest = &bytes[at..];
+        rest.get(PREFIX) == Some(&INDEX_TAG)
+            && read_frame(&mut &rest[..], rest.len() as u64, &mut Vec::new()).is_ok()
+    })
+}
+
+fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&length), payload)
+}

@@ -1,0 +1,41 @@
+//! The files of a log, by name.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One file of the log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// Index of its first record, from its name.
+    pub first_index: u64,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+impl Segment {
+    /// The file of `directory` that begins with `first_index`.
+    pub fn new(directory: &Path, first_index: u64) -> Self {
+        Self { first_index, path: directory.join(format!("audit-{first_index:020}.log")) }
+    }
+
+    /// The segment at `path`, where its name is that of one.
+    pub fn from_path(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let digits = name.strip_prefix("audit-")?.strip_suffix(".log")?;
+        if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self { first_index: digits.parse().ok()?, path: path.to_owned() })
+    }
+
+    /// All segments of a directory, in order.
+    pub fn list(directory: &Path) -> io::Result<Vec<Self>> {
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            segments.extend(Self::from_path(&entry?.path()));
+        }
+        segments.sort();
+        Ok(segments)
+    }
+}

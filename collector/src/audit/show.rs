@@ -1,0 +1,183 @@
+//! Printing the log: one line or one JSON object per record.
+
+use super::format::FrameError;
+use super::read::ReadError;
+use super::scan::{Defect, Scan};
+use super::segment::Segment;
+use jiff::Timestamp;
+use norma_wire::audit::{Record, record::Body};
+use norma_wire::pb::{self, VerdictKind};
+use norma_wire::{Event, describe, id, json};
+use prost::Message as _;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Which records are shown; empty lists and `false` mean all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Kinds of events, such as `exec`, or of records, such as `rejected`.
+    pub kinds: Vec<String>,
+    /// Verdicts, such as `novel`.
+    pub verdicts: Vec<String>,
+    /// Only what somebody should look at.
+    pub alerts: bool,
+}
+
+/// How records are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One line each.
+    Human,
+    /// One JSON object each.
+    Json,
+}
+
+/// Why printing stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ShowError {
+    /// The log cannot be read on.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The output is closed.
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+    /// A record has no JSON form.
+    #[error("cannot print as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Prints what is in the directory or file at `path`.
+pub fn show(path: &Path, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ShowError> {
+    let segments = match Segment::from_path(path) {
+        Some(segment) => vec![segment],
+        None => Segment::list(path).map_err(unreadable(path))?,
+    };
+    let mut before = None;
+    for (number, segment) in segments.iter().enumerate() {
+        let newest = number + 1 == segments.len();
+        let mut scan =
+            Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
+        loop {
+            match scan.next() {
+                Ok(Some(record)) => print(&record, filter, form, out)?,
+                Ok(None) => break,
+                // It is being written.
+                Err(Defect::Frame(FrameError::Incomplete { .. })) if newest => break,
+                Err(defect) => {
+                    let (path, offset) = (segment.path.clone(), scan.offset());
+                    return Err(ReadError::Damaged { path, offset, defect }.into());
+                }
+            }
+        }
+        before = Some(scan.into_state());
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ReadError + use<> {
+    let path = path.to_owned();
+    move |source| ReadError::Io { path, source }
+}
+
+fn print(record: &Record, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ShowError> {
+    let event = match &record.body {
+        Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
+        _ => None,
+    };
+    if !filter.matches(record, event.as_ref()) {
+        return Ok(());
+    }
+    match form {
+        Form::Human => {
+            let wall_ns = event.as_ref().map_or(record.received_wall_ns, |event| event.wall_ns);
+            writeln!(out, "{} {} {}", record.index, time(wall_ns), words(record, event.as_ref()))?;
+        }
+        Form::Json => {
+            serde_json::to_writer(&mut *out, record)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(())
+}
+
+impl Filter {
+    fn matches(&self, record: &Record, event: Option<&Event>) -> bool {
+        let kind = match (event, &record.body) {
+            (Some(event), _) => json::name::<pb::Kind>(event.kind),
+            (None, body) => record_kind(body.as_ref()).to_owned(),
+        };
+        let verdict = event.and_then(|event| event.verdict.as_ref());
+        (self.kinds.is_empty() || self.kinds.contains(&kind))
+            && (self.verdicts.is_empty()
+                || verdict.is_some_and(|verdict| {
+                    self.verdicts.contains(&json::name::<VerdictKind>(verdict.kind))
+                }))
+            && (!self.alerts || is_alert(record, event))
+    }
+}
+
+/// Whether somebody should look at a record.
+pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
+    match &record.body {
+        Some(Body::Event(_)) => event.is_none_or(id::is_alert),
+        Some(Body::Rejected(_) | Body::Gap(_) | Body::Refused(_) | Body::Recovered(_)) => true,
+        _ => false,
+    }
+}
+
+/// Name of what a record is.
+pub fn record_kind(body: Option<&Body>) -> &'static str {
+    match body {
+        Some(Body::Header(_)) => "header",
+        Some(Body::Event(_)) => "event",
+        Some(Body::Rejected(_)) => "rejected",
+        Some(Body::Gap(_)) => "gap",
+        Some(Body::Refused(_)) => "refused",
+        Some(Body::Started(_)) => "started",
+        Some(Body::Stopped(_)) => "stopped",
+        Some(Body::Recovered(_)) => "recovered",
+        None => "unknown",
+    }
+}
+
+/// A record as one sentence.
+pub fn words(record: &Record, event: Option<&Event>) -> String {
+    match (&record.body, event) {
+        (_, Some(event)) => describe::sentence(event),
+        (Some(Body::Event(bytes)), None) => format!("an event of {} bytes that cannot be decoded", bytes.len()),
+        (Some(Body::Header(header)), _) => {
+            format!("file begun by collector {}, format {}", header.collector_version, header.format)
+        }
+        (Some(Body::Rejected(rejected)), _) => {
+            let claim = rejected.claimed.as_ref().map(|id| format!(" which claims to be {id}"));
+            format!(
+                "rejected an event of node {}{}: {}: {}",
+                rejected.node,
+                claim.unwrap_or_default(),
+                json::name::<pb::RejectionReason>(rejected.reason).replace('_', " "),
+                rejected.detail
+            )
+        }
+        (Some(Body::Gap(gap)), _) => format!(
+            "sequences {} to {} of node {} epoch {:016x} were not delivered",
+            gap.first_sequence, gap.last_sequence, gap.node, gap.epoch
+        ),
+        (Some(Body::Refused(refused)), _) => {
+            let times = if refused.count == 1 { String::new() } else { format!(" {} times", refused.count) };
+            let node = if refused.node.is_empty() { String::new() } else { format!(" (node {})", refused.node) };
+            format!("refused {}{node}{times}: {}", refused.peer, refused.reason)
+        }
+        (Some(Body::Started(started)), _) => format!("collector {} started", started.collector_version),
+        (Some(Body::Stopped(stopped)), _) => format!("collector stopped: {}", stopped.reason),
+        (Some(Body::Recovered(cut)), _) => format!(
+            "cut {} bytes of an unfinished write off {} at byte {} after a crash; they had not been acknowledged",
+            cut.bytes_dropped, cut.file, cut.offset
+        ),
+        (None, _) => "a record that only a newer norma-collector knows".to_owned(),
+    }
+}
+
+fn time(wall_ns: u64) -> String {
+    Timestamp::from_nanosecond(i128::from(wall_ns))
+        .map_or_else(|_| wall_ns.to_string(), |time| format!("{time:.6}"))
+}

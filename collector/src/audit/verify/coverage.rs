@@ -1,0 +1,115 @@
+//! Whether the sequence of each outbox is complete, or what accounts for its gaps.
+
+use super::super::watermark::Outbox;
+use super::report::{OutboxReport, Range};
+use norma_wire::audit::{Record, record::Body};
+use norma_wire::id::EventHead;
+use norma_wire::pb::{Kind, event::Detail};
+use prost::Message as _;
+use std::collections::BTreeMap;
+
+/// What was seen of each outbox so far.
+#[derive(Default)]
+pub struct Coverage(BTreeMap<Outbox, Seen>);
+
+#[derive(Default)]
+struct Seen {
+    report: OutboxReport,
+    gaps: Vec<Range>,
+    admitted: Vec<Range>,
+}
+
+impl Coverage {
+    /// Takes one record into account.
+    pub fn follow(&mut self, record: &Record) {
+        match &record.body {
+            Some(Body::Event(bytes)) => {
+                let Ok(EventHead { id: Some(id), kind }) = EventHead::decode(bytes.clone()) else { return };
+                let seen = self.outbox(&id.node, id.epoch);
+                seen.report.reach(id.sequence, id.sequence);
+                seen.report.events += 1;
+                if kind == Kind::Loss as i32
+                    && let Ok(event) = norma_wire::Event::decode(bytes.clone())
+                    && let Some(Detail::Loss(loss)) = event.detail
+                    && loss.last_sequence >= loss.first_sequence.max(1)
+                {
+                    seen.admitted.push(Range { first: loss.first_sequence, last: loss.last_sequence });
+                }
+            }
+            Some(Body::Rejected(rejected)) => {
+                let seen = self.outbox(&rejected.node, rejected.epoch);
+                seen.report.reach(rejected.sequence, rejected.sequence);
+                seen.report.rejected += 1;
+            }
+            Some(Body::Gap(gap)) => {
+                let seen = self.outbox(&gap.node, gap.epoch);
+                seen.report.reach(gap.first_sequence, gap.last_sequence);
+                seen.gaps.push(Range { first: gap.first_sequence, last: gap.last_sequence });
+            }
+            _ => {}
+        }
+    }
+
+    /// The verdict on each outbox.
+    pub fn finish(self) -> Vec<OutboxReport> {
+        self.0
+            .into_values()
+            .map(|mut seen| {
+                seen.report.missing = seen.gaps.iter().map(Range::count).fold(0, u64::saturating_add);
+                seen.report.unexplained =
+                    seen.gaps.iter().flat_map(|gap| subtract(*gap, &mut seen.admitted)).collect();
+                seen.report
+            })
+            .collect()
+    }
+
+    fn outbox(&mut self, node: &str, epoch: u64) -> &mut Seen {
+        self.0.entry(Outbox { node: node.to_owned(), epoch }).or_insert_with(|| Seen {
+            report: OutboxReport { node: node.to_owned(), epoch: format!("{epoch:016x}"), ..Default::default() },
+            ..Seen::default()
+        })
+    }
+}
+
+/// The parts of `gap` that no range of `admitted` covers.
+fn subtract(gap: Range, admitted: &mut [Range]) -> Vec<Range> {
+    admitted.sort_by_key(|range| range.first);
+    let mut rest = Vec::new();
+    let mut next = gap.first;
+    for range in admitted.iter() {
+        if range.last < next || range.first > gap.last {
+            continue;
+        }
+        if range.first > next {
+            rest.push(Range { first: next, last: range.first - 1 });
+        }
+        if range.last >= gap.last {
+            return rest;
+        }
+        next = range.last + 1;
+    }
+    rest.push(Range { first: next, last: gap.last });
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(gap: (u64, u64), admitted: &[(u64, u64)], expected: &[(u64, u64)]) {
+        let range = |&(first, last): &(u64, u64)| Range { first, last };
+        let mut admitted: Vec<Range> = admitted.iter().map(range).collect();
+        let expected: Vec<Range> = expected.iter().map(range).collect();
+        assert_eq!(subtract(range(&gap), &mut admitted), expected);
+    }
+
+    #[test]
+    fn only_what_no_loss_event_admits_is_unexplained() {
+        check((5, 9), &[], &[(5, 9)]);
+        check((5, 9), &[(5, 9)], &[]);
+        check((5, 9), &[(1, u64::MAX)], &[]);
+        check((5, 9), &[(7, 7)], &[(5, 6), (8, 9)]);
+        check((5, 9), &[(8, 20), (1, 5)], &[(6, 7)]);
+        check((5, 9), &[(1, 4), (10, 12)], &[(5, 9)]);
+    }
+}

@@ -1,0 +1,140 @@
+//! The command line.
+
+mod audit;
+mod pki;
+
+use crate::config::Config;
+use crate::run::{self, RunError};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use norma_settings::SettingsError;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The configuration is wrong (`EX_USAGE` of sysexits.h).
+const EXIT_CONFIG: u8 = 64;
+
+/// Takes events from Norma's agents over mutual TLS, keeps them in a tamper-evident audit log, forwards them.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the collector until SIGTERM or SIGINT; exit status 64 for a wrong configuration
+    Run(RunArgs),
+    /// Check a configuration file; exit status 64 where it is wrong
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Verify and print audit logs
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Make and look at certificates
+    #[command(subcommand)]
+    Pki(pki::Command),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value = "human")]
+    log_format: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Report everything that is wrong with a configuration file
+    Check {
+        /// Configuration file (YAML)
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Human,
+    /// For programs
+    Json,
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    pub fn execute(self) -> ExitCode {
+        let result = match self.command {
+            Command::Run(args) => run_collector(&args),
+            Command::Config(ConfigCommand::Check { config }) => {
+                Config::read(&config).map(|_| println!("{}: valid", config.display())).map_err(Failure::from)
+            }
+            Command::Audit(command) => command.execute(),
+            Command::Pki(command) => command.execute().map_err(Failure::from),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        }
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+enum Failure {
+    /// The reason was printed already.
+    Told,
+    /// The configuration is wrong.
+    Config(SettingsError),
+    /// Anything else.
+    Other(String),
+}
+
+impl Failure {
+    fn report(self) -> ExitCode {
+        match self {
+            Self::Told => ExitCode::FAILURE,
+            Self::Config(error) => {
+                eprintln!("{error}");
+                ExitCode::from(EXIT_CONFIG)
+            }
+            Self::Other(error) => {
+                eprintln!("norma-collector: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<crate::pki::PkiError> for Failure {
+    fn from(error: crate::pki::PkiError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+fn run_collector(args: &RunArgs) -> Result<(), Failure> {
+    start_logging(args.log_format);
+    let config = Config::read(&args.config)?;
+    run::run(&config).map_err(|error: RunError| Failure::Other(error.to_string()))
+}
+
+/// Logs to standard error; `NORMA_LOG` sets what is logged, as in `norma_collector=debug`.
+fn start_logging(format: Output) {
+    const ENV_FILTER: &str = "NORMA_LOG";
+    let filter = tracing_subscriber::EnvFilter::try_from_env(ENV_FILTER)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        Output::Human => log.with_ansi(false).init(),
+        Output::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,211 @@
+//! The collector's configuration: what a file says, checked as a whole, as values that can only be valid.
+
+mod raw;
+
+use crate::audit::WriterSettings;
+use norma_settings::{Faults, SettingsError, Spanned};
+use rustls_pki_types::ServerName;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A new file is begun at this size: small enough to copy and verify, large enough to have few.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
+/// At most 200 syncs a second, at the price of 5 ms.
+pub const DEFAULT_COMMIT_INTERVAL: Duration = Duration::from_millis(5);
+/// An event with its full argument list and lineage stays well below.
+pub const DEFAULT_MAX_EVENT_BYTES: u64 = 256 << 10;
+
+/// Below, more is spent on file headers than on events.
+const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+/// Longer would only delay acknowledgements.
+const MAX_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// A batch of events must fit into one message.
+const MAX_MAX_EVENT_BYTES: u64 = 4 << 20;
+const MIN_MAX_EVENT_BYTES: u64 = 4 << 10;
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Where everything durable lies.
+    pub state_dir: PathBuf,
+    /// Who the collector is, and whom it trusts.
+    pub tls: TlsFiles,
+    /// How the audit log is written.
+    pub audit: WriterSettings,
+    /// Larger events are rejected.
+    pub max_event_bytes: usize,
+    /// Where events are forwarded.
+    pub sinks: Vec<SinkConfig>,
+}
+
+/// Files that are read again when they change.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Certificate chain of the collector.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Authorities of the agents' certificates.
+    pub client_ca: PathBuf,
+}
+
+/// One sink.
+#[derive(Clone, Debug)]
+pub struct SinkConfig {
+    /// Names its cursor file and its log lines.
+    pub name: String,
+    /// The receiver.
+    pub syslog: SyslogConfig,
+}
+
+/// A syslog receiver over TLS (RFC 5425).
+#[derive(Clone, Debug)]
+pub struct SyslogConfig {
+    /// `host:port`.
+    pub address: String,
+    /// Name that its certificate must have.
+    pub server_name: ServerName<'static>,
+    /// Authorities of its certificate.
+    pub ca: PathBuf,
+    /// Certificate chain and key to show to it.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// What is sent.
+    pub send: Send,
+}
+
+pub use raw::Send;
+
+impl Config {
+    /// Reads and checks the file at `path`; every fault of it is reported.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let raw: raw::Config = norma_settings::read(path)?;
+        let mut check = Check { path, base: path.parent().unwrap_or(Path::new("")), faults: Faults::default() };
+        let config = check.config(&raw);
+        check.faults.or(config)
+    }
+
+    /// Where the audit log lies.
+    pub fn audit_dir(&self) -> PathBuf {
+        self.state_dir.join("audit")
+    }
+
+    /// Where the cursors of the sinks lie.
+    pub fn cursor_dir(&self) -> PathBuf {
+        self.state_dir.join("cursors")
+    }
+}
+
+struct Check<'a> {
+    path: &'a Path,
+    base: &'a Path,
+    faults: Faults,
+}
+
+impl Check<'_> {
+    fn config(&mut self, raw: &raw::Config) -> Config {
+        let listen = raw.listen.value.parse().unwrap_or_else(|_| {
+            self.fault(&raw.listen, "not an address to listen on such as `0.0.0.0:7443` or `[::]:7443`");
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        });
+        let tls = TlsFiles {
+            certificate: self.file(&raw.tls.certificate),
+            key: self.file(&raw.tls.key),
+            client_ca: self.file(&raw.tls.client_ca),
+        };
+        let mut names = BTreeSet::new();
+        let mut sinks = Vec::new();
+        for sink in &raw.sinks {
+            let name = &sink.name.value;
+            let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if name.is_empty() || name.len() > 63 || !name.bytes().all(valid) {
+                self.fault(&sink.name, "a sink is named by 1 to 63 lower-case letters, digits and `-`");
+            }
+            if !names.insert(name.clone()) {
+                self.fault(&sink.name, "another sink has this name already");
+            }
+            sinks.push(SinkConfig { name: name.clone(), syslog: self.syslog(&sink.syslog) });
+        }
+        let limits = raw.limits.as_ref().and_then(|limits| limits.max_event_bytes.as_ref());
+        Config {
+            listen,
+            state_dir: self.base.join(&raw.state_dir),
+            tls,
+            audit: self.audit(raw.audit.as_ref()),
+            max_event_bytes: self.bounded(
+                limits,
+                DEFAULT_MAX_EVENT_BYTES,
+                MIN_MAX_EVENT_BYTES,
+                MAX_MAX_EVENT_BYTES,
+            ) as usize,
+            sinks,
+        }
+    }
+
+    fn audit(&mut self, raw: Option<&raw::Audit>) -> WriterSettings {
+        let segment_bytes = raw.and_then(|audit| audit.segment_bytes.as_ref());
+        let interval = raw.and_then(|audit| audit.commit_interval.as_ref());
+        WriterSettings {
+            segment_bytes: self.bounded(segment_bytes, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES, u64::MAX),
+            commit_interval: interval.map_or(DEFAULT_COMMIT_INTERVAL, |text| {
+                match norma_settings::duration(&text.value) {
+                    Ok(interval) if interval <= MAX_COMMIT_INTERVAL => return interval,
+                    Ok(_) => self.fault(text, "must not be longer than 1s: acknowledgements wait for it"),
+                    Err(error) => self.fault(text, error),
+                }
+                DEFAULT_COMMIT_INTERVAL
+            }),
+        }
+    }
+
+    fn syslog(&mut self, raw: &raw::Syslog) -> SyslogConfig {
+        let address = &raw.address.value;
+        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)) {
+            self.fault(&raw.address, "not an address such as `siem.example:6514`");
+        }
+        let server_name = ServerName::try_from(raw.server_name.value.clone()).unwrap_or_else(|_| {
+            self.fault(&raw.server_name, "not a DNS name or address, as it is in the receiver's certificate");
+            ServerName::IpAddress(std::net::IpAddr::from([0, 0, 0, 0]).into())
+        });
+        let client = match (&raw.certificate, &raw.key) {
+            (Some(certificate), Some(key)) => Some((self.file(certificate), self.file(key))),
+            (None, None) => None,
+            (Some(alone), None) | (None, Some(alone)) => {
+                self.fault(alone, "`certificate` and `key` belong together; the other one is missing");
+                None
+            }
+        };
+        SyslogConfig { address: address.clone(), server_name, ca: self.file(&raw.ca), client, send: raw.send }
+    }
+
+    fn file(&mut self, path: &Spanned<PathBuf>) -> PathBuf {
+        let full = self.base.join(&path.value);
+        if let Err(error) = std::fs::File::open(&full) {
+            self.fault(path, format!("cannot read {}: {error}", full.display()));
+        }
+        full
+    }
+
+    fn bounded(&mut self, value: Option<&Spanned<u64>>, default: u64, min: u64, max: u64) -> u64 {
+        match value {
+            Some(value) if (min..=max).contains(&value.value) => value.value,
+            Some(value) if max == u64::MAX => {
+                self.fault(value, format!("must be at least {min}"));
+                default
+            }
+            Some(value) => {
+                self.fault(value, format!("must be between {min} and {max}"));
+                default
+            }
+            None => default,
+        }
+    }
+
+    fn fault<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
+        self.faults.push(self.path, at, message);
+    }
+}

@@ -1,0 +1,68 @@
+//! The file as it is written.
+
+use norma_settings::Spanned;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub listen: Spanned<String>,
+    pub state_dir: PathBuf,
+    pub tls: Tls,
+    pub audit: Option<Audit>,
+    pub limits: Option<Limits>,
+    #[serde(default)]
+    pub sinks: Vec<Sink>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate: Spanned<PathBuf>,
+    pub key: Spanned<PathBuf>,
+    pub client_ca: Spanned<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    pub segment_bytes: Option<Spanned<u64>>,
+    pub commit_interval: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub max_event_bytes: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    pub name: Spanned<String>,
+    pub syslog: Syslog,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Syslog {
+    pub address: Spanned<String>,
+    pub server_name: Spanned<String>,
+    pub ca: Spanned<PathBuf>,
+    pub certificate: Option<Spanned<PathBuf>>,
+    pub key: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub send: Send,
+}
+
+/// Which events a sink sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Send {
+    /// What somebody should look at.
+    #[default]
+    Alerts,
+    /// Everything.
+    All,
+}

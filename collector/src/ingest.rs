@@ -1,0 +1,111 @@
+//! Taking events from agents.
+//!
+//! One listening port, TLS 1.3 only, client certificates required. A connection that gets through carries
+//! the [`NodeName`](crate::pki::NodeName) of its certificate, and whatever comes over it must be that node's.
+//! Who is refused is logged and goes into the audit log.
+
+mod accept;
+mod arrival;
+mod connection;
+mod credentials;
+mod deliver;
+mod refusals;
+
+pub use credentials::CredentialError;
+
+use crate::audit::AuditLog;
+use crate::config::Config;
+use credentials::Credentials;
+use deliver::Deliver;
+use norma_wire::pb::ingest_server::IngestServer;
+use refusals::Refusals;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+
+/// A batch, uncompressed; also what a compressed one may grow to. Agents stay below with batches of up
+/// to 4 MiB and one event of any size that the collector may be configured to take.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+/// A peer that is gone without a word is noticed after this and [`KEEPALIVE_TIMEOUT`].
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long streams and connections may take to end before they are cut.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why ingest cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificate, key or authority cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+/// Running ingest.
+#[derive(Debug)]
+pub struct Ingest {
+    /// Where it listens; the port is the real one where 0 was configured.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    acceptor: JoinHandle<()>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    refusals: JoinHandle<()>,
+}
+
+/// Begins to accept agents.
+pub async fn start(config: &Config, log: &AuditLog) -> Result<Ingest, StartError> {
+    let credentials = Credentials::load(&config.tls)?;
+    let listen = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+
+    let stop = CancellationToken::new();
+    let (refusals, refusals_task) = Refusals::start(log.clone(), stop.clone());
+    let (connections, acceptor) = accept::start(listener, credentials, refusals.clone(), stop.clone());
+    let service = IngestServer::new(Deliver {
+        log: log.clone(),
+        refusals,
+        max_event_bytes: config.max_event_bytes,
+        stop: stop.clone(),
+    })
+    .accept_compressed(CompressionEncoding::Zstd)
+    .send_compressed(CompressionEncoding::Zstd)
+    .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(service)
+        .serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned());
+    Ok(Ingest { address, stop, acceptor, server: tokio::spawn(server), refusals: refusals_task })
+}
+
+impl Ingest {
+    /// Accepts nobody any more, lets what was received be stored and answered, and ends.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let drained = async {
+            (&mut self.acceptor).await.is_ok() && (&mut self.server).await.is_ok() && (&mut self.refusals).await.is_ok()
+        };
+        match tokio::time::timeout(DRAIN, drained).await {
+            Ok(true) => {}
+            Ok(false) => tracing::error!("ingest ended in a panic"),
+            Err(_) => {
+                tracing::warn!("agents did not end their connections in time; cutting them");
+                self.acceptor.abort();
+                self.server.abort();
+                self.refusals.abort();
+            }
+        }
+    }
+}

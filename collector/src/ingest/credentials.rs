@@ -1,0 +1,146 @@
+//! The collector's certificate and key and the authorities of its agents, as they are in their files now.
+
+use crate::config::TlsFiles;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// Why the files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// Not readable, or not what it should be.
+    #[error("cannot use {}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// No agent would accept it.
+    #[error("the certificate in {} expired at {at}; issue a new one, it is taken up without a restart", path.display())]
+    Expired {
+        /// The file.
+        path: PathBuf,
+        /// When.
+        at: jiff::Timestamp,
+    },
+}
+
+/// The newest set of files that was valid.
+#[derive(Debug)]
+pub struct Credentials {
+    files: TlsFiles,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    expires: jiff::Timestamp,
+    /// Of the files as they were last tried, valid or not.
+    seen: Fingerprint,
+    expiry_logged: bool,
+}
+
+/// Changes whenever one of the files is written, replaced, or reached through another link.
+type Fingerprint = [Option<(u64, u64, i64, i64, u64)>; 3];
+
+impl Credentials {
+    /// Reads the files.
+    pub fn load(files: &TlsFiles) -> Result<Self, CredentialError> {
+        let seen = fingerprint(files);
+        let (config, expires) = build(files)?;
+        let current = Mutex::new(Current { config, expires, seen, expiry_logged: false });
+        Ok(Self { files: files.clone(), current })
+    }
+
+    /// What the next handshake uses: the files as they are now, or the last ones that were valid.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = fingerprint(&self.files);
+        if seen != current.seen {
+            current.seen = seen;
+            match build(&self.files) {
+                Ok((config, expires)) => {
+                    *current = Current { config, expires, seen, expiry_logged: false };
+                    tracing::info!(%expires, "certificate, key and client authorities were read again");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "keeping the certificate, key and client authorities from before");
+                }
+            }
+        }
+        if !current.expiry_logged && jiff::Timestamp::now() > current.expires {
+            current.expiry_logged = true;
+            let error = CredentialError::Expired { path: self.files.certificate.clone(), at: current.expires };
+            tracing::error!(%error, "agents refuse the collector's certificate");
+        }
+        Arc::clone(&current.config)
+    }
+}
+
+fn fingerprint(files: &TlsFiles) -> Fingerprint {
+    [&files.certificate, &files.key, &files.client_ca].map(|path| {
+        let file = fs::metadata(path).ok()?;
+        Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
+    })
+}
+
+fn build(files: &TlsFiles) -> Result<(Arc<ServerConfig>, jiff::Timestamp), CredentialError> {
+    let chain = read_certificates(&files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
+    let expires = check_expiry(&files.certificate, &chain)?;
+    let mut roots = RootCertStore::empty();
+    for authority in read_certificates(&files.client_ca)? {
+        roots.add(authority).map_err(|error| wrong(&files.client_ca, &error))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| wrong(&files.client_ca, &error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| wrong(&files.certificate, &error))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(&files.key, &format!("with {}: {error}", files.certificate.display())))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would not show its certificate to the authorities of today.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok((Arc::new(config), expires))
+}
+
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(path, &error))?;
+    if certificates.is_empty() {
+        return Err(wrong(path, &"it holds no PEM certificate"));
+    }
+    Ok(certificates)
+}
+
+fn check_expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<jiff::Timestamp, CredentialError> {
+    let leaf = chain.first().map(|der| X509Certificate::from_der(der));
+    let Some(Ok((_, leaf))) = leaf else {
+        return Err(wrong(path, &"the certificate cannot be parsed"));
+    };
+    let at = jiff::Timestamp::from_second(leaf.validity().not_after.timestamp())
+        .map_err(|error| wrong(path, &error))?;
+    if jiff::Timestamp::now() > at {
+        return Err(CredentialError::Expired { path: path.to_owned(), at });
+    }
+    Ok(at)
+}
+
+pub(crate) fn wrong(path: &Path, what: &dyn std::fmt::Display) -> CredentialError {
+    CredentialError::File { path: path.to_owned(), what: what.to_string() }
+}

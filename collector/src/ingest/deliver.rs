@@ -1,0 +1,265 @@
+//! One agent's stream: hello, welcome, batches up, acknowledgements down.
+
+use super::arrival::Arrivals;
+use super::connection::Peer;
+use super::refusals::Refusals;
+use crate::audit::{Appended, Arrival, AuditLog, Content, Outbox, StorageError};
+use bytes::Bytes;
+use norma_wire::pb::{
+    Ack, Busy, Rejection, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent, to_collector,
+};
+use norma_wire::text::printable;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// An agent says hello at once.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Batches that are read while others are being stored.
+const READ_AHEAD: usize = 8;
+/// Batches that wait are stored together up to this.
+const MAX_TOGETHER: usize = 4 << 20;
+/// Answers on their way to the agent.
+const ANSWERS: usize = 64;
+/// While nothing can be stored, it is tried again after this, and after ever longer up to
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// this.
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// The service that agents call.
+#[derive(Debug)]
+pub struct Deliver {
+    /// Where events go.
+    pub log: AuditLog,
+    /// Where refusals go.
+    pub refusals: Refusals,
+    /// Larger events are rejected.
+    pub max_event_bytes: usize,
+    /// The collector stops.
+    pub stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Ingest for Deliver {
+    type DeliverStream = ReceiverStream<Result<ToAgent, Status>>;
+
+    async fn deliver(
+        &self,
+        request: Request<Streaming<ToCollector>>,
+    ) -> Result<Response<Self::DeliverStream>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
+        let (answers, stream) = mpsc::channel(ANSWERS);
+        let session = Session {
+            peer,
+            log: self.log.clone(),
+            refusals: self.refusals.clone(),
+            max_event_bytes: self.max_event_bytes,
+            stop: self.stop.clone(),
+            answers,
+        };
+        tokio::spawn(session.run(request.into_inner()));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+struct Session {
+    peer: Peer,
+    log: AuditLog,
+    refusals: Refusals,
+    max_event_bytes: usize,
+    stop: CancellationToken,
+    answers: mpsc::Sender<Result<ToAgent, Status>>,
+}
+
+/// Why a stream ended.
+enum End {
+    /// The agent ended it.
+    Finished,
+    /// The agent is gone.
+    Gone,
+    /// The collector ended it.
+    Because(Status),
+}
+
+impl From<StorageError> for End {
+    fn from(error: StorageError) -> Self {
+        Self::Because(Status::unavailable(error.to_string()))
+    }
+}
+
+impl Session {
+    async fn run(self, stream: Streaming<ToCollector>) {
+        let node = self.peer.node.clone();
+        match self.deliver(stream).await {
+            End::Finished | End::Gone => tracing::info!(%node, "agent disconnected"),
+            End::Because(status) => {
+                tracing::info!(%node, reason = status.message(), "stream ended");
+                if self.answers.send(Err(status)).await.is_err() {
+                    tracing::debug!(%node, "the agent was gone before it was told why");
+                }
+            }
+        }
+    }
+
+    async fn deliver(&self, mut stream: Streaming<ToCollector>) -> End {
+        let (outbox, durable_sequence) = match self.welcome(&mut stream).await {
+            Ok(welcomed) => welcomed,
+            Err(end) => return end,
+        };
+        let (batches, queue) = mpsc::channel(READ_AHEAD);
+        let reader = tokio::spawn(read(stream, batches, self.stop.clone()));
+        let arrivals = Arrivals::new(outbox.clone(), self.max_event_bytes, durable_sequence);
+        let end = tokio::select! {
+            end = self.store(outbox, arrivals, queue) => end,
+            () = tokio::time::sleep_until(self.peer.expires) => {
+                End::Because(Status::unauthenticated("the client certificate has expired"))
+            }
+        };
+        reader.abort();
+        end
+    }
+
+    async fn welcome(&self, stream: &mut Streaming<ToCollector>) -> Result<(Outbox, u64), End> {
+        let first = tokio::select! {
+            first = timeout(HELLO_TIMEOUT, stream.message()) => first,
+            () = self.stop.cancelled() => return Err(End::Because(stopping())),
+        };
+        let first = first
+            .map_err(|_| End::Because(Status::deadline_exceeded("no hello in time")))?
+            .map_err(End::Because)?
+            .ok_or(End::Finished)?;
+        let Some(to_collector::Message::Hello(hello)) = first.message else {
+            return Err(End::Because(Status::invalid_argument("a stream begins with hello")));
+        };
+        if hello.node != self.peer.node.as_str() {
+            let claimed: String = printable(hello.node.as_bytes()).chars().take(80).collect();
+            let reason = format!("it says that it is node `{claimed}`, its certificate names `{}`", self.peer.node);
+            self.refusals.refuse(self.peer.address, &reason, Some(&self.peer.node));
+            return Err(End::Because(Status::permission_denied(reason)));
+        }
+        let outbox = Outbox { node: hello.node, epoch: hello.epoch };
+        let durable_sequence = self.log.watermark(outbox.clone()).await?;
+        let version = printable(hello.agent_version.as_bytes());
+        let (node, peer) = (&outbox.node, self.peer.address);
+        tracing::info!(node, %peer, epoch = outbox.epoch, version, durable_sequence, "agent connected");
+        let collector_version = env!("CARGO_PKG_VERSION").to_owned();
+        self.answer(to_agent::Message::Welcome(Welcome { durable_sequence, collector_version })).await?;
+        Ok((outbox, durable_sequence))
+    }
+
+    async fn store(
+        &self,
+        outbox: Outbox,
+        mut arrivals: Arrivals,
+        mut queue: mpsc::Receiver<Result<Vec<Bytes>, Status>>,
+    ) -> End {
+        let mut ended = None;
+        while ended.is_none() {
+            let mut events = Vec::new();
+            let mut bytes = 0;
+            let mut next = queue.recv().await;
+            loop {
+                match next {
+                    Some(Ok(batch)) => {
+                        bytes += batch.iter().map(Bytes::len).sum::<usize>();
+                        events.extend(batch);
+                    }
+                    Some(Err(status)) => ended = Some(End::Because(status)),
+                    None => ended = Some(End::Finished),
+                }
+                if ended.is_some() || bytes >= MAX_TOGETHER {
+                    break;
+                }
+                match queue.try_recv() {
+                    Ok(more) => next = Some(more),
+                    Err(_) => break,
+                }
+            }
+            if !events.is_empty()
+                && let Err(end) = self.append(&outbox, arrivals.examine(events)).await
+            {
+                return end;
+            }
+        }
+        ended.unwrap_or(End::Finished)
+    }
+
+    /// Stores arrivals, however long that takes, and acknowledges them.
+    ///
+    /// The stream is not read past what cannot be stored: what comes later must not be stored before it, or it
+    /// would count as delivered.
+    async fn append(&self, outbox: &Outbox, arrivals: Vec<Arrival>) -> Result<(), End> {
+        let mut retry_after = FIRST_RETRY;
+        let appended = loop {
+            match self.log.append(outbox.clone(), arrivals.clone()).await {
+                Ok(appended) => break appended,
+                Err(StorageError::Closed) => return Err(End::Because(stopping())),
+                Err(error) => self.busy(&error, retry_after).await?,
+            }
+            retry_after = (retry_after * 2).min(LAST_RETRY);
+        };
+        for arrival in arrivals {
+            if let Content::Rejected(rejected) = arrival.content {
+                let (sequence, reason, detail) = (rejected.sequence, rejected.reason(), &rejected.detail);
+                tracing::warn!(node = outbox.node, sequence, ?reason, detail, "rejected an event");
+                let rejection = Rejection { sequence, reason: reason.into(), detail: rejected.detail };
+                self.answer(to_agent::Message::Rejection(rejection)).await?;
+            }
+        }
+        let Appended { durable_sequence, duplicates } = appended;
+        if duplicates > 0 {
+            tracing::debug!(node = outbox.node, duplicates, "events came again");
+        }
+        self.answer(to_agent::Message::Ack(Ack { through: durable_sequence })).await
+    }
+
+    async fn busy(&self, error: &StorageError, retry_after: Duration) -> Result<(), End> {
+        let retry_after_ms = retry_after.as_millis() as u32;
+        self.answer(to_agent::Message::Busy(Busy { detail: error.to_string(), retry_after_ms })).await?;
+        tokio::select! {
+            () = tokio::time::sleep(retry_after) => Ok(()),
+            () = self.answers.closed() => Err(End::Gone),
+            () = self.stop.cancelled() => Err(End::Because(stopping())),
+        }
+    }
+
+    async fn answer(&self, message: to_agent::Message) -> Result<(), End> {
+        self.answers.send(Ok(ToAgent { message: Some(message) })).await.map_err(|_| End::Gone)
+    }
+}
+
+/// Reads batches ahead of the one that is being stored.
+async fn read(
+    mut stream: Streaming<ToCollector>,
+    batches: mpsc::Sender<Result<Vec<Bytes>, Status>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message,
+            () = stop.cancelled() => Err(stopping()),
+        };
+        let batch = match message {
+            Ok(Some(ToCollector { message: Some(to_collector::Message::Batch(batch)) })) => Ok(batch.events),
+            Ok(Some(ToCollector { message: Some(to_collector::Message::Hello(_)) })) => {
+                Err(Status::invalid_argument("a stream has one hello"))
+            }
+            // Something that only a newer agent says.
+            Ok(Some(ToCollector { message: None })) => continue,
+            Ok(None) => return,
+            Err(status) => Err(status),
+        };
+        let last = batch.is_err();
+        if batches.send(batch).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the collector is stopping")
+}

@@ -1,0 +1,64 @@
+//! The collector's life: open the log, accept agents, feed the sinks, and end in the reverse order.
+
+use crate::audit::{self, OpenError, StorageError};
+use crate::config::Config;
+use crate::ingest::{self, StartError};
+use crate::sinks::{self, SinkError};
+use std::io;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Why the collector did not start, or did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No runtime, no signals.
+    #[error("cannot set up the process: {0}")]
+    Process(#[from] io::Error),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] OpenError),
+    /// The port or the certificates.
+    #[error(transparent)]
+    Ingest(#[from] StartError),
+    /// A sink.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The last record.
+    #[error("the audit log could not be ended in order: {0}")]
+    End(#[from] StorageError),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: &Config) -> Result<(), RunError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(live(config))
+}
+
+async fn live(config: &Config) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let (log, writing) = audit::open(&config.audit_dir(), config.audit)?;
+    let started = async {
+        let sinks = sinks::start(config, &log)?;
+        let ingest = ingest::start(config, &log).await?;
+        Ok::<_, RunError>((sinks, ingest))
+    };
+    let (sinks, ingest) = match started.await {
+        Ok(started) => started,
+        Err(error) => {
+            writing.stop(&format!("start failed: {error}")).await?;
+            return Err(error);
+        }
+    };
+    tracing::info!(address = %ingest.address, state = %config.state_dir.display(), "ready");
+
+    let reason = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(reason, "stopping");
+    ingest.stop().await;
+    writing.stop(reason).await?;
+    sinks.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
