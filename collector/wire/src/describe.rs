@@ -1,8 +1,180 @@
-//! Events in words.
+//! Events in words, for the person who reads an alert at three in the morning.
+//!
+//! Texts that come from the node are printable already when an agent made the event (see [`crate::text`]), but
+//! an event can come from anybody with a certificate: whatever is not printable is escaped here again, so
+//! that no line of an event can look like two.
 
-use crate::Event;
+mod act;
 
-/// An event in one line.
+use crate::pb::{
+    Action, Container, Event, Kind, Process, Reason, Response, ResponseResult, Severity, VerdictKind,
+};
+use crate::{id, json};
+use std::fmt::Write as _;
+
+/// An event in one line: what happened, where, and for an alert what was expected instead.
 pub fn sentence(event: &Event) -> String {
-    crate::json::name::<crate::pb::Kind>(event.kind)
+    let mut line = String::new();
+    if let Some(verdict) = alerting(event) {
+        line = format!("{} ({}): ", json::name::<VerdictKind>(verdict), severity_name(event));
+    }
+    line += &act::act(event);
+    line += &match &event.container {
+        Some(container) => format!(" in {}", container_words(container)),
+        None => String::new(),
+    };
+    if let Some(reason) = event.verdict.as_ref().and_then(|verdict| verdict.reasons.first())
+        && alerting(event).is_some()
+    {
+        if !reason.expected.is_empty() {
+            append(&mut line, format_args!("; expected: {}", reason.expected));
+        }
+        if !reason.policy.is_empty() {
+            append(&mut line, format_args!("; policy {}", reason.policy));
+        }
+    }
+    let done: Vec<_> = event.responses.iter().filter_map(response_words).collect();
+    if !done.is_empty() {
+        append(&mut line, format_args!("; {}", done.join(", ")));
+    }
+    escape(&line)
+}
+
+/// An event in full, one fact per line, the most important first.
+pub fn report(event: &Event) -> Vec<String> {
+    let mut lines = vec![sentence(event)];
+    let mut fact = |name: &str, text: &str| {
+        if !text.is_empty() {
+            lines.push(escape(&format!("{name}: {text}")));
+        }
+    };
+    if let Some(process) = &event.process {
+        fact("who", &process_words(process));
+        fact("started by", &ancestors(process));
+    }
+    if let Some(container) = &event.container {
+        fact("where", &container_words(container));
+        fact("image", &image(container));
+    }
+    for reason in event.verdict.iter().flat_map(|verdict| &verdict.reasons) {
+        fact("expected", &reason.expected);
+        fact("why it matters", &reason.why);
+        fact("rule", &rule(reason));
+        fact("controls", &reason.controls.join(", "));
+    }
+    for response in &event.responses {
+        fact("done", &response_words(response).unwrap_or_default());
+    }
+    for detail in act::details(event) {
+        fact(detail.0, &detail.1);
+    }
+    if let Some(id) = &event.id {
+        fact("event", &id.to_string());
+    }
+    lines
+}
+
+/// The verdict of an event on which somebody should act.
+fn alerting(event: &Event) -> Option<i32> {
+    event
+        .verdict
+        .as_ref()
+        .map(|verdict| verdict.kind)
+        .filter(|kind| [VerdictKind::Novel as i32, VerdictKind::Violation as i32].contains(kind))
+}
+
+fn severity_name(event: &Event) -> String {
+    json::name::<Severity>(id::severity(event).into())
+}
+
+fn container_words(container: &Container) -> String {
+    let name = if container.name.is_empty() { short(&container.id) } else { &container.name };
+    let mut words = format!("container {name}");
+    if !container.workload.is_empty() && container.workload != container.name {
+        append(&mut words, format_args!(" of {}", container.workload));
+    }
+    if !container.pod.is_empty() {
+        append(&mut words, format_args!(" (pod {}/{})", container.namespace, container.pod));
+    }
+    words
+}
+
+/// As much of a container's id as the container tools print.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+fn image(container: &Container) -> String {
+    match (container.image.as_str(), container.image_digest.as_str()) {
+        (image, "") => image.to_owned(),
+        ("", digest) => digest.to_owned(),
+        (image, digest) => format!("{image} ({digest})"),
+    }
+}
+
+fn process_words(process: &Process) -> String {
+    let mut words = format!("{} (pid {}, uid {}", act::exe(Some(process)), process.pid, process.uid);
+    if process.euid != process.uid {
+        append(&mut words, format_args!(", effective uid {}", process.euid));
+    }
+    words.push(')');
+    if !process.argv.is_empty() {
+        append(&mut words, format_args!(", arguments: {}", process.argv.join(" ")));
+    }
+    words
+}
+
+fn ancestors(process: &Process) -> String {
+    let chain = process.ancestors.iter().map(|ancestor| format!("{} (pid {})", ancestor.exe, ancestor.pid));
+    chain.collect::<Vec<_>>().join(", by ")
+}
+
+fn rule(reason: &Reason) -> String {
+    let parts = [reason.code.as_str(), reason.policy.as_str(), reason.clause.as_str()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// What a response did; nothing for one that only raises the alert.
+fn response_words(response: &Response) -> Option<String> {
+    let what = match Action::try_from(response.action) {
+        Ok(Action::Unspecified | Action::Alert) => return None,
+        Ok(Action::Deny) => "denied",
+        Ok(Action::Kill) => "process killed",
+        Err(_) => return Some(format!("response {} of a newer version", response.action)),
+    };
+    let detail = if response.detail.is_empty() { String::new() } else { format!(": {}", response.detail) };
+    Some(match ResponseResult::try_from(response.result) {
+        Ok(ResponseResult::Prevented) => format!("{what} before it took effect{detail}"),
+        Ok(ResponseResult::DoneLate) => format!("{what} after it had begun{detail}"),
+        Ok(ResponseResult::Failed) => format!("NOT {what}, it was tried{detail}"),
+        _ => format!("{what}{detail}"),
+    })
+}
+
+/// Whether an act was kept from taking effect.
+fn prevented(event: &Event) -> bool {
+    event.responses.iter().any(|response| response.result == ResponseResult::Prevented as i32)
+}
+
+fn append(line: &mut String, words: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _infallible = line.write_fmt(words);
+}
+
+/// Control characters as `\xNN`; a backslash stays, since texts from the node are escaped with it already.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            append(&mut out, format_args!("\\x{:02x}", character as u32));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// The name of an event's kind, as people write it.
+pub fn kind(event: &Event) -> String {
+    json::name::<Kind>(event.kind)
 }

@@ -1,0 +1,174 @@
+//! What happened, kind by kind.
+
+use super::prevented;
+use crate::pb::{Connect, Coverage, Event, Exit, KindCount, Listen, Loss, LossCause, Open, Process, event::Detail};
+use std::time::Duration;
+
+/// What happened, as a main clause.
+pub fn act(event: &Event) -> String {
+    let exe = exe(event.process.as_ref());
+    let tried = prevented(event);
+    match &event.detail {
+        Some(Detail::Exec(_)) => exec(event.process.as_ref(), &exe, tried),
+        Some(Detail::Exit(exit)) => format!("{exe} {}", exit_words(exit)),
+        Some(Detail::Open(open)) => {
+            format!("{exe} {} {} {}", if tried { "tried to open" } else { "opened" }, open.path, access(open))
+        }
+        Some(Detail::Connect(connect)) => {
+            format!("{exe} {} {}", if tried { "tried to connect to" } else { "connected to" }, remote(connect))
+        }
+        Some(Detail::Listen(listen)) => format!("{exe} listens on {}", local(listen)),
+        Some(Detail::Loss(loss)) => loss_words(loss),
+        Some(Detail::Coverage(coverage)) => coverage_words(coverage),
+        Some(Detail::ClockStep(step)) => {
+            let by = Duration::from_nanos(step.step_ns.unsigned_abs());
+            let direction = if step.step_ns < 0 { "back" } else { "forward" };
+            format!("the clock of the node was set {direction} by {by:?}")
+        }
+        Some(Detail::Recovery(recovery)) => {
+            format!("repaired after a crash: {} ({} bytes dropped)", recovery.what, recovery.bytes_dropped)
+        }
+        Some(Detail::Rollup(rollup)) => {
+            let repeated = counts(&rollup.repeated_alerts);
+            let repeated = if repeated.is_empty() { repeated } else { format!("; alerts raised before: {repeated}") };
+            format!("nothing new in {}{repeated}", or_nothing(counts(&rollup.counts)))
+        }
+        Some(Detail::Lifecycle(lifecycle)) => {
+            let detail = if lifecycle.detail.is_empty() { String::new() } else { format!(": {}", lifecycle.detail) };
+            format!("agent {} {}{detail}", lifecycle.agent_version, lifecycle.state)
+        }
+        Some(Detail::BaselineReady(ready)) => format!(
+            "baseline of {} is complete after {:?} ({}); from here on novelty is an alert",
+            ready.workload,
+            Duration::from_secs(Duration::from_nanos(ready.learned_for_ns).as_secs()),
+            or_nothing(counts(&ready.facts))
+        ),
+        None => format!("{exe}: an event of kind {}, of which this version knows no more", super::kind(event)),
+    }
+}
+
+/// Facts that do not fit into one clause.
+pub fn details(event: &Event) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    match &event.detail {
+        Some(Detail::Exec(exec)) => {
+            if exec.file_deleted {
+                facts.push(("note", "the file of the executable was deleted".to_owned()));
+            }
+            if exec.argv_truncated || exec.path_truncated {
+                facts.push(("note", "path or arguments are cut".to_owned()));
+            }
+            facts.push(("name given to exec", exec.filename.clone()));
+        }
+        Some(Detail::Open(open)) => facts.push(("flags", open.flags.join(" "))),
+        Some(Detail::Loss(loss)) if loss.last_sequence > 0 => {
+            facts.push(("sequences", format!("{} to {}", loss.first_sequence, loss.last_sequence)));
+        }
+        Some(Detail::Coverage(coverage)) => {
+            for capability in &coverage.capabilities {
+                let tier = if capability.tier.is_empty() { "NOT AVAILABLE" } else { &capability.tier };
+                let blind = capability.blind_spots.join(", ");
+                let blind = if blind.is_empty() { blind } else { format!("; cannot see {blind}") };
+                let reason = &capability.reason;
+                let reason = if reason.is_empty() { String::new() } else { format!("; because {reason}") };
+                facts.push(("capability", format!("{}: {tier}{blind}{reason}", capability.name)));
+            }
+        }
+        _ => {}
+    }
+    facts
+}
+
+/// The executable of a process, or what is known of it instead.
+pub fn exe(process: Option<&Process>) -> String {
+    match process {
+        Some(process) if !process.exe.is_empty() => process.exe.clone(),
+        Some(process) if !process.comm.is_empty() => process.comm.clone(),
+        Some(process) => format!("process {}", process.pid),
+        None => "an unknown process".to_owned(),
+    }
+}
+
+fn exec(process: Option<&Process>, exe: &str, tried: bool) -> String {
+    let parent = process.and_then(|process| process.ancestors.first());
+    let command = process.map(|process| process.argv.join(" ")).filter(|argv| !argv.is_empty() && argv != exe);
+    let command = command.map(|argv| format!(" ({argv})")).unwrap_or_default();
+    match (parent, tried) {
+        (Some(parent), false) => format!("{} started {exe}{command}", parent.exe),
+        (Some(parent), true) => format!("{} tried to start {exe}{command}", parent.exe),
+        (None, false) => format!("{exe}{command} was started"),
+        (None, true) => format!("{exe}{command} was to be started"),
+    }
+}
+
+fn exit_words(exit: &Exit) -> String {
+    let lived = Duration::from_millis(Duration::from_nanos(exit.duration_ns).as_millis() as u64);
+    match (exit.signal, exit.code) {
+        (Some(signal), _) => {
+            let core = if exit.core_dumped { ", core dumped" } else { "" };
+            format!("was ended by signal {signal}{core} after {lived:?}")
+        }
+        (None, Some(code)) => format!("ended with code {code} after {lived:?}"),
+        (None, None) => format!("ended after {lived:?}"),
+    }
+}
+
+fn access(open: &Open) -> &'static str {
+    match (open.created, open.read, open.write) {
+        (true, ..) => "and created it",
+        (false, true, true) => "for reading and writing",
+        (false, false, true) => "for writing",
+        (false, true, false) => "for reading",
+        (false, false, false) => "without reading or writing",
+    }
+}
+
+fn remote(connect: &Connect) -> String {
+    format!("{}/{}", endpoint(&connect.remote_address, connect.remote_port), connect.protocol)
+}
+
+fn local(listen: &Listen) -> String {
+    let port = if listen.port == 0 { " (a port that the kernel chooses)" } else { "" };
+    format!("{}/{}{port}", endpoint(&listen.address, listen.port), listen.protocol)
+}
+
+fn endpoint(address: &str, port: u32) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+fn loss_words(loss: &Loss) -> String {
+    let cause = match LossCause::try_from(loss.cause) {
+        Ok(LossCause::RingFull) => "the kernel's ring buffer was full",
+        Ok(LossCause::Unreadable) => "kernel objects could not be read",
+        Ok(LossCause::OutboxWrite) => "the agent's disk could not be written",
+        Ok(LossCause::OutboxBound) => "the agent's outbox was full",
+        Ok(LossCause::OutboxDamaged) => "part of the agent's outbox was damaged",
+        Ok(LossCause::Undecodable) => "records of the kernel side did not decode",
+        Ok(LossCause::Unspecified) | Err(_) => "the cause is not known",
+    };
+    let total: u64 = loss.counts.iter().fold(0, |sum, count| sum.saturating_add(count.count));
+    format!("{total} events were lost ({}): {cause}", or_nothing(counts(&loss.counts)))
+}
+
+fn coverage_words(coverage: &Coverage) -> String {
+    let blind: Vec<_> = coverage
+        .capabilities
+        .iter()
+        .filter(|capability| capability.tier.is_empty())
+        .map(|capability| capability.name.as_str())
+        .collect();
+    let kernel = &coverage.kernel;
+    if blind.is_empty() {
+        format!("all {} sensors work on kernel {kernel}", coverage.capabilities.len())
+    } else {
+        format!("sensors that do not work on kernel {kernel}: {}", blind.join(", "))
+    }
+}
+
+fn counts(counts: &[KindCount]) -> String {
+    counts.iter().map(|count| format!("{} {}", count.count, count.kind)).collect::<Vec<_>>().join(", ")
+}
+
+fn or_nothing(text: String) -> String {
+    if text.is_empty() { "nothing".to_owned() } else { text }
+}
