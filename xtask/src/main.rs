@@ -11,7 +11,6 @@ mod setup;
 mod terminal;
 mod test;
 mod tidy;
-mod toolchain;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

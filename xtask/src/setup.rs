@@ -96,7 +96,11 @@ impl Missing {
             .iter()
             .flat_map(|it| self.distribution.packages(it))
             .copied();
-        let compiler = self.compiler.packages(self.distribution).iter().copied();
+        let compiler = if self.distribution.can_install() {
+            self.compiler.packages()
+        } else {
+            Vec::new()
+        };
         listed
             .chain(compiler)
             .collect::<BTreeSet<_>>()
@@ -109,7 +113,7 @@ impl Missing {
         for requirement in &self.requirements {
             println!("  {}: {}", requirement.name, requirement.why);
         }
-        for line in self.compiler.explain() {
+        if let Some(line) = self.compiler.explain() {
             println!("  {line}");
         }
     }
