@@ -24,6 +24,11 @@ impl AuditLog {
         }
     }
 
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Every record, as `audit show --output json` gives it: one JSON object per line.
     pub fn records(&self) -> Result<Vec<Value>> {
         let mut command = self.programs.collector();

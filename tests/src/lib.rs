@@ -24,6 +24,7 @@ mod root;
 pub mod rsyslog;
 pub mod scratch;
 pub mod skip;
+pub mod syslog;
 pub mod wait;
 
 pub use agent::{Agent, AgentSettings};

@@ -4,6 +4,7 @@
 //! test rig (`norma_rig`), so the demo shows exactly what the tests check.
 
 mod bench;
+mod build;
 mod demo;
 mod fuzz;
 mod run;
