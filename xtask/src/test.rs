@@ -1,5 +1,116 @@
+//! `cargo xtask test`: every check and test, from formatting to the end-to-end tests on real containers.
+
+mod manifests;
+mod policy;
+mod suite;
+
+use crate::build::{self, Profile};
+use crate::setup::{self, Purpose};
+use crate::terminal::{clock, heading, red};
+use crate::{fuzz, run};
+use anyhow::{Result, bail};
+use norma_rig::Scratch;
+use norma_rig::program::ENV_PROGRAMS;
+use std::time::{Duration, Instant};
+use suite::{Count, Ledger};
+
+/// How long each fuzz target runs: enough to find what any input finds.
+const FUZZ_TIME: Duration = Duration::from_secs(10);
+
+/// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
-pub fn main(_: &Arguments) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+pub struct Arguments {
+    /// Run only the tests whose name contains this, and no other check.
+    filter: Option<String>,
+    /// Do not look for what is missing on the machine.
+    #[arg(long)]
+    no_setup: bool,
+}
+
+/// `cargo xtask test`.
+pub fn main(arguments: &Arguments) -> Result<()> {
+    let started = Instant::now();
+    if !arguments.no_setup {
+        setup::ensure(Purpose::All)?;
+    }
+    Scratch::sweep();
+    heading("Building the programs");
+    let programs = build::programs(Profile::Dev)?;
+    let mut ledger = Ledger::default();
+    if arguments.filter.is_none() {
+        checks(&mut ledger);
+    }
+    tests(&mut ledger, arguments.filter.as_deref(), &programs);
+    if arguments.filter.is_none() {
+        fuzz_targets(&mut ledger);
+        ledger.run("Kubernetes manifests", manifests::validate);
+    }
+    heading(&format!("Summary, after {}", clock(started.elapsed())));
+    for skipped in ledger.skipped() {
+        println!("skipped: {skipped}");
+    }
+    for failure in ledger.failures() {
+        println!("{}", red(&format!("FAILED: {failure}")));
+    }
+    println!("{}", ledger.total());
+    if ledger.failures().is_empty() {
+        Ok(())
+    } else {
+        bail!("something failed; see above")
+    }
+}
+
+fn checks(ledger: &mut Ledger) {
+    ledger.run("formatting", || {
+        let (passed, _) = run::in_view(run::cargo().args(["fmt", "--all", "--check"]))?;
+        Ok(Count::one(passed))
+    });
+    ledger.run("clippy", || {
+        let mut command = run::cargo();
+        command.args([
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]);
+        Ok(Count::one(run::in_view(&mut command)?.0))
+    });
+    ledger.run("dependency policy", policy::check);
+}
+
+fn tests(ledger: &mut Ledger, filter: Option<&str>, programs: &norma_rig::Programs) {
+    let cargo = |arguments: &[&str]| {
+        let mut command = run::cargo();
+        command
+            .arg("test")
+            .args(arguments)
+            .args(["--workspace", "--no-fail-fast"]);
+        command.args(filter).env(ENV_PROGRAMS, programs.path(""));
+        command
+    };
+    ledger.run("unit and property tests", || {
+        suite::run(&mut cargo(&["--lib", "--bins"]))
+    });
+    ledger.run("documentation tests", || suite::run(&mut cargo(&["--doc"])));
+    // These own the machine's kernel hooks and measure what happens on it: one at a time.
+    ledger.run("kernel and end-to-end tests", || {
+        suite::run(cargo(&["--test", "*"]).args(["--", "--test-threads=1"]))
+    });
+}
+
+fn fuzz_targets(ledger: &mut Ledger) {
+    for target in fuzz::TARGETS {
+        ledger.run(&format!("fuzz target {}", target.name), || {
+            match fuzz::is_there(target) {
+                true => fuzz::run(target, FUZZ_TIME).map(|()| Count::one(true)),
+                false => Ok(Count::skipped(&format!(
+                    "fuzz target {}: not in the tree",
+                    target.name
+                ))),
+            }
+        });
+    }
 }
