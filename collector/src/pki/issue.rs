@@ -37,7 +37,6 @@ pub fn issue_server(authority: &Authority, out: &Path, names: &ServerNames, days
         params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
     }
     params.subject_alt_names.extend(names.ip.iter().copied().map(SanType::IpAddress));
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     write_pair(authority, out, "server", &params)
 }
 
@@ -46,7 +45,6 @@ pub fn issue_node(authority: &Authority, out: &Path, node: &NodeName, days: u32)
     let mut params = leaf(node.to_string(), days);
     let uri = format!("spiffe://{}/node/{node}", authority.trust_domain);
     params.subject_alt_names.push(SanType::URI(uri.try_into()?));
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     write_pair(authority, out, "node", &params)
 }
 
@@ -63,6 +61,8 @@ fn leaf(common_name: String, days: u32) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // A collector is a client of its sinks; being a client alone makes nobody a node.
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, days);
     params

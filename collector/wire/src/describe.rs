@@ -9,6 +9,7 @@ mod act;
 use crate::pb::{
     Action, Container, Event, Kind, Process, Reason, Response, ResponseResult, Severity, VerdictKind,
 };
+use crate::text::single_line;
 use crate::{id, json};
 use std::fmt::Write as _;
 
@@ -37,7 +38,7 @@ pub fn sentence(event: &Event) -> String {
     if !done.is_empty() {
         append(&mut line, format_args!("; {}", done.join(", ")));
     }
-    escape(&line)
+    single_line(&line)
 }
 
 /// An event in full, one fact per line, the most important first.
@@ -45,7 +46,7 @@ pub fn report(event: &Event) -> Vec<String> {
     let mut lines = vec![sentence(event)];
     let mut fact = |name: &str, text: &str| {
         if !text.is_empty() {
-            lines.push(escape(&format!("{name}: {text}")));
+            lines.push(single_line(&format!("{name}: {text}")));
         }
     };
     if let Some(process) = &event.process {
@@ -159,19 +160,6 @@ fn prevented(event: &Event) -> bool {
 fn append(line: &mut String, words: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _infallible = line.write_fmt(words);
-}
-
-/// Control characters as `\xNN`; a backslash stays, since texts from the node are escaped with it already.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            append(&mut out, format_args!("\\x{:02x}", character as u32));
-        } else {
-            out.push(character);
-        }
-    }
-    out
 }
 
 /// The name of an event's kind, as people write it.

@@ -36,6 +36,21 @@ pub fn printable(bytes: &[u8]) -> String {
     out
 }
 
+/// Text in which a control character is `\xNN`, so that it is one line; a backslash stays, since
+/// [`printable`] texts are meant.
+pub fn single_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            let mut buffer = [0; 4];
+            character.encode_utf8(&mut buffer).bytes().for_each(|byte| push_escape(&mut out, byte));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 fn push_escape(out: &mut String, byte: u8) {
     // Writing to a String cannot fail.
     let _infallible = write!(out, "\\x{byte:02x}");
