@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 pub struct BootTime(pub u64);
 
 /// Id of a control group in the v2 hierarchy: the inode number of its directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CgroupId(pub u64);
 
 /// A process. Pids are reused, so the start time belongs to it.

@@ -31,6 +31,26 @@ pub struct Rule {
     pub rule: u32,
 }
 
+/// Value 0 of the rule count map: how many rules there are, so that nothing is looked up where there are none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RuleCounts {
+    /// Entries of the path rule trie.
+    pub paths: u32,
+    /// Entries of the peer rule trie.
+    pub peers: u32,
+}
+
+/// Read-only facts about the running kernel and choices of the agent, handed in at load time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Settings {
+    /// The reader is woken only when the ring holds more bytes than this; otherwise it comes by itself.
+    pub wakeup_bytes: u32,
+    /// 1 where `sched_process_exit` says whether the thread group is dead (6.16), else 0.
+    pub exit_tells_group_dead: u32,
+}
+
 /// Longest path pattern that a rule can hold, in bytes, the terminator included.
 pub const RULE_PATH_MAX: usize = 248;
 
@@ -57,8 +77,11 @@ pub struct PeerRuleKey {
     pub scope: [u8; 4],
     /// Remote port in network byte order, 0 for every port.
     pub port: [u8; 2],
+    /// 4 or 6, so that a network of one family never covers addresses of the other. An IPv4-mapped
+    /// IPv6 address is of family 4.
+    pub family: u8,
     /// Zero, reserved for the protocol.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Remote address; an IPv4 address as its IPv4-mapped IPv6 address.
     pub addr: [u8; 16],
 }
@@ -79,6 +102,8 @@ pub struct Counters {
 
 const _: () = assert!(size_of::<Scope>() == 8);
 const _: () = assert!(size_of::<Rule>() == 8);
+const _: () = assert!(size_of::<RuleCounts>() == 8);
+const _: () = assert!(size_of::<Settings>() == 8);
 const _: () = assert!(size_of::<PathRuleKey>() == 252);
 const _: () = assert!(size_of::<PeerRuleKey>() == 24);
 const _: () = assert!(size_of::<Counters>() == 8 + 3 * 8 * KINDS);

@@ -77,11 +77,7 @@ pub fn report(event: &Event) -> Vec<String> {
 
 /// The verdict of an event on which somebody should act.
 fn alerting(event: &Event) -> Option<i32> {
-    event
-        .verdict
-        .as_ref()
-        .map(|verdict| verdict.kind)
-        .filter(|kind| [VerdictKind::Novel as i32, VerdictKind::Violation as i32].contains(kind))
+    event.verdict.as_ref().filter(|verdict| id::calls_for_action(verdict)).map(|verdict| verdict.kind)
 }
 
 fn severity_name(event: &Event) -> String {

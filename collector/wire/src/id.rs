@@ -1,6 +1,6 @@
 //! Reading an event's place without reading the event.
 
-use crate::pb::{Event, EventId, Kind, Severity, VerdictKind};
+use crate::pb::{Event, EventId, Kind, Severity, Verdict, VerdictKind};
 use std::fmt;
 
 /// The fields of an [`Event`] that say which it is; decoding it passes over everything else.
@@ -21,6 +21,12 @@ impl fmt::Display for EventId {
     }
 }
 
+/// Whether a verdict is one on which somebody should act: novel or a violation, and more than information.
+pub fn calls_for_action(verdict: &Verdict) -> bool {
+    matches!(VerdictKind::try_from(verdict.kind), Ok(VerdictKind::Novel | VerdictKind::Violation))
+        && verdict.severity != Severity::Info as i32
+}
+
 /// Whether somebody should look: a novel or forbidden act, or something that Norma has to admit about
 /// itself (a loss, a blind sensor, a clock that was set, a repair after a crash).
 pub fn is_alert(event: &Event) -> bool {
@@ -35,9 +41,7 @@ pub fn is_alert(event: &Event) -> bool {
         }
         _ => {}
     }
-    event.verdict.as_ref().is_some_and(|verdict| {
-        matches!(VerdictKind::try_from(verdict.kind), Ok(VerdictKind::Novel | VerdictKind::Violation))
-    })
+    event.verdict.as_ref().is_some_and(calls_for_action)
 }
 
 /// Severity of an event: its verdict's, or what its kind calls for where it was not judged.

@@ -1,0 +1,165 @@
+//! From an open file to its absolute path.
+//!
+//! The walk goes from the file up to the top of the mount namespace, so that a chroot does not shorten the
+//! path. Names are appended in the order of the walk, leaf first, each ended by NUL: nothing is moved, and
+//! user space turns the order round.
+
+use crate::kernel::file::{Dentry, File, Mount};
+use crate::verifier::{load, store};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use norma_abi::{
+    FLAG_FILE_DELETED, FLAG_PATH_DISCONNECTED, FLAG_PATH_TRUNCATED, NAME_MAX, PATH_COMPONENTS_MAX, PATH_MAX,
+};
+
+/// Room for one name with its NUL.
+pub const NAME_SLOT: usize = NAME_MAX + 1;
+/// Steps of a walk: a name or the crossing of a mount each.
+const STEPS_MAX: usize = PATH_COMPONENTS_MAX + 32;
+
+/// State of a walk; lives in a scratch map, see [`load`].
+#[repr(C)]
+pub struct Walk {
+    dentry: u64,
+    mount: u64,
+    /// Bytes written so far.
+    len: u64,
+    /// Names written so far.
+    count: u64,
+    /// Names that [`absolute`] has yet to copy.
+    left: u64,
+    /// Bytes that [`absolute`] has written.
+    written: u64,
+    /// `FLAG_*`.
+    flags: u32,
+    /// Nonzero where a kernel object could not be read.
+    failed: u32,
+    /// Where each name starts.
+    starts: [u16; PATH_COMPONENTS_MAX],
+}
+
+/// What a walk came to.
+pub struct Walked {
+    /// Bytes written.
+    pub len: u64,
+    /// `FLAG_*`.
+    pub flags: u32,
+}
+
+/// Writes the path of `file` to the [`PATH_MAX`] bytes at `out`; `None` where an object cannot be read.
+#[inline(always)]
+pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
+    // SAFETY: the state is a live map value.
+    let walk = unsafe { &mut *state };
+    let leaf = file.dentry();
+    let deleted = leaf.is_unhashed() && leaf.parent() != leaf;
+    store(&mut walk.dentry, leaf.0);
+    store(&mut walk.mount, file.mount().0);
+    store(&mut walk.len, 0);
+    store(&mut walk.count, 0);
+    store(&mut walk.failed, 0);
+    // A walk that uses up its steps has not seen the top; the last step clears this.
+    store(&mut walk.flags, FLAG_PATH_TRUNCATED | if deleted { FLAG_FILE_DELETED } else { 0 });
+    for _ in 0..STEPS_MAX {
+        if !step(walk, out) {
+            break;
+        }
+    }
+    let len = load(&walk.len);
+    if load(&walk.failed) != 0 || len > PATH_MAX as u64 {
+        return None;
+    }
+    Some(Walked { len, flags: load(&walk.flags) })
+}
+
+/// One step up; false where the walk is over.
+#[inline(always)]
+fn step(walk: &mut Walk, out: *mut u8) -> bool {
+    let dentry = Dentry(load(&walk.dentry));
+    let mount = Mount(load(&walk.mount));
+    let parent = dentry.parent();
+    if parent.0 == 0 {
+        store(&mut walk.failed, 1);
+        return false;
+    }
+    if dentry == mount.root() {
+        let below = mount.parent();
+        if below == mount || below.0 == 0 {
+            finish(walk, if mount.is_in_namespace() { 0 } else { FLAG_PATH_DISCONNECTED });
+            return false;
+        }
+        store(&mut walk.dentry, mount.mountpoint().0);
+        store(&mut walk.mount, below.0);
+        return true;
+    }
+    if !append(walk, out, dentry) {
+        return false;
+    }
+    if dentry == parent {
+        finish(walk, FLAG_PATH_DISCONNECTED);
+        return false;
+    }
+    store(&mut walk.dentry, parent.0);
+    true
+}
+
+/// Notes that the walk saw its end.
+#[inline(always)]
+fn finish(walk: &mut Walk, flags: u32) {
+    store(&mut walk.flags, load(&walk.flags) & !FLAG_PATH_TRUNCATED | flags);
+}
+
+/// Appends a name; false where there is no room, which leaves the path marked as truncated.
+#[inline(always)]
+fn append(walk: &mut Walk, out: *mut u8, dentry: Dentry) -> bool {
+    let len = load(&walk.len);
+    let count = load(&walk.count);
+    if len > (PATH_MAX - NAME_SLOT) as u64 || count >= PATH_COMPONENTS_MAX as u64 {
+        return false;
+    }
+    let name = dentry.name();
+    // SAFETY: `len` leaves room for a whole name, and `count` was checked against the array.
+    let taken = unsafe {
+        store((&raw mut walk.starts).cast::<u16>().add(count as usize), len as u16);
+        bpf_probe_read_kernel_str(out.add(len as usize).cast(), NAME_SLOT as u32, name as *const _)
+    };
+    if taken <= 0 {
+        store(&mut walk.failed, 1);
+        return false;
+    }
+    store(&mut walk.len, len + taken as u64);
+    store(&mut walk.count, count + 1);
+    true
+}
+
+/// Writes the walked path root first, `/a/b` and a NUL, to `out`, which has room for `limit` bytes and one
+/// more name; stops after `limit` bytes.
+#[inline(always)]
+pub fn absolute(state: *mut Walk, names: *const u8, out: *mut u8, limit: u64) {
+    // SAFETY: the state is a live map value.
+    let walk = unsafe { &mut *state };
+    store(&mut walk.left, load(&walk.count));
+    store(&mut walk.written, 0);
+    for _ in 0..PATH_COMPONENTS_MAX {
+        let left = load(&walk.left).wrapping_sub(1);
+        let written = load(&walk.written);
+        if left >= PATH_COMPONENTS_MAX as u64 || written >= limit {
+            return;
+        }
+        // SAFETY: `left` was checked against the array; a start lies within the names, and the helper
+        // checks what it reads from; `written` leaves room for a slash and a whole name.
+        let taken = unsafe {
+            let start = load((&raw const walk.starts).cast::<u16>().add(left as usize));
+            store(out.add(written as usize), b'/');
+            bpf_probe_read_kernel_str(
+                out.add(written as usize + 1).cast(),
+                NAME_SLOT as u32,
+                names.add(start as usize & (PATH_MAX - 1)).cast(),
+            )
+        };
+        if taken <= 0 {
+            return;
+        }
+        store(&mut walk.written, written + taken as u64);
+        store(&mut walk.left, left);
+    }
+}

@@ -1,0 +1,68 @@
+//! Control groups that come and go, so that a container's is known before anything runs in it.
+
+use crate::emit;
+use crate::kernel::cgroup::Cgroup;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::programs::BtfTracePointContext;
+use norma_abi::{
+    CGROUP_MADE, CGROUP_PATH_MAX, CGROUP_REMOVED, CgroupBody, FLAG_PATH_TRUNCATED, Header, KIND_CGROUP,
+};
+
+#[repr(C)]
+struct Scratch {
+    busy: u64,
+    header: Header,
+    body: CgroupBody,
+    path: [u8; CGROUP_PATH_MAX],
+}
+
+#[map]
+static CGROUP_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
+    changed(&ctx, CGROUP_MADE)
+}
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`
+#[btf_tracepoint(function = "cgroup_rmdir")]
+pub fn cgroup_removed(ctx: BtfTracePointContext) -> i32 {
+    changed(&ctx, CGROUP_REMOVED)
+}
+
+#[inline(always)]
+fn changed(ctx: &BtfTracePointContext, operation: u32) -> i32 {
+    let cgroup = Cgroup(ctx.arg::<*const u8>(0) as u64);
+    if !cgroup.is_v2() {
+        return 0;
+    }
+    let path = ctx.arg::<*const u8>(1);
+    let Some(scratch) = CGROUP_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the verifier has seen the null check.
+    let busy = unsafe { &raw mut (*scratch).busy };
+    emit::exclusively(busy, KIND_CGROUP, || record(scratch, cgroup, path, operation));
+    0
+}
+
+#[inline(always)]
+fn record(scratch: *mut Scratch, cgroup: Cgroup, path: *const u8, operation: u32) -> Option<()> {
+    // SAFETY: the scratch is a live map value, and only these two programs use it, one at a time.
+    let scratch = unsafe { &mut *scratch };
+    // SAFETY: the helper writes no more than it is told.
+    let taken = unsafe {
+        bpf_probe_read_kernel_str((&raw mut scratch.path).cast(), CGROUP_PATH_MAX as u32, path.cast())
+    };
+    if taken <= 0 || taken > CGROUP_PATH_MAX as i64 {
+        return None;
+    }
+    let path_len = taken as u64 - 1;
+    let flags = if path_len == CGROUP_PATH_MAX as u64 - 1 { FLAG_PATH_TRUNCATED } else { 0 };
+    scratch.body = CgroupBody { id: cgroup.id(), operation, path_len: path_len as u32 };
+    emit::describe(&mut scratch.header, emit::current_cgroup(), flags);
+    let fixed = (size_of::<Header>() + size_of::<CgroupBody>()) as u64;
+    emit::submit(&raw mut scratch.header, KIND_CGROUP, fixed + path_len);
+    Some(())
+}

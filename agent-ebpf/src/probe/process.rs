@@ -1,0 +1,71 @@
+//! Creation and end of processes.
+
+use crate::emit;
+use crate::kernel::task::Task;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::programs::BtfTracePointContext;
+use core::mem::MaybeUninit;
+use norma_abi::{ExitBody, ForkBody, Header, KIND_EXIT, KIND_FORK};
+
+const BPF_NOEXIST: u64 = 1;
+
+#[repr(C)]
+struct Fork {
+    header: Header,
+    body: ForkBody,
+}
+
+#[repr(C)]
+struct Exit {
+    header: Header,
+    body: ExitBody,
+}
+
+/// Processes whose end was reported, by start time and pid; only where the kernel does not say which
+/// thread is the last.
+#[map]
+static ENDED: LruHashMap<[u64; 2], u8> = LruHashMap::with_max_entries(1024, 0);
+
+/// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    let child = Task(ctx.arg::<*const u8>(1) as u64);
+    let pid = child.tgid();
+    if child.pid() != pid {
+        return 0;
+    }
+    let mut record = MaybeUninit::<Fork>::zeroed();
+    // SAFETY: integers only, for which zeros are values.
+    let record = unsafe { record.assume_init_mut() };
+    emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    record.body = ForkBody { child_start_ns: child.start(), child_pid: pid, reserved: 0 };
+    emit::submit(&raw mut record.header, KIND_FORK, size_of::<Fork>() as u64);
+    0
+}
+
+/// `TP_PROTO(struct task_struct *p)`; from 6.16 `TP_PROTO(struct task_struct *p, bool group_dead)`
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::current();
+    if emit::exit_tells_group_dead() {
+        if ctx.arg::<u64>(1) & 1 == 0 {
+            return 0;
+        }
+    } else if task.live_threads() != 0 || reported(task) {
+        return 0;
+    }
+    let mut record = MaybeUninit::<Exit>::zeroed();
+    // SAFETY: integers only, for which zeros are values.
+    let record = unsafe { record.assume_init_mut() };
+    emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    record.body = ExitBody { status: task.exit_status(), reserved: 0 };
+    emit::submit(&raw mut record.header, KIND_EXIT, size_of::<Exit>() as u64);
+    0
+}
+
+/// Whether another thread has reported this end: two threads that exit together both find none alive.
+#[inline(always)]
+fn reported(task: Task) -> bool {
+    ENDED.insert([task.leader().start(), u64::from(task.tgid())], 1, BPF_NOEXIST).is_err()
+}

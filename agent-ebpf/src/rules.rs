@@ -1,0 +1,66 @@
+//! Rules that the kernel side enforces.
+
+use crate::kernel::sock::is_mapped;
+use crate::verifier::load;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, lpm_trie::Key};
+use norma_abi::{ACTION_NONE, PathRuleKey, PeerRuleKey, Rule, RuleCounts, SCOPE_ANY, SCOPE_EXEMPT, Scope};
+
+#[map]
+static SCOPES: HashMap<u64, Scope> = HashMap::with_max_entries(8192, 0);
+#[map]
+static RULE_COUNTS: Array<RuleCounts> = Array::with_max_entries(1, 0);
+#[map]
+static PATH_RULES: LpmTrie<PathRuleKey, Rule> = LpmTrie::with_max_entries(4096, 0);
+#[map]
+static PEER_RULES: LpmTrie<PeerRuleKey, Rule> = LpmTrie::with_max_entries(4096, 0);
+
+/// What holds in a control group.
+#[inline(always)]
+pub fn scope(cgroup: u64) -> Scope {
+    // SAFETY: the value is copied; user space replaces it as a whole.
+    unsafe { SCOPES.get(&cgroup) }.copied().unwrap_or(Scope { id: SCOPE_ANY, flags: 0 })
+}
+
+/// Whether any path rule could hold in this scope.
+#[inline(always)]
+pub fn any_path(scope: Scope) -> bool {
+    scope.flags & SCOPE_EXEMPT == 0 && RULE_COUNTS.get(0).is_some_and(|counts| load(&counts.paths) != 0)
+}
+
+/// Whether any peer rule could hold in this scope.
+#[inline(always)]
+pub fn any_peer(scope: Scope) -> bool {
+    scope.flags & SCOPE_EXEMPT == 0 && RULE_COUNTS.get(0).is_some_and(|counts| load(&counts.peers) != 0)
+}
+
+/// The rule for a path in one scope.
+#[inline(always)]
+pub fn path(key: &mut Key<PathRuleKey>, scope: u32) -> Option<Rule> {
+    key.data.scope = scope.to_ne_bytes();
+    PATH_RULES.get(&*key).copied().filter(|rule| rule.action != ACTION_NONE)
+}
+
+/// The rule for a peer: that of the scope itself before that of every container. Within a scope the entry
+/// for the port counts before the one for every port, and an entry without action is an exemption.
+#[inline(always)]
+pub fn peer(scope: Scope, port: [u8; 2], addr: [u8; 16]) -> Option<Rule> {
+    let family = if is_mapped(&addr) { 4 } else { 6 };
+    let mut key = Key::new(
+        8 * size_of::<PeerRuleKey>() as u32,
+        PeerRuleKey { scope: scope.id.to_ne_bytes(), port, family, reserved: 0, addr },
+    );
+    peer_within(&mut key, scope.id, port).or_else(|| peer_within(&mut key, SCOPE_ANY, port))
+}
+
+#[inline(always)]
+fn peer_within(key: &mut Key<PeerRuleKey>, scope: u32, port: [u8; 2]) -> Option<Rule> {
+    key.data.scope = scope.to_ne_bytes();
+    key.data.port = port;
+    let mut found = PEER_RULES.get(&*key).copied();
+    if found.is_none() {
+        key.data.port = [0; 2];
+        found = PEER_RULES.get(&*key).copied();
+    }
+    found.filter(|rule| rule.action != ACTION_NONE)
+}

@@ -1,0 +1,185 @@
+//! Wires the stages and owns the order of start and stop.
+//!
+//! Start: everything that can fail for a reason that a person must mend is done first (configuration,
+//! state directory, outbox), then the sensors are attached, then the pipeline runs, then shipping. Stop:
+//! the pipeline empties the ring and closes the outbox, shipping goes on until everything is
+//! acknowledged or its deadline ends. A stage that ends by itself ends the agent: never a silent half.
+
+use crate::config::Config;
+use crate::event;
+use crate::identity::{Hierarchy, Identity};
+use crate::judge::Judge;
+use crate::judge::baseline::Baselines;
+use crate::outbox::{Outbox, Repair};
+use crate::pipeline::{Parts, Pipeline};
+use crate::respond::Enforcement;
+use crate::sensor::{CoverageReport, Sensor, SensorConfig};
+use crate::ship::{self, Ahead, ShipStatus};
+use crate::telemetry::StatusFile;
+use anyhow::Context as _;
+use norma_wire::pb::{self, Hello, Kind};
+use norma_wire::{Detail, Event};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long shipping may go on after a stop was asked for.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, or a stage that ended by itself.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.state_dir)
+        .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
+    let baselines = Baselines::open(&config.state_dir.join("baselines"), config.learning_window)?;
+    let (outbox, repairs) = match &config.collector {
+        Some(_) => {
+            let (outbox, repairs) = Outbox::open(&config.state_dir.join("outbox"), config.node.as_str(), config.outbox)?;
+            (Some(outbox), repairs)
+        }
+        None => {
+            tracing::warn!("no `collector` is configured: alerts are only logged, events are not kept");
+            (None, Vec::new())
+        }
+    };
+
+    let (mut sensor, coverage) = Sensor::start(&SensorConfig { ring_bytes: config.ring_bytes })?;
+    log_coverage(&coverage);
+    let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
+    let hierarchy = Hierarchy::find()
+        .context("no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")?;
+    let identity = Identity::start(hierarchy, &config.runtime_roots);
+
+    let reader = outbox.as_ref().map(Outbox::reader);
+    let shipping = Arc::new(Mutex::new(ShipStatus::default()));
+    let (ahead_tx, ahead) = watch::channel(Ahead(0));
+    let hello = Hello {
+        node: config.node.as_str().to_owned(),
+        epoch: outbox.as_ref().map_or(0, Outbox::epoch),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+    };
+    let mut pipeline = Pipeline::new(Parts {
+        sensor,
+        identity,
+        judge: Judge::new(config.policies.clone(), baselines),
+        enforcement,
+        outbox,
+        ahead,
+        status: StatusFile::new(
+            &config.state_dir,
+            config.node.as_str(),
+            config.collector.as_ref().map(|_| Arc::clone(&shipping)),
+        ),
+        host_events: config.host_events,
+    });
+    for event in opening(config, &coverage, &repairs) {
+        pipeline.announce(event);
+    }
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("norma-io")
+        .enable_all()
+        .build()
+        .context("cannot start the I/O runtime")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (ended_tx, mut ended) = watch::channel(false);
+    let thread = {
+        let stop = Arc::clone(&stop);
+        std::thread::Builder::new().name("norma-pipeline".to_owned()).spawn(move || {
+            let result = pipeline.run(&stop);
+            ended_tx.send_replace(true);
+            result
+        })?
+    };
+    let (ship_stop, ship_stopped) = watch::channel(false);
+    let result = runtime.block_on(async {
+        let shipper = reader.zip(config.collector.clone()).map(|(reader, target)| {
+            tokio::spawn(ship::run(target, hello, reader, Arc::clone(&shipping), ahead_tx, ship_stopped))
+        });
+        tracing::info!(node = config.node.as_str(), policies = config.policies.len(), "watching");
+        tokio::select! {
+            signal = wait_for_signal() => tracing::info!(signal = signal?, "stopping"),
+            _ = ended.wait_for(|ended| *ended) => {}
+        }
+        stop.store(true, Ordering::Release);
+        let result = tokio::task::block_in_place(|| thread.join());
+        ship_stop.send_replace(true);
+        if let Some(shipper) = shipper
+            && tokio::time::timeout(DRAIN_DEADLINE, shipper).await.is_err()
+        {
+            tracing::warn!("not everything is acknowledged; the rest stays in the outbox and is shipped at the next start");
+        }
+        anyhow::Ok(result)
+    })?;
+    match result {
+        Ok(result) => result.context("the event ring cannot be read any more"),
+        Err(_) => anyhow::bail!("the pipeline ended unexpectedly"),
+    }
+}
+
+async fn wait_for_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// The events with which an agent's story begins.
+fn opening(config: &Config, coverage: &CoverageReport, repairs: &[Repair]) -> Vec<Event> {
+    let started = event::own(
+        Kind::Lifecycle,
+        Detail::Lifecycle(pb::Lifecycle {
+            state: "started".to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_revision: config.revision.clone(),
+            detail: if config.host_events {
+                String::new()
+            } else {
+                "what the host itself does is not reported (events.host is false)".to_owned()
+            },
+        }),
+    );
+    let capabilities = coverage
+        .capabilities
+        .iter()
+        .map(|capability| pb::Capability {
+            name: capability.name.to_owned(),
+            tier: capability.tier.map(|tier| tier.to_string()).unwrap_or_default(),
+            blind_spots: capability.blind_spots.iter().map(|spot| (*spot).to_owned()).collect(),
+            reason: capability.reason.clone().unwrap_or_default(),
+        })
+        .collect();
+    let coverage = event::own(
+        Kind::Coverage,
+        Detail::Coverage(pb::Coverage { kernel: coverage.kernel.clone(), capabilities }),
+    );
+    let repairs = repairs.iter().map(|repair| {
+        tracing::warn!(bytes = repair.bytes, "{}", repair.what);
+        event::own(
+            Kind::Recovery,
+            Detail::Recovery(pb::Recovery { what: repair.what.clone(), bytes_dropped: repair.bytes }),
+        )
+    });
+    [started, coverage].into_iter().chain(repairs).collect()
+}
+
+fn log_coverage(coverage: &CoverageReport) {
+    for capability in &coverage.capabilities {
+        match capability.tier {
+            Some(tier) => tracing::info!(capability = capability.name, %tier, "attached"),
+            None => tracing::warn!(
+                capability = capability.name,
+                reason = capability.reason.as_deref().unwrap_or("unknown"),
+                "NOT attached: such acts are not seen; see `norma-agent doctor`"
+            ),
+        }
+    }
+}

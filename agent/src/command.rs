@@ -1,0 +1,165 @@
+//! The command line.
+
+mod check;
+mod doctor;
+mod events;
+mod status;
+
+use crate::config;
+use crate::sensor::SensorError;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use norma_settings::SettingsError;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Watches what the containers of this node do with processes, files and the network, holds it against
+/// learned baselines and declared policy, and ships what it sees to a collector over mTLS.
+#[derive(Debug, Parser)]
+#[command(name = "norma-agent", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// How to write the log, which goes to standard error. RUST_LOG filters it.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch this node until stopped (SIGTERM or SIGINT).
+    Run(ConfigFile),
+    /// Print what containers do, live. Needs neither a collector nor a configuration.
+    Events(events::Options),
+    /// Tell what this kernel offers, which sensors attach and at which tier, and what cannot be seen.
+    ///
+    /// Exit status: 0 everything attaches, 1 something is missing, 69 nothing can be seen at all.
+    Doctor(doctor::Options),
+    /// Tell how the running agent is doing; exit status 1 where it is not.
+    Status(status::Options),
+    /// Look at a configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check a configuration and the policies that it names, without doing anything.
+    Check(ConfigFile),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Check policy files; tells what is enforced in the kernel and what only after the fact.
+    Check {
+        /// Policy files or directories of them.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Form of the output.
+        #[arg(long, value_enum, default_value_t = Output::Human)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file (YAML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Form of a command's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// For programs: JSON, one document or one per line.
+    Json,
+}
+
+/// Exit status, after sysexits.h where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// All is well.
+    Success,
+    /// It works with something missing, or it failed.
+    Failure,
+    /// EX_USAGE: the configuration is wrong.
+    Usage,
+    /// EX_UNAVAILABLE: this kernel or these privileges do not allow watching.
+    Unavailable,
+}
+
+impl ExitStatus {
+    /// The status that tells of an error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        if error.is::<SettingsError>() {
+            Self::Usage
+        } else if error.is::<SensorError>() {
+            Self::Unavailable
+        } else {
+            Self::Failure
+        }
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(match status {
+            ExitStatus::Success => 0,
+            ExitStatus::Failure => 1,
+            ExitStatus::Usage => 64,
+            ExitStatus::Unavailable => 69,
+        })
+    }
+}
+
+impl Cli {
+    /// Sets the log up.
+    pub fn init_logging(&self) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        match self.log_format {
+            LogFormat::Human => log.with_ansi(io::stderr().is_terminal()).init(),
+            LogFormat::Json => log.json().init(),
+        }
+    }
+
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// Whatever kept it from being done.
+    pub fn run(&self) -> anyhow::Result<ExitStatus> {
+        match &self.command {
+            Command::Run(file) => {
+                crate::app::run(&config::load(&file.config)?)?;
+                Ok(ExitStatus::Success)
+            }
+            Command::Events(options) => events::run(options),
+            Command::Doctor(options) => doctor::run(options),
+            Command::Status(options) => status::run(options),
+            Command::Config(ConfigCommand::Check(file)) => check::config(&file.config),
+            Command::Policy(PolicyCommand::Check { files, output }) => check::policies(files, *output),
+        }
+    }
+}
+
+/// Writes a line to standard output; a reader that went away ends the program quietly.
+fn say(line: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,182 @@
+//! `events`: what containers do, live, with sensors of its own.
+
+use super::{ExitStatus, Output, say};
+use crate::clock::{WallClock, boot_now};
+use crate::identity::{Hierarchy, Identified, Identity, Place};
+use crate::judge::policy::PolicySet;
+use crate::respond::Enforcement;
+use crate::sensor::{Sensor, SensorConfig};
+use crate::{decode, event};
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use norma_wire::describe;
+use norma_wire::pb::{self, Kind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const CADENCE: Duration = Duration::from_millis(10);
+/// How often the kernel side's counters are looked at.
+const COUNTERS_EVERY_NS: u64 = 1_000_000_000;
+
+/// Options of `events`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Form of the output; `json` prints one document per line.
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    output: Output,
+    /// Only containers whose id, name, workload or pod contains this.
+    #[arg(long, value_name = "TEXT")]
+    container: Option<String>,
+    /// Only these kinds.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    kind: Vec<EventKind>,
+    /// Show what the host itself does, too.
+    #[arg(long, conflicts_with = "container")]
+    host: bool,
+    /// End after this many events.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Further directory in which an OCI runtime keeps its state (runc --root).
+    #[arg(long = "runtime-root", value_name = "DIR")]
+    runtime_roots: Vec<PathBuf>,
+    /// Size of the kernel ring in bytes, a power of two.
+    #[arg(long, default_value_t = crate::config::DEFAULT_RING_BYTES)]
+    ring_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EventKind {
+    Exec,
+    Exit,
+    Open,
+    Connect,
+    Listen,
+    Loss,
+}
+
+impl EventKind {
+    fn number(self) -> i32 {
+        let kind = match self {
+            Self::Exec => Kind::Exec,
+            Self::Exit => Kind::Exit,
+            Self::Open => Kind::Open,
+            Self::Connect => Kind::Connect,
+            Self::Listen => Kind::Listen,
+            Self::Loss => Kind::Loss,
+        };
+        kind as i32
+    }
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
+    let stop = stop_on_signal()?;
+    let (mut sensor, coverage) = Sensor::start(&SensorConfig { ring_bytes: options.ring_bytes })?;
+    for capability in coverage.capabilities.iter().filter(|capability| capability.tier.is_none()) {
+        let reason = capability.reason.as_deref().unwrap_or("unknown");
+        tracing::warn!(capability = capability.name, reason, "not seen; see `norma-agent doctor`");
+    }
+    let mut enforcement = Enforcement::start(sensor.controls()?, PolicySet::default(), options.host)?;
+    let hierarchy = Hierarchy::find().context("no cgroup v2 hierarchy is mounted")?;
+    let mut identity = Identity::start(hierarchy, &options.runtime_roots);
+    enforcement.follow(&identity.take_placed());
+    let clock = WallClock::read();
+    let mut printer = Printer { options, clock, printed: 0 };
+    let mut ready = Vec::new();
+    let mut lost_before = 0;
+    let mut last_look = 0;
+    while !stop.load(Ordering::Acquire) && !printer.is_done() {
+        sensor.poll(CADENCE, &mut |record| match decode::decode(record) {
+            Ok(observation) => identity.identify(observation, &mut ready),
+            Err(error) => tracing::error!(%error, "a record of the kernel side did not decode"),
+        })?;
+        let now = boot_now();
+        identity.tick(now, &mut ready);
+        identity.expire(now);
+        enforcement.follow(&identity.take_placed());
+        for identified in ready.drain(..) {
+            printer.print(&identified)?;
+        }
+        if now.0 > last_look + COUNTERS_EVERY_NS {
+            last_look = now.0;
+            let lost = sensor.counters()?.lost.iter().sum();
+            if lost > lost_before {
+                printer.print_loss(lost - lost_before)?;
+                lost_before = lost;
+            }
+        }
+    }
+    Ok(ExitStatus::Success)
+}
+
+struct Printer<'a> {
+    options: &'a Options,
+    clock: WallClock,
+    printed: u64,
+}
+
+impl Printer<'_> {
+    fn is_done(&self) -> bool {
+        self.options.count.is_some_and(|count| self.printed >= count)
+    }
+
+    fn print(&mut self, identified: &Identified) -> anyhow::Result<()> {
+        if self.is_done() || !self.is_wanted_place(&identified.place) {
+            return Ok(());
+        }
+        match event::from_observation(identified, &self.clock) {
+            Some(event) => self.print_event(&event),
+            None => Ok(()),
+        }
+    }
+
+    fn print_loss(&mut self, count: u64) -> anyhow::Result<()> {
+        let counts = vec![pb::KindCount { kind: "all".to_owned(), count }];
+        self.print_event(&event::loss(pb::Loss {
+            cause: pb::LossCause::RingFull as i32,
+            counts,
+            ..pb::Loss::default()
+        }))
+    }
+
+    fn print_event(&mut self, event: &norma_wire::Event) -> anyhow::Result<()> {
+        let kinds = &self.options.kind;
+        if !kinds.is_empty() && !kinds.iter().any(|kind| kind.number() == event.kind) {
+            return Ok(());
+        }
+        self.printed += 1;
+        match self.options.output {
+            Output::Json => say(&serde_json::to_string(event)?),
+            Output::Human => say(&describe::sentence(event)),
+        }
+    }
+
+    fn is_wanted_place(&self, place: &Place) -> bool {
+        let Some(container) = place.container() else { return self.options.host };
+        self.options.container.as_ref().is_none_or(|text| {
+            [&container.id.0, &container.name, &container.workload.0, &container.pod]
+                .iter()
+                .any(|name| name.contains(text.as_str()))
+        })
+    }
+}
+
+/// A flag that SIGINT and SIGTERM set.
+fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("norma-signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            if let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            {
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            }
+            flag.store(true, Ordering::Release);
+        });
+    })?;
+    Ok(stop)
+}

@@ -1,0 +1,217 @@
+//! The agent's configuration.
+//!
+//! [`raw`] is the file as typed; [`Config`] is what it means. A value that exists is valid, and one start
+//! reports every fault of the file and of the policies that it names.
+
+mod raw;
+
+use crate::judge::policy::PolicySet;
+use crate::outbox::Limits;
+use norma_settings::{Faults, SettingsError};
+use raw::RawConfig;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Learning window of a workload where the file names none.
+pub const DEFAULT_LEARNING_WINDOW: Duration = Duration::from_secs(600);
+/// Size of the kernel ring where the file names none: 8 MiB last 10 ms at 3 million events a second.
+pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
+/// Bound of the outbox on disk where the file names none.
+pub const DEFAULT_OUTBOX_BYTES: u64 = 1 << 30;
+/// Size at which an outbox segment is closed where the file names none.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
+/// Smallest useful segment: room for the largest event many times over.
+const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+/// Where the agent keeps its state where the file names no place.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/norma-agent";
+
+/// Name of a node: what its certificate says and every event carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeName(String);
+
+impl NodeName {
+    /// A name of 1 to 253 letters, digits, dots and hyphens, as Kubernetes names nodes.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fits = (1..=253).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("node name `{text}` must be 1 to 253 letters, digits, `.` or `-`"))
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How to reach the collector.
+#[derive(Clone, Debug)]
+pub struct CollectorTarget {
+    /// `host:port`.
+    pub address: String,
+    /// Name that the collector's certificate must carry.
+    pub server_name: rustls_pki_types::ServerName<'static>,
+    /// PEM file of the certificate authority that signed the collector's certificate.
+    pub ca: PathBuf,
+    /// PEM file of this node's certificate chain.
+    pub certificate: PathBuf,
+    /// PEM file of this node's private key.
+    pub key: PathBuf,
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: NodeName,
+    /// Directory of outbox, baselines and status.
+    pub state_dir: PathBuf,
+    /// Where events go; without it the agent only logs alerts.
+    pub collector: Option<CollectorTarget>,
+    /// How long a workload is learned.
+    pub learning_window: Duration,
+    /// Declared policies.
+    pub policies: PolicySet,
+    /// Bounds of the outbox.
+    pub outbox: Limits,
+    /// Size of the kernel ring in bytes.
+    pub ring_bytes: u32,
+    /// Further directories in which an OCI runtime keeps its state.
+    pub runtime_roots: Vec<PathBuf>,
+    /// Report what the host itself does, besides its containers.
+    pub host_events: bool,
+    /// SHA-256 of the configuration and policy files, in hex.
+    pub revision: String,
+}
+
+/// Reads, understands and checks a configuration file.
+pub fn load(path: &Path) -> Result<Config, SettingsError> {
+    let raw: RawConfig = norma_settings::read(path)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    let mut faults = Faults::default();
+    let mut digest = Sha256::new();
+    digest.update(std::fs::read(path).unwrap_or_default());
+
+    let node = match &raw.node {
+        Some(name) => NodeName::parse(&name.value).map_err(|fault| faults.push(path, name, fault)).ok(),
+        None => hostname(path, &mut faults),
+    };
+    let collector = raw.collector.as_ref().and_then(|raw| raw.validate(path, base, &mut faults));
+    let learning_window = raw
+        .learning
+        .and_then(|learning| learning.window)
+        .map(|text| match norma_settings::duration(&text.value) {
+            Ok(window) if !window.is_zero() => window,
+            Ok(_) => {
+                faults.push(path, &text, "the learning window must be longer than nothing");
+                DEFAULT_LEARNING_WINDOW
+            }
+            Err(fault) => {
+                faults.push(path, &text, fault);
+                DEFAULT_LEARNING_WINDOW
+            }
+        })
+        .unwrap_or(DEFAULT_LEARNING_WINDOW);
+    let outbox = raw.outbox.validate(path, &mut faults);
+    let ring_bytes = raw.sensor.validate(path, &mut faults);
+
+    let mut policy_files = Vec::new();
+    for place in raw.policies.iter().flatten() {
+        match crate::judge::policy::files(&base.join(&place.value)) {
+            Ok(files) => policy_files.extend(files),
+            Err(error) => faults.push(
+                path,
+                place,
+                format!("policies cannot be read from {}: {error}", base.join(&place.value).display()),
+            ),
+        }
+    }
+    let policies = PolicySet::load(&policy_files, &mut faults);
+    for file in &policy_files {
+        digest.update(std::fs::read(file).unwrap_or_default());
+    }
+
+    let Some(node) = node else { return Err(SettingsError::Wrong(faults)) };
+    faults.or(Config {
+        node,
+        state_dir: raw
+            .state_dir
+            .map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |place| base.join(place)),
+        collector,
+        learning_window,
+        policies,
+        outbox,
+        ring_bytes,
+        runtime_roots: raw
+            .identity
+            .and_then(|identity| identity.runtime_roots)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|root| base.join(root))
+            .collect(),
+        host_events: raw.events.and_then(|events| events.host).unwrap_or(false),
+        revision: hex(&digest.finalize()),
+    })
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hostname(path: &Path, faults: &mut Faults) -> Option<NodeName> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    match NodeName::parse(&name) {
+        Ok(name) => Some(name),
+        Err(fault) => {
+            faults.push_at(
+                path,
+                norma_settings::Location::UNKNOWN,
+                format!("{fault}; it is this machine's hostname: set `node`"),
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent.yaml");
+        std::fs::write(&file, text).unwrap();
+        load(&file).map_err(|error| error.to_string().replace(&format!("{}/", dir.path().display()), ""))
+    }
+
+    #[test]
+    fn an_empty_mapping_gives_the_defaults() {
+        let config = load_text("node: a\n").unwrap();
+        assert_eq!(config.learning_window, DEFAULT_LEARNING_WINDOW);
+        assert_eq!(config.ring_bytes, DEFAULT_RING_BYTES);
+        assert_eq!(config.state_dir, Path::new(DEFAULT_STATE_DIR));
+        assert!(config.collector.is_none());
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once() {
+        let message = load_text(
+            "node: 'a b'\nlearning: {window: soon}\noutbox: {segment_bytes: 1}\nsensor: {ring_bytes: 5}\npolicies: [nowhere]\n",
+        )
+        .unwrap_err();
+        for expected in ["agent.yaml:1:7", "agent.yaml:2:20", "agent.yaml:3:25", "agent.yaml:4:22", "agent.yaml:5:12"] {
+            assert!(message.contains(expected), "{expected} not in\n{message}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_the_nearest() {
+        let message = load_text("node: a\ncolector:\n  address: x\n").unwrap_err();
+        assert!(message.starts_with("agent.yaml:2:1: unknown key `colector`; did you mean `collector`?"), "{message}");
+    }
+}

@@ -1,0 +1,124 @@
+//! The configuration file as typed.
+
+use super::{
+    CollectorTarget, DEFAULT_OUTBOX_BYTES, DEFAULT_RING_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
+};
+use crate::outbox::Limits;
+use norma_settings::{Faults, Spanned};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub node: Option<Spanned<String>>,
+    pub state_dir: Option<PathBuf>,
+    pub collector: Option<RawCollector>,
+    pub learning: Option<RawLearning>,
+    pub policies: Option<Vec<Spanned<PathBuf>>>,
+    #[serde(default)]
+    pub outbox: RawOutbox,
+    #[serde(default)]
+    pub sensor: RawSensor,
+    pub identity: Option<RawIdentity>,
+    pub events: Option<RawEvents>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCollector {
+    address: Spanned<String>,
+    server_name: Option<Spanned<String>>,
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLearning {
+    pub window: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOutbox {
+    max_bytes: Option<Spanned<u64>>,
+    segment_bytes: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSensor {
+    ring_bytes: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIdentity {
+    pub runtime_roots: Option<Vec<PathBuf>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEvents {
+    pub host: Option<bool>,
+}
+
+impl RawCollector {
+    pub fn validate(&self, path: &Path, base: &Path, faults: &mut Faults) -> Option<CollectorTarget> {
+        let address = &self.address.value;
+        let host = address.rsplit_once(':').and_then(|(host, port)| {
+            port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty()).map(|_| host)
+        });
+        let Some(host) = host else {
+            faults.push(path, &self.address, format!("`{address}` is not `host:port`"));
+            return None;
+        };
+        let (name, at) = match &self.server_name {
+            Some(name) => (name.value.as_str(), name),
+            None => (host.trim_start_matches('[').trim_end_matches(']'), &self.address),
+        };
+        match rustls_pki_types::ServerName::try_from(name.to_owned()) {
+            Ok(server_name) => Some(CollectorTarget {
+                address: address.clone(),
+                server_name,
+                ca: base.join(&self.ca),
+                certificate: base.join(&self.certificate),
+                key: base.join(&self.key),
+            }),
+            Err(_) => {
+                faults.push(path, at, format!("`{name}` is neither a DNS name nor an IP address"));
+                None
+            }
+        }
+    }
+}
+
+impl RawOutbox {
+    pub fn validate(&self, path: &Path, faults: &mut Faults) -> Limits {
+        let segment_bytes = self.segment_bytes.as_ref().map_or(DEFAULT_SEGMENT_BYTES, |given| given.value);
+        let max_bytes = self.max_bytes.as_ref().map_or(DEFAULT_OUTBOX_BYTES, |given| given.value);
+        if let Some(given) = &self.segment_bytes
+            && given.value < MIN_SEGMENT_BYTES
+        {
+            faults.push(path, given, format!("segment_bytes must be at least {MIN_SEGMENT_BYTES}"));
+        }
+        if max_bytes < segment_bytes.saturating_mul(2)
+            && let Some(at) = self.max_bytes.as_ref().or(self.segment_bytes.as_ref())
+        {
+            faults.push(path, at, "max_bytes must hold at least two segments (2 × segment_bytes)");
+        }
+        Limits { max_bytes, segment_bytes }
+    }
+}
+
+impl RawSensor {
+    pub fn validate(&self, path: &Path, faults: &mut Faults) -> u32 {
+        let Some(given) = &self.ring_bytes else { return DEFAULT_RING_BYTES };
+        if !given.value.is_power_of_two() || given.value < 4096 {
+            faults.push(path, given, "ring_bytes must be a power of two of at least 4096");
+        }
+        given.value
+    }
+}

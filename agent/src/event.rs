@@ -1,0 +1,236 @@
+//! Normalized events: what leaves the agent.
+
+use crate::clock::WallClock;
+use crate::identity::{Container, Identified, IdentityState, Process};
+use crate::observation::{Act, Actor, KernelPath, Open, Protocol};
+use norma_wire::pb::{self, Kind};
+use norma_wire::text::printable;
+use norma_wire::{Detail, Event};
+
+/// The event of an observation; `None` for what only keeps the agent informed (forks, control groups).
+pub fn from_observation(identified: &Identified, clock: &WallClock) -> Option<Event> {
+    let observation = &identified.observation;
+    let (kind, detail) = detail(identified)?;
+    Some(Event {
+        boot_ns: observation.at.0,
+        wall_ns: clock.wall_ns(observation.at),
+        kind: kind as i32,
+        process: Some(process(&identified.process, &observation.actor, identified.place.container().map(AsRef::as_ref))),
+        container: identified.place.container().map(|container| self::container(container)),
+        detail: Some(detail),
+        ..Event::default()
+    })
+}
+
+/// An event about the agent itself.
+pub fn own(kind: Kind, detail: Detail) -> Event {
+    let now = crate::clock::boot_now();
+    Event {
+        boot_ns: now.0,
+        wall_ns: WallClock::read().wall_ns(now),
+        kind: kind as i32,
+        detail: Some(detail),
+        ..Event::default()
+    }
+}
+
+/// The admission of a loss.
+pub fn loss(loss: pb::Loss) -> Event {
+    own(Kind::Loss, Detail::Loss(loss))
+}
+
+fn detail(identified: &Identified) -> Option<(Kind, Detail)> {
+    let observation = &identified.observation;
+    Some(match &observation.act {
+        Act::Exec(exec) => (
+            Kind::Exec,
+            Detail::Exec(pb::Exec {
+                filename: printable(&exec.filename),
+                path_truncated: exec.path.truncated,
+                path_disconnected: exec.path.disconnected,
+                file_deleted: exec.path.deleted,
+                argv_truncated: exec.argv_truncated,
+                inode: exec.file.inode,
+                dev: exec.file.dev,
+            }),
+        ),
+        Act::Exit(status) => {
+            let lifetime = observation.at.0.saturating_sub(identified.process.key.start.0);
+            (Kind::Exit, Detail::Exit(exit(*status, lifetime)))
+        }
+        Act::Open(open) => (Kind::Open, Detail::Open(self::open(open))),
+        Act::Connect(connect) => (
+            Kind::Connect,
+            Detail::Connect(pb::Connect {
+                remote_address: connect.remote.ip().to_string(),
+                remote_port: connect.remote.port().into(),
+                local_address: connect.local.map(|local| local.ip().to_string()).unwrap_or_default(),
+                local_port: connect.local.map_or(0, |local| local.port().into()),
+                protocol: protocol(connect.protocol),
+            }),
+        ),
+        Act::Listen(listen) => (
+            Kind::Listen,
+            Detail::Listen(pb::Listen {
+                address: listen.local.ip().to_string(),
+                port: listen.local.port().into(),
+                protocol: protocol(listen.protocol),
+            }),
+        ),
+        Act::Fork(_) | Act::Cgroup(_) => return None,
+    })
+}
+
+/// A status of wait(2).
+fn exit(status: u32, duration_ns: u64) -> pb::Exit {
+    let signal = status & 0x7f;
+    pb::Exit {
+        code: (signal == 0).then_some((status >> 8) & 0xff),
+        signal: (signal != 0).then_some(signal),
+        core_dumped: status & 0x80 != 0,
+        duration_ns,
+    }
+}
+
+fn protocol(protocol: Protocol) -> String {
+    match protocol {
+        Protocol::Tcp => "tcp".to_owned(),
+        Protocol::Udp => "udp".to_owned(),
+        Protocol::Other(number) => number.to_string(),
+    }
+}
+
+fn open(open: &Open) -> pb::Open {
+    let KernelPath { bytes, truncated, disconnected, deleted } = &open.path;
+    pb::Open {
+        path: printable(bytes),
+        flags: flag_names(open.flags),
+        read: open.read,
+        write: open.write,
+        created: open.created,
+        file_type: file_type(open.mode).to_owned(),
+        path_truncated: *truncated,
+        path_disconnected: *disconnected,
+        file_deleted: *deleted,
+        inode: open.file.inode,
+        dev: open.file.dev,
+    }
+}
+
+/// Type bits of a mode (inode(7)) in words.
+fn file_type(mode: u32) -> &'static str {
+    match mode & 0o170_000 {
+        0o100_000 => "file",
+        0o040_000 => "directory",
+        0o020_000 => "character device",
+        0o060_000 => "block device",
+        0o010_000 => "pipe",
+        0o140_000 => "socket",
+        _ => "other",
+    }
+}
+
+/// Names of O_* flags (asm-generic/fcntl.h; O_DIRECT and O_DIRECTORY differ on arm64).
+fn flag_names(flags: u32) -> Vec<String> {
+    const DIRECT: u32 = if cfg!(target_arch = "aarch64") { 0o200_000 } else { 0o40_000 };
+    const DIRECTORY: u32 = if cfg!(target_arch = "aarch64") { 0o40_000 } else { 0o200_000 };
+    const NOFOLLOW: u32 = if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
+    const NAMES: [(u32, &str); 14] = [
+        (0o100, "O_CREAT"),
+        (0o200, "O_EXCL"),
+        (0o400, "O_NOCTTY"),
+        (0o1_000, "O_TRUNC"),
+        (0o2_000, "O_APPEND"),
+        (0o4_000, "O_NONBLOCK"),
+        (0o10_000, "O_DSYNC"),
+        (0o20_000, "O_ASYNC"),
+        (DIRECT, "O_DIRECT"),
+        (DIRECTORY, "O_DIRECTORY"),
+        (NOFOLLOW, "O_NOFOLLOW"),
+        (0o1_000_000, "O_NOATIME"),
+        (0o2_000_000, "O_CLOEXEC"),
+        (0o10_000_000, "O_PATH"),
+    ];
+    let access = match flags & 3 {
+        0 => "O_RDONLY",
+        1 => "O_WRONLY",
+        2 => "O_RDWR",
+        _ => "O_ACCMODE",
+    };
+    std::iter::once(access)
+        .chain(NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn process(process: &Process, actor: &Actor, container: Option<&Container>) -> pb::Process {
+    let ancestors = process
+        .ancestors
+        .iter()
+        // A container's story begins with its first process; what started that is the host's.
+        .take_while(|ancestor| container.is_none_or(|_| ancestor.cgroup == actor.cgroup))
+        .map(|ancestor| pb::Ancestor {
+            pid: ancestor.key.pid,
+            start_boot_ns: ancestor.key.start.0,
+            exe: ancestor.exe.to_string(),
+        })
+        .collect();
+    pb::Process {
+        pid: actor.process.pid,
+        start_boot_ns: actor.process.start.0,
+        exe: process.exe.to_string(),
+        comm: printable(&actor.comm),
+        argv: process.argv.to_vec(),
+        uid: actor.uid,
+        gid: actor.gid,
+        euid: actor.euid,
+        namespaces: Some(pb::Namespaces {
+            mnt: actor.namespaces.mnt,
+            pid: actor.namespaces.pid,
+            net: actor.namespaces.net,
+            user: actor.namespaces.user,
+        }),
+        ancestors,
+        from_proc: process.from_proc,
+    }
+}
+
+/// A container as the wire has it.
+pub fn container(container: &Container) -> pb::Container {
+    let identity = match container.state {
+        IdentityState::Known => pb::IdentityState::Known,
+        IdentityState::Pending => pb::IdentityState::Pending,
+    };
+    pb::Container {
+        id: container.id.0.clone(),
+        name: container.name.clone(),
+        runtime: container.runtime.clone(),
+        image: container.image.clone(),
+        image_digest: container.image_digest.clone(),
+        workload: container.workload.0.clone(),
+        pod: container.pod.clone(),
+        namespace: container.namespace.clone(),
+        cgroup_id: container.cgroup.0,
+        cgroup_path: container.cgroup_path.clone(),
+        identity: identity as i32,
+        init_pid: container.init_pid,
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_status_is_a_code_or_a_signal() {
+        assert_eq!((exit(3 << 8, 1).code, exit(3 << 8, 1).signal), (Some(3), None));
+        let killed = exit(9 | 0x80, 1);
+        assert_eq!((killed.code, killed.signal, killed.core_dumped), (None, Some(9), true));
+    }
+
+    #[test]
+    fn flags_are_named() {
+        assert_eq!(flag_names(0o2_000_101), ["O_WRONLY", "O_CREAT", "O_CLOEXEC"]);
+    }
+}

@@ -1,0 +1,236 @@
+//! Who acted: observation → process with its lineage, container and workload.
+//!
+//! A container is known by its control group, which its processes cannot leave by changing namespaces.
+//! Observations of a control group that is not understood yet wait in a bounded queue: the runtime writes
+//! its state a moment after it made the group. What is still unknown when the wait is over goes out
+//! marked pending rather than dropped or put down to somebody else.
+
+mod cgroups;
+mod container;
+mod oci;
+mod process;
+mod workload;
+
+pub use cgroups::Hierarchy;
+pub use container::{Container, ContainerId, IdentityState, WorkloadName};
+pub use process::{Ancestor, Before, Process};
+
+use crate::observation::{Act, Actor, BootTime, CgroupId, Observation};
+use cgroups::Cgroups;
+use container::{Containers, Placement};
+use process::Processes;
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long observations of an unknown control group wait.
+const HOLD: Duration = Duration::from_secs(2);
+/// How often a waiting control group is looked up again.
+const RETRY: Duration = Duration::from_millis(20);
+/// Most observations that wait at one time; the oldest go out pending when there are more.
+const HELD_MAX: usize = 16_384;
+
+/// Where the actor belongs.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// The host itself.
+    Host,
+    /// A container's own program.
+    Workload(Arc<Container>),
+    /// The container runtime, at work inside the container's control group before it hands over.
+    Runtime(Arc<Container>),
+}
+
+impl Place {
+    /// The container, whichever program acted in it.
+    pub fn container(&self) -> Option<&Arc<Container>> {
+        match self {
+            Self::Host => None,
+            Self::Workload(container) | Self::Runtime(container) => Some(container),
+        }
+    }
+}
+
+/// An observation with what is known of its actor.
+#[derive(Clone, Debug)]
+pub struct Identified {
+    /// What was seen.
+    pub observation: Observation,
+    /// The actor, after the act.
+    pub process: Arc<Process>,
+    /// For an exec: the program that the process ran before.
+    pub exec_by: Option<Before>,
+    /// Where it belongs.
+    pub place: Place,
+}
+
+/// What became known of a control group; steers the kernel side.
+#[derive(Clone, Debug)]
+pub enum Placed {
+    /// It belongs to the host.
+    Host(CgroupId),
+    /// It belongs to this container.
+    Container(CgroupId, Arc<Container>),
+    /// It was removed.
+    Gone(CgroupId),
+}
+
+struct Held {
+    identified: Identified,
+    since: BootTime,
+}
+
+/// The stage: keeps what it learned of processes, control groups and containers.
+pub struct Identity {
+    processes: Processes,
+    cgroups: Cgroups,
+    containers: Containers,
+    held: VecDeque<Held>,
+    next_retry: HashMap<CgroupId, BootTime>,
+    placed: Vec<Placed>,
+}
+
+impl Identity {
+    /// Takes stock of what runs already.
+    ///
+    /// `runtime_roots` are searched for OCI runtime state besides the usual places.
+    pub fn start(hierarchy: Hierarchy, runtime_roots: &[PathBuf]) -> Self {
+        let mut this = Self {
+            processes: Processes::scan(&hierarchy),
+            cgroups: Cgroups::scan(hierarchy),
+            containers: Containers::new(oci::Roots::new(runtime_roots)),
+            held: VecDeque::new(),
+            next_retry: HashMap::new(),
+            placed: Vec::new(),
+        };
+        for (id, path) in this.cgroups.all() {
+            let placement = this.containers.place_existing(id, &path, &this.cgroups);
+            this.note(id, &placement);
+        }
+        this
+    }
+
+    /// Gives the observation its actor; what can go on is appended to `out`, in order per container.
+    pub fn identify(&mut self, observation: Observation, out: &mut Vec<Identified>) {
+        let actor = &observation.actor;
+        let containers = &self.containers;
+        let (process, exec_by) = self.processes.update(&observation, |cgroup| containers.is_host(cgroup));
+        let cgroup = actor.cgroup;
+        if let Act::Cgroup(change) = &observation.act {
+            if change.removed {
+                self.cgroups.remove(change.id);
+                self.containers.remove(change.id);
+                self.placed.push(Placed::Gone(change.id));
+            } else {
+                self.cgroups.insert(change.id, &change.path);
+            }
+            return;
+        }
+        let at = observation.at;
+        let namespaced = self.processes.is_namespaced(actor);
+        let placement = self.place(cgroup, namespaced, actor);
+        let identified = Identified { observation, process, exec_by, place: Place::Host };
+        match placement {
+            Placement::Unknown => {
+                if self.held.len() >= HELD_MAX
+                    && let Some(oldest) = self.held.pop_front()
+                {
+                    out.push(self.give_up(oldest));
+                }
+                self.held.push_back(Held { identified, since: at });
+            }
+            known => out.push(self.complete(identified, &known)),
+        }
+    }
+
+    /// Looks waiting control groups up again; to be called every few milliseconds.
+    pub fn tick(&mut self, now: BootTime, out: &mut Vec<Identified>) {
+        if self.held.is_empty() {
+            return;
+        }
+        let mut waiting = VecDeque::new();
+        for held in std::mem::take(&mut self.held) {
+            let cgroup = held.identified.observation.actor.cgroup;
+            let due = self.next_retry.get(&cgroup).is_none_or(|at| *at <= now);
+            let namespaced = self.processes.is_namespaced(&held.identified.observation.actor);
+            let placement = if due {
+                self.next_retry.insert(cgroup, BootTime(now.0 + RETRY.as_nanos() as u64));
+                self.containers.lookup(cgroup, &self.cgroups, namespaced)
+            } else {
+                self.containers.known(cgroup)
+            };
+            match placement {
+                Placement::Unknown if now.0 < held.since.0 + HOLD.as_nanos() as u64 => waiting.push_back(held),
+                Placement::Unknown => out.push(self.give_up(held)),
+                known => {
+                    self.note(cgroup, &known);
+                    out.push(self.complete(held.identified, &known));
+                }
+            }
+        }
+        self.held = waiting;
+        if self.held.is_empty() {
+            self.next_retry.clear();
+        }
+    }
+
+    /// What became known of control groups since the last call.
+    pub fn take_placed(&mut self) -> Vec<Placed> {
+        std::mem::take(&mut self.placed)
+    }
+
+    /// Forgets processes that ended long ago, and reads the control groups anew where the kernel side
+    /// does not report them.
+    pub fn expire(&mut self, now: BootTime) {
+        self.processes.expire(now);
+    }
+
+    /// Containers that are known now.
+    pub fn containers(&self) -> Vec<Arc<Container>> {
+        self.containers.all()
+    }
+
+    fn place(&mut self, cgroup: CgroupId, namespaced: bool, actor: &Actor) -> Placement {
+        match self.containers.known(cgroup) {
+            Placement::Unknown => {}
+            // A host group in which a process with its own namespaces appears is a container's after all.
+            Placement::Host if namespaced => self.containers.reconsider(cgroup),
+            known => return known,
+        }
+        if !self.cgroups.knows(cgroup) {
+            self.cgroups.learn_from_process(cgroup, actor.process.pid);
+        }
+        let placement = self.containers.lookup(cgroup, &self.cgroups, namespaced);
+        self.note(cgroup, &placement);
+        placement
+    }
+
+    fn note(&mut self, cgroup: CgroupId, placement: &Placement) {
+        match placement {
+            Placement::Host => self.placed.push(Placed::Host(cgroup)),
+            Placement::Container(container) => {
+                self.placed.push(Placed::Container(cgroup, Arc::clone(container)));
+            }
+            Placement::Unknown => {}
+        }
+    }
+
+    fn complete(&self, mut identified: Identified, placement: &Placement) -> Identified {
+        identified.place = match placement {
+            Placement::Host | Placement::Unknown => Place::Host,
+            Placement::Container(container) if self.processes.started_outside(&identified.process, |cgroup| self.containers.is_host(cgroup)) => {
+                Place::Runtime(Arc::clone(container))
+            }
+            Placement::Container(container) => Place::Workload(Arc::clone(container)),
+        };
+        identified
+    }
+
+    fn give_up(&mut self, held: Held) -> Identified {
+        let cgroup = held.identified.observation.actor.cgroup;
+        let placement = self.containers.give_up(cgroup, &self.cgroups);
+        self.note(cgroup, &placement);
+        self.complete(held.identified, &placement)
+    }
+}

@@ -1,0 +1,233 @@
+//! What OCI runtimes and engines write about their containers.
+//!
+//! Read: state of runc (`ROOT/ID/state.json`) and crun (`ROOT/ID/status`) under the roots that
+//! containerd, Docker, podman and the runtimes themselves use, the annotations that CRI runtimes pass
+//! down, and Docker's own `config.v2.json` for names and images. The formats are not ours: what is
+//! missing or strange is left out, never an error.
+
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Roots that hold one directory per container.
+const ROOTS: [&str; 3] = ["/run/runc", "/run/crun", "/run/youki"];
+/// Roots that hold one such root per namespace.
+const NAMESPACED_ROOTS: [&str; 3] = ["/run/containerd/runc", "/run/docker/runtime-runc", "/run/docker/runtime-crun"];
+/// Where control groups are mounted, pure v2 or with a directory per hierarchy below.
+const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
+/// Where Docker keeps what it knows of its containers.
+const DOCKER_CONTAINERS: &str = "/var/lib/docker/containers";
+
+/// What a runtime says of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RuntimeState {
+    pub id: String,
+    pub name: String,
+    pub runtime: String,
+    pub image: String,
+    pub image_digest: String,
+    pub pod: String,
+    pub pod_namespace: String,
+    pub init_pid: u32,
+    /// Its control group in each hierarchy, as a path from the hierarchy's root.
+    cgroup_paths: Vec<String>,
+}
+
+/// The directories that are searched.
+pub(super) struct Roots {
+    extra: Vec<PathBuf>,
+}
+
+impl Roots {
+    pub fn new(extra: &[PathBuf]) -> Self {
+        Self { extra: extra.to_vec() }
+    }
+
+    /// The state of the container with this id.
+    pub fn by_id(&self, id: &str) -> Option<RuntimeState> {
+        self.all().iter().find_map(|root| read(&root.join(id), id))
+    }
+
+    /// The state of the container whose control group has this path.
+    pub fn by_cgroup_path(&self, path: &str) -> Option<RuntimeState> {
+        self.all().iter().find_map(|root| {
+            std::fs::read_dir(root).ok()?.flatten().find_map(|entry| {
+                let id = entry.file_name().into_string().ok()?;
+                read(&entry.path(), &id).filter(|state| state.is_in(path))
+            })
+        })
+    }
+
+    fn all(&self) -> Vec<PathBuf> {
+        let below = NAMESPACED_ROOTS
+            .iter()
+            .filter_map(|root| std::fs::read_dir(root).ok())
+            .flat_map(|entries| entries.flatten().map(|entry| entry.path()));
+        self.extra.iter().cloned().chain(ROOTS.iter().map(PathBuf::from)).chain(below).collect()
+    }
+}
+
+impl RuntimeState {
+    fn is_in(&self, path: &str) -> bool {
+        self.cgroup_paths.iter().any(|own| own == path)
+    }
+}
+
+#[derive(Deserialize)]
+struct RuncState {
+    #[serde(default)]
+    init_process_pid: u32,
+    #[serde(default)]
+    cgroup_paths: HashMap<String, String>,
+    #[serde(default)]
+    config: RuncConfig,
+}
+
+#[derive(Default, Deserialize)]
+struct RuncConfig {
+    #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default)]
+    cgroups: Option<RuncCgroups>,
+}
+
+#[derive(Default, Deserialize)]
+struct RuncCgroups {
+    #[serde(default)]
+    path: String,
+}
+
+#[derive(Deserialize)]
+struct CrunStatus {
+    #[serde(default)]
+    pid: u32,
+    #[serde(default, rename = "cgroup-path")]
+    cgroup_path: String,
+    #[serde(default)]
+    bundle: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Spec {
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(rename = "Name", default)]
+    name: String,
+    #[serde(rename = "Image", default)]
+    image_digest: String,
+    #[serde(rename = "Config", default)]
+    config: DockerInner,
+}
+
+#[derive(Default, Deserialize)]
+struct DockerInner {
+    #[serde(rename = "Image", default)]
+    image: String,
+}
+
+fn read(directory: &Path, id: &str) -> Option<RuntimeState> {
+    let mut state = read_runc(directory).or_else(|| read_crun(directory))?;
+    id.clone_into(&mut state.id);
+    if let Some(docker) = json::<DockerConfig>(&Path::new(DOCKER_CONTAINERS).join(id).join("config.v2.json")) {
+        docker.name.trim_start_matches('/').clone_into(&mut state.name);
+        state.image = docker.config.image;
+        state.image_digest = docker.image_digest;
+    }
+    Some(state)
+}
+
+fn read_runc(directory: &Path) -> Option<RuntimeState> {
+    let raw: RuncState = json(&directory.join("state.json"))?;
+    let labels: HashMap<String, String> = raw
+        .config
+        .labels
+        .iter()
+        .filter_map(|label| label.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let mut state = from_annotations(&labels);
+    "runc".clone_into(&mut state.runtime);
+    state.init_pid = raw.init_process_pid;
+    state.cgroup_paths =
+        raw.cgroup_paths.iter().filter_map(|(controller, directory)| below_root(controller, directory)).collect();
+    state.cgroup_paths.extend(raw.config.cgroups.map(|cgroups| cgroups.path).filter(|path| !path.is_empty()));
+    Some(state)
+}
+
+/// Path from the root of a hierarchy of a directory that runc names with its controller (`""` for v2).
+fn below_root(controller: &str, directory: &str) -> Option<String> {
+    let below = directory.strip_prefix(CGROUP_MOUNT)?;
+    let hierarchy = if controller.is_empty() { "/unified" } else { &format!("/{controller}") };
+    let below = below.strip_prefix(hierarchy).filter(|rest| rest.starts_with('/')).unwrap_or(below);
+    Some(below.to_owned())
+}
+
+fn read_crun(directory: &Path) -> Option<RuntimeState> {
+    let raw: CrunStatus = json(&directory.join("status"))?;
+    let spec: Spec = json(&Path::new(&raw.bundle).join("config.json")).unwrap_or_default();
+    let mut state = from_annotations(&spec.annotations);
+    "crun".clone_into(&mut state.runtime);
+    state.init_pid = raw.pid;
+    state.cgroup_paths = vec![format!("/{}", raw.cgroup_path.trim_start_matches('/'))];
+    Some(state)
+}
+
+/// What containerd's CRI plugin, CRI-O and podman tell the runtime about pod and image.
+fn from_annotations(annotations: &HashMap<String, String>) -> RuntimeState {
+    let first = |keys: &[&str]| {
+        keys.iter().find_map(|key| annotations.get(*key)).cloned().unwrap_or_default()
+    };
+    let mut state = RuntimeState {
+        name: first(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.podman.annotations.name"]),
+        image: first(&[
+            "io.kubernetes.cri.image-name",
+            "io.kubernetes.cri-o.ImageName",
+            "io.container.image.name",
+            "org.opencontainers.image.ref.name",
+        ]),
+        pod: first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
+        pod_namespace: first(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
+        ..RuntimeState::default()
+    };
+    if state.name.is_empty() && first(&["io.kubernetes.cri.container-type"]) == "sandbox" {
+        "sandbox".clone_into(&mut state.name);
+    }
+    if let Some((_, digest)) = state.image.split_once('@') {
+        state.image_digest = digest.to_owned();
+    }
+    state
+}
+
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runc_state_is_found_by_control_group_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let container = dir.path().join("web");
+        std::fs::create_dir(&container).unwrap();
+        std::fs::write(
+            container.join("state.json"),
+            r#"{"init_process_pid": 42,
+                "cgroup_paths": {"": "/sys/fs/cgroup/unified/shop/web", "cpu": "/sys/fs/cgroup/cpu/shop/web"},
+                "config": {"labels": ["bundle=/b", "io.kubernetes.cri.sandbox-name=web-0",
+                           "io.kubernetes.cri.image-name=reg/x@sha256:ab"]}}"#,
+        )
+        .unwrap();
+        let roots = Roots::new(&[dir.path().to_owned()]);
+        let state = roots.by_cgroup_path("/shop/web").unwrap();
+        assert_eq!((state.id.as_str(), state.init_pid, state.pod.as_str()), ("web", 42, "web-0"));
+        assert_eq!(state.image_digest, "sha256:ab");
+        assert_eq!(roots.by_cgroup_path("/web"), None, "a shorter path is another group");
+        assert!(roots.by_id("web").is_some());
+    }
+}

@@ -1,0 +1,173 @@
+//! Verdicts: what was done by whom, held against declared policy and learned baseline.
+//!
+//! [`Judge::judge`] gives a [`Judgement`] for an identified observation. Policy comes first: a violation
+//! is never learned as normal, an allowed act is never novel. The two halves meet only here, so either
+//! can be replaced behind [`policy::PolicySet::evaluate`] and [`baseline::Baselines::observe`].
+
+pub mod baseline;
+mod fact;
+pub mod policy;
+mod reasons;
+
+pub use fact::{Access, Fact};
+
+use crate::identity::{Container, Identified, Place};
+use crate::observation::BootTime;
+use baseline::{Baselines, Membership};
+use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};
+use policy::{PolicySet, Response, Verb};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The same alert of the same container is raised again after this time; repeats before are counted.
+const REALERT_AFTER: Duration = Duration::from_secs(3600);
+/// Most alerts per container that are remembered for that; above it the oldest are forgotten.
+const REMEMBERED_ALERTS: usize = 10_000;
+
+/// A verdict and what follows from it.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What the policy wants done, where one was violated.
+    pub response: Option<(policy::ClauseRef, Response)>,
+    /// Whether the event says something that was not said before.
+    pub news: News,
+}
+
+/// Whether an event is worth an event of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is to be reported.
+    Yes,
+    /// The same container did the same before: counted.
+    Repeated,
+    /// An alert that was raised before for the same container: counted as such.
+    RepeatedAlert,
+}
+
+/// The stage.
+pub struct Judge {
+    policies: PolicySet,
+    baselines: Baselines,
+    seen: HashMap<crate::observation::CgroupId, Seen>,
+}
+
+/// What was said of a container already.
+#[derive(Default)]
+struct Seen {
+    facts: HashMap<Fact, BootTime>,
+}
+
+impl Judge {
+    /// A judge with these norms.
+    pub fn new(policies: PolicySet, baselines: Baselines) -> Self {
+        Self { policies, baselines, seen: HashMap::new() }
+    }
+
+    /// The verdict on what was seen.
+    pub fn judge(&mut self, identified: &Identified) -> Judgement {
+        let container = match &identified.place {
+            Place::Host => return Judgement::unjudged(News::Yes),
+            // The runtime's own work before it hands over says nothing about the workload.
+            Place::Runtime(container) => {
+                let news = self.news(container, Fact::of(identified), identified.observation.at, false);
+                return Judgement::unjudged(news);
+            }
+            Place::Workload(container) => container,
+        };
+        let Some(fact) = Fact::of(identified) else { return Judgement::unjudged(News::Yes) };
+        let hit = self.policies.evaluate(container, &fact);
+        let judgement = match hit {
+            Some(hit) if hit.verb != Verb::Allow => Judgement {
+                verdict: reasons::violation(container, &fact, &hit),
+                response: hit.response.map(|response| (hit.clause.clone(), response)),
+                news: News::Yes,
+            },
+            Some(hit) => Judgement::plain(reasons::allowed(&hit)),
+            None => match self.baselines.observe(&container.workload, &fact) {
+                Membership::Learned | Membership::LearnedBefore => {
+                    Judgement::plain(verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new()))
+                }
+                Membership::Known => Judgement::plain(verdict(VerdictKind::Expected, Severity::Info, 0, Vec::new())),
+                Membership::Novel(context) => Judgement::plain(reasons::novel(container, &fact, &context)),
+            },
+        };
+        let alert = judgement.is_alert();
+        let news = self.news(container, Some(fact), identified.observation.at, alert);
+        Judgement { news, ..judgement }
+    }
+
+    /// Moves learning on; to be called about once a second with the containers that run.
+    pub fn tick(&mut self, running: &[Arc<Container>], now: BootTime) -> Vec<baseline::Completed> {
+        self.baselines.tick(running, now)
+    }
+
+    /// Forgets what was said of a container that is gone.
+    pub fn forget(&mut self, cgroup: crate::observation::CgroupId) {
+        self.seen.remove(&cgroup);
+    }
+
+    /// The declared half.
+    pub fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    /// The learned half.
+    pub fn baselines(&mut self) -> &mut Baselines {
+        &mut self.baselines
+    }
+
+    fn news(&mut self, container: &Container, fact: Option<Fact>, at: BootTime, alert: bool) -> News {
+        let Some(fact) = fact else { return News::Yes };
+        // Each exec, connection and listener is an event of its own for the auditor; only opens repeat.
+        let always = !alert && !matches!(fact, Fact::Open { .. });
+        let seen = self.seen.entry(container.cgroup).or_default();
+        if seen.facts.len() >= REMEMBERED_ALERTS {
+            seen.forget_oldest_half();
+        }
+        let again = REALERT_AFTER.as_nanos() as u64;
+        match seen.facts.get_mut(&fact) {
+            Some(last) if alert && at.0 >= last.0.saturating_add(again) => {
+                *last = at;
+                News::Yes
+            }
+            Some(_) if alert => News::RepeatedAlert,
+            Some(_) if always => News::Yes,
+            Some(_) => News::Repeated,
+            None => {
+                seen.facts.insert(fact, at);
+                News::Yes
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn forget_oldest_half(&mut self) {
+        let mut times: Vec<BootTime> = self.facts.values().copied().collect();
+        times.sort_unstable();
+        let Some(middle) = times.get(times.len() / 2).copied() else { return };
+        self.facts.retain(|_, at| *at > middle);
+    }
+}
+
+impl Judgement {
+    fn unjudged(news: News) -> Self {
+        Self { verdict: verdict(VerdictKind::Unjudged, Severity::Info, 0, Vec::new()), response: None, news }
+    }
+
+    fn plain(verdict: Verdict) -> Self {
+        Self { verdict, response: None, news: News::Yes }
+    }
+
+    /// Somebody should read it.
+    pub fn is_alert(&self) -> bool {
+        norma_wire::id::calls_for_action(&self.verdict)
+    }
+}
+
+fn verdict(kind: VerdictKind, severity: Severity, score: u32, reasons: Vec<Reason>) -> Verdict {
+    Verdict { kind: kind as i32, severity: severity as i32, score, reasons }
+}

@@ -1,0 +1,565 @@
+//! The durable spool between pipeline and collector.
+//!
+//! An event gets its sequence when it is appended, is shipped only after it is on stable storage, and is
+//! removed only after the collector acknowledged it. Layout of the directory:
+//!
+//! - `NNNNNNNNNNNNNNNNNNNN.spool`: segments, named by the sequence of their first record; the format is
+//!   described in [`segment`].
+//! - `acked`: highest acknowledged sequence, in decimal. Losing it costs a re-read, not an event.
+//! - `lost`: events that could not be stored and are not reported yet, see [`ledger`].
+//! - `lock`: held by the agent that uses the directory.
+//!
+//! **When the disk is full**, events are refused one by one and counted in the ledger, whose space is
+//! reserved beforehand; the first event stored when there is room again reports the counts.
+//! **When the bound is reached**, the oldest segment is reduced to its alerts and losses, and only when
+//! all are reduced is the oldest removed; what was dropped is reported with its sequence range.
+//! **After a crash**, an unfinished record at the end is cut off. A sequence is never given twice to
+//! events that may have been sent, because only what is on stable storage is sent.
+
+pub mod ledger;
+mod reader;
+pub mod segment;
+mod sync;
+
+pub use reader::{Batch, SpoolReader};
+
+use ledger::Ledger;
+use norma_wire::Event;
+use norma_wire::pb::{EventId, KindCount, Loss, LossCause};
+use prost::Message as _;
+use segment::{Item, Record, Scanner, SegmentFile};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use sync::Syncer;
+use tokio::sync::watch;
+
+/// Bounds of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes that all segments take.
+    pub max_bytes: u64,
+    /// Size at which a segment is closed.
+    pub segment_bytes: u64,
+}
+
+/// A spool that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// Another agent holds the directory.
+    #[error("{} is in use by another agent; give each agent its own state_dir", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The operating system refuses.
+    #[error("cannot use the outbox at {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+/// What had to be repaired when the spool was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// In words.
+    pub what: String,
+    /// Bytes that were cut off or skipped.
+    pub bytes: u64,
+}
+
+/// A segment, as the index knows it.
+#[derive(Clone, Debug)]
+struct Segment {
+    path: PathBuf,
+    first: u64,
+    last: u64,
+    bytes: u64,
+    reduced: bool,
+}
+
+/// What writer, syncer and reader share.
+struct Shared {
+    epoch: u64,
+    index: Mutex<VecDeque<Segment>>,
+    /// Changes whenever a segment is rewritten, so that the reader finds its place again.
+    generation: AtomicU64,
+    durable: watch::Sender<u64>,
+    acked: AtomicU64,
+    /// Damage that the reader met.
+    damage: Mutex<Vec<Loss>>,
+}
+
+impl Shared {
+    fn index(&self) -> std::sync::MutexGuard<'_, VecDeque<Segment>> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writing end; owned by the pipeline thread.
+pub struct Outbox {
+    directory: PathBuf,
+    node: String,
+    limits: Limits,
+    shared: Arc<Shared>,
+    current: Option<SegmentFile>,
+    next: u64,
+    acked_on_disk: u64,
+    ledger: Ledger,
+    losses: Vec<Loss>,
+    syncer: Syncer,
+    _lock: File,
+}
+
+impl Outbox {
+    /// Opens or makes the spool in `directory` and repairs what a crash left.
+    pub fn open(directory: &Path, node: &str, limits: Limits) -> Result<(Self, Vec<Repair>), OutboxError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OutboxError::Io { path, source }
+        };
+        std::fs::create_dir_all(directory).map_err(fail(directory))?;
+        let lock = lock(directory)?;
+        let ledger = Ledger::open(&directory.join("lost"));
+        let mut repairs = Vec::new();
+        let acked = std::fs::read_to_string(directory.join("acked"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
+        let (epoch, segments) = recover(directory, &mut repairs).map_err(fail(directory))?;
+        let last = segments.back().map_or(acked, |segment| segment.last.max(acked));
+        let (durable, _) = watch::channel(last);
+        let shared = Arc::new(Shared {
+            epoch,
+            index: Mutex::new(segments),
+            generation: AtomicU64::new(0),
+            durable,
+            acked: AtomicU64::new(acked),
+            damage: Mutex::default(),
+        });
+        let syncer = Syncer::start(Arc::clone(&shared)).map_err(fail(directory))?;
+        let outbox = Self {
+            directory: directory.to_owned(),
+            node: node.to_owned(),
+            limits,
+            shared,
+            current: None,
+            next: last + 1,
+            acked_on_disk: acked,
+            ledger,
+            losses: Vec::new(),
+            syncer,
+            _lock: lock,
+        };
+        Ok((outbox, repairs))
+    }
+
+    /// Epoch of this spool: minted when it was made.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// Sequence that the next event will get.
+    pub fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// Highest acknowledged sequence.
+    pub fn acked(&self) -> u64 {
+        self.shared.acked.load(Ordering::Acquire)
+    }
+
+    /// Bytes that the segments take.
+    pub fn bytes(&self) -> u64 {
+        self.shared.index().iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Events that were refused since they were last reported.
+    pub fn refused(&self) -> u64 {
+        self.ledger.total()
+    }
+
+    /// A reading end for shipping.
+    pub fn reader(&self) -> SpoolReader {
+        SpoolReader::new(Arc::clone(&self.shared))
+    }
+
+    /// Gives the event its place and stores it; `false` where it could not be stored, in which case it is
+    /// counted and reported later.
+    pub fn append(&mut self, event: &mut Event) -> bool {
+        self.report_losses();
+        self.store(event)
+    }
+
+    /// Starts to bring what was appended to stable storage; to be called after each round of the pipeline.
+    pub fn sync_soon(&mut self) {
+        if let Some(current) = &self.current {
+            self.syncer.request(current.handle(), self.next - 1);
+        }
+    }
+
+    /// Removes what was acknowledged, keeps the bound, and reports losses as soon as there is room.
+    pub fn tick(&mut self) {
+        self.release();
+        self.keep_bound();
+        let damage = std::mem::take(&mut *self.shared.damage.lock().unwrap_or_else(PoisonError::into_inner));
+        self.losses.extend(damage);
+        self.report_losses();
+        self.ledger.save();
+    }
+
+    /// Skips sequences that the collector holds although this spool never gave them (its disk was set back
+    /// to an earlier state); `false` where there is nothing to skip.
+    pub fn skip_to(&mut self, durable_at_collector: u64) -> bool {
+        if durable_at_collector < self.next {
+            return false;
+        }
+        self.current = None;
+        self.next = durable_at_collector + 1;
+        true
+    }
+
+    /// Brings everything to stable storage; for the end.
+    pub fn close(&mut self) {
+        self.report_losses();
+        self.ledger.save();
+        if let Some(current) = self.current.take() {
+            match current.sync() {
+                Ok(()) => sync::advance(&self.shared, self.next - 1),
+                Err(error) => tracing::error!(%error, "cannot bring the outbox to stable storage"),
+            }
+        }
+        self.save_acked();
+    }
+
+    fn store(&mut self, event: &mut Event) -> bool {
+        let sequence = self.next;
+        event.id = Some(EventId { node: self.node.clone(), epoch: self.shared.epoch, sequence });
+        let record = Record {
+            sequence,
+            kind: event.kind,
+            keep: keeps(event),
+            event: serde_bytes::ByteBuf::from(event.encode_to_vec()),
+        };
+        match self.write(&record) {
+            Ok(()) => {
+                self.next += 1;
+                true
+            }
+            Err(error) => {
+                if self.ledger.total() == 0 {
+                    tracing::error!(%error, "cannot write the outbox; events are counted as lost until it can be written again");
+                }
+                event.id = None;
+                self.ledger.count(&kind_name(event.kind));
+                false
+            }
+        }
+    }
+
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        if self.current.as_ref().is_some_and(|current| current.bytes() >= self.limits.segment_bytes)
+            && let Some(full) = self.current.take()
+        {
+            full.sync()?;
+            sync::advance(&self.shared, record.sequence - 1);
+            self.keep_bound();
+        }
+        let current = match &mut self.current {
+            Some(current) => current,
+            None => {
+                let path = self.directory.join(format!("{:020}.spool", record.sequence));
+                let file = SegmentFile::create(&path, self.shared.epoch, record.sequence)?;
+                self.shared.index().push_back(Segment {
+                    path,
+                    first: record.sequence,
+                    last: record.sequence - 1,
+                    bytes: file.bytes(),
+                    reduced: false,
+                });
+                self.current.insert(file)
+            }
+        };
+        current.append(record)?;
+        let bytes = current.bytes();
+        if let Some(segment) = self.shared.index().back_mut() {
+            segment.last = record.sequence;
+            segment.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// Stores what must be admitted, as long as it can be stored.
+    fn report_losses(&mut self) {
+        while let Some(loss) = self.losses.last().cloned() {
+            if !self.store(&mut crate::event::loss(loss)) {
+                return;
+            }
+            self.losses.pop();
+        }
+        if let Some(counts) = self.ledger.take_if_due() {
+            let loss = Loss {
+                cause: LossCause::OutboxWrite as i32,
+                counts: named(&counts),
+                ..Loss::default()
+            };
+            let refused_before = self.ledger.total();
+            if self.store(&mut crate::event::loss(loss)) {
+                tracing::warn!(events = counts.values().sum::<u64>(), "the outbox can be written again; lost events were reported");
+                self.ledger.save();
+            } else {
+                debug_assert!(self.ledger.total() > refused_before);
+                self.ledger.give_back(counts);
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        let acked = self.acked();
+        let current = self.current.as_ref().map(SegmentFile::first);
+        let done: Vec<Segment> = {
+            let mut index = self.shared.index();
+            let mut done = Vec::new();
+            while index.front().is_some_and(|segment| segment.last <= acked && Some(segment.first) != current) {
+                done.extend(index.pop_front());
+            }
+            done
+        };
+        for segment in done {
+            remove(&segment.path);
+        }
+        if acked != self.acked_on_disk {
+            self.save_acked();
+        }
+    }
+
+    fn keep_bound(&mut self) {
+        while self.bytes() > self.limits.max_bytes {
+            let current = self.current.as_ref().map(SegmentFile::first);
+            let victim = {
+                let index = self.shared.index();
+                let mut closed = index.iter().filter(|segment| Some(segment.first) != current);
+                closed.clone().find(|segment| !segment.reduced).or_else(|| closed.next()).cloned()
+            };
+            let Some(victim) = victim else { return };
+            let dropped = if victim.reduced { self.remove_segment(&victim) } else { self.reduce_segment(&victim) };
+            match dropped {
+                Ok(Some(loss)) => self.losses.push(loss),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(segment = %victim.path.display(), %error, "cannot make room in the outbox");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Rewrites a segment with its alerts and losses only.
+    fn reduce_segment(&mut self, victim: &Segment) -> io::Result<Option<Loss>> {
+        let acked = self.acked();
+        let mut kept = Vec::new();
+        let mut dropped = Dropped::default();
+        for item in Scanner::open(&victim.path)? {
+            match item {
+                Item::Record { record, .. } if record.sequence <= acked => {}
+                Item::Record { record, .. } if record.keep => kept.push(record),
+                Item::Record { record, .. } => dropped.count(&record),
+                Item::Damaged { .. } | Item::Torn { .. } => {}
+            }
+        }
+        let temporary = victim.path.with_extension("tmp");
+        let mut file = SegmentFile::create(&temporary, self.shared.epoch, victim.first)?;
+        for record in &kept {
+            file.append(record)?;
+        }
+        file.sync()?;
+        let bytes = file.bytes();
+        std::fs::rename(&temporary, &victim.path)?;
+        if let Some(segment) = self.shared.index().iter_mut().find(|segment| segment.first == victim.first) {
+            segment.bytes = bytes;
+            segment.reduced = true;
+        }
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(dropped.into_loss())
+    }
+
+    fn remove_segment(&mut self, victim: &Segment) -> io::Result<Option<Loss>> {
+        let acked = self.acked();
+        let mut dropped = Dropped::default();
+        for item in Scanner::open(&victim.path)? {
+            if let Item::Record { record, .. } = item
+                && record.sequence > acked
+            {
+                dropped.count(&record);
+            }
+        }
+        std::fs::remove_file(&victim.path)?;
+        self.shared.index().retain(|segment| segment.first != victim.first);
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(dropped.into_loss())
+    }
+
+    fn save_acked(&mut self) {
+        let acked = self.acked();
+        let temporary = self.directory.join("acked.tmp");
+        let written = std::fs::write(&temporary, acked.to_string())
+            .and_then(|()| std::fs::rename(&temporary, self.directory.join("acked")));
+        match written {
+            Ok(()) => self.acked_on_disk = acked,
+            // The collector says at the next connection what it has.
+            Err(error) => tracing::debug!(%error, "cannot note what was acknowledged"),
+        }
+    }
+}
+
+/// Events that are dropped to keep the bound.
+#[derive(Default)]
+struct Dropped {
+    counts: BTreeMap<String, u64>,
+    first: u64,
+    last: u64,
+}
+
+impl Dropped {
+    fn count(&mut self, record: &Record) {
+        *self.counts.entry(kind_name(record.kind)).or_default() += 1;
+        if self.first == 0 {
+            self.first = record.sequence;
+        }
+        self.last = record.sequence;
+    }
+
+    fn into_loss(self) -> Option<Loss> {
+        (self.first != 0).then(|| Loss {
+            cause: LossCause::OutboxBound as i32,
+            counts: named(&self.counts),
+            first_sequence: self.first,
+            last_sequence: self.last,
+            ..Loss::default()
+        })
+    }
+}
+
+/// Counts by kind as the wire has them.
+pub fn named(counts: &BTreeMap<String, u64>) -> Vec<KindCount> {
+    counts.iter().map(|(kind, count)| KindCount { kind: kind.clone(), count: *count }).collect()
+}
+
+/// Name of an event kind, such as `open`.
+pub fn kind_name(kind: i32) -> String {
+    norma_wire::json::name::<norma_wire::pb::Kind>(kind)
+}
+
+/// Kept longest when room must be made: alerts, and what admits a loss.
+fn keeps(event: &Event) -> bool {
+    use norma_wire::pb::Kind;
+    let alert = event.verdict.as_ref().is_some_and(norma_wire::id::calls_for_action);
+    let telemetry = [Kind::Exec, Kind::Exit, Kind::Open, Kind::Connect, Kind::Listen, Kind::Rollup];
+    alert || !telemetry.iter().any(|kind| *kind as i32 == event.kind)
+}
+
+fn lock(directory: &Path) -> Result<File, OutboxError> {
+    let path = directory.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| OutboxError::Io { path: path.clone(), source })?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OutboxError::Locked { path: directory.to_owned() }),
+        Err(error) => Err(OutboxError::Io { path, source: error.into() }),
+    }
+}
+
+/// Finds the segments, repairs the newest, and tells the epoch.
+fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result<(u64, VecDeque<Segment>)> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "spool"))
+        .collect();
+    paths.sort();
+    let mut epoch = None;
+    let mut segments = VecDeque::new();
+    let count = paths.len();
+    for (position, path) in paths.into_iter().enumerate() {
+        let scanner = match Scanner::open(&path) {
+            Ok(scanner) => scanner,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                // Made and never written to, or not a segment at all: there is no record to lose or save.
+                let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                repairs.push(Repair { what: format!("segment {} without a header was removed", path.display()), bytes });
+                remove(&path);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let header = scanner.header();
+        if epoch.is_some_and(|epoch| epoch != header.epoch) {
+            repairs.push(Repair { what: format!("segment {} is of another epoch and was set aside", path.display()), bytes: 0 });
+            std::fs::rename(&path, path.with_extension("foreign"))?;
+            continue;
+        }
+        epoch = Some(header.epoch);
+        let newest = position + 1 == count;
+        let segment = inspect(&path, header.first, scanner, newest, repairs)?;
+        segments.push_back(segment);
+    }
+    Ok((epoch.unwrap_or_else(new_epoch), segments))
+}
+
+fn inspect(path: &Path, first: u64, scanner: Scanner, newest: bool, repairs: &mut Vec<Repair>) -> io::Result<Segment> {
+    let mut last = first.saturating_sub(1);
+    let mut reduced = false;
+    let mut bytes = std::fs::metadata(path)?.len();
+    for item in scanner {
+        match item {
+            Item::Record { record, .. } => {
+                reduced |= record.sequence > last + 1;
+                last = record.sequence;
+            }
+            Item::Torn { offset } if newest => {
+                let file = OpenOptions::new().write(true).open(path)?;
+                file.set_len(offset)?;
+                file.sync_all()?;
+                repairs.push(Repair {
+                    what: format!("an unfinished record at the end of {} was cut off", path.display()),
+                    bytes: bytes - offset,
+                });
+                bytes = offset;
+            }
+            // The reader tells what is missing when it comes to it.
+            Item::Torn { .. } | Item::Damaged { .. } => {}
+        }
+    }
+    if newest {
+        // After a kill its end may be in memory only, and what is given out must be on stable storage.
+        File::open(path)?.sync_all()?;
+    }
+    Ok(Segment { path: path.to_owned(), first, last, bytes, reduced })
+}
+
+/// Wall time in nanoseconds: different for each spool of a node, and later for a later one.
+fn new_epoch() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(1, |since| u64::try_from(since.as_nanos()).unwrap_or(1))
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(segment = %path.display(), %error, "cannot remove an outbox segment");
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox/tests.rs"]
+mod tests;

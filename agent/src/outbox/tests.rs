@@ -1,0 +1,231 @@
+use super::*;
+use norma_wire::pb::{Kind, Open, Severity, Verdict, VerdictKind};
+use proptest::prelude::*;
+
+const LIMITS: Limits = Limits { max_bytes: 1 << 20, segment_bytes: 4096 };
+
+fn event(path: &str, alert: bool) -> Event {
+    let kind = if alert { VerdictKind::Novel } else { VerdictKind::Expected };
+    Event {
+        kind: Kind::Open as i32,
+        verdict: Some(Verdict { kind: kind as i32, severity: Severity::High as i32, ..Verdict::default() }),
+        detail: Some(norma_wire::Detail::Open(Open { path: path.into(), ..Open::default() })),
+        ..Event::default()
+    }
+}
+
+fn open(directory: &Path, limits: Limits) -> (Outbox, Vec<Repair>) {
+    Outbox::open(directory, "n", limits).unwrap()
+}
+
+fn read_all(reader: &mut SpoolReader) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        let batch = reader.next_batch(7, 1 << 20).unwrap();
+        if batch.events.is_empty() {
+            return events;
+        }
+        events.extend(batch.events.iter().map(|bytes| Event::decode(&**bytes).unwrap()));
+    }
+}
+
+fn sequences(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.id.as_ref().unwrap().sequence).collect()
+}
+
+#[test]
+fn what_was_appended_comes_out_in_order_over_segments_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut epoch = None;
+    for round in 0..3 {
+        let (mut outbox, repairs) = open(dir.path(), LIMITS);
+        assert_eq!(repairs, []);
+        assert_eq!(*epoch.get_or_insert(outbox.epoch()), outbox.epoch());
+        assert_eq!(outbox.next_sequence(), round * 200 + 1);
+        for number in 0..200 {
+            assert!(outbox.append(&mut event(&format!("/{number}"), false)));
+        }
+        outbox.close();
+    }
+    let (outbox, _) = open(dir.path(), LIMITS);
+    assert_eq!(sequences(&read_all(&mut outbox.reader())), (1..=600).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_read_before_it_is_on_stable_storage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut outbox, _) = open(dir.path(), LIMITS);
+    let mut reader = outbox.reader();
+    outbox.append(&mut event("/a", false));
+    assert!(read_all(&mut reader).is_empty());
+    outbox.close();
+    assert_eq!(sequences(&read_all(&mut reader)), [1]);
+}
+
+#[test]
+fn acknowledged_segments_are_removed_and_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut outbox, _) = open(dir.path(), LIMITS);
+    for number in 0..300 {
+        outbox.append(&mut event(&format!("/{number}"), false));
+    }
+    outbox.close();
+    let before = outbox.bytes();
+    outbox.reader().acknowledge(250);
+    outbox.tick();
+    assert!(outbox.bytes() < before / 2);
+    drop(outbox);
+    let (outbox, _) = open(dir.path(), LIMITS);
+    assert_eq!(sequences(&read_all(&mut outbox.reader())), (251..=300).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_unfinished_record_is_cut_off_and_its_sequence_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut outbox, _) = open(dir.path(), LIMITS);
+    for _ in 0..3 {
+        outbox.append(&mut event("/a", false));
+    }
+    outbox.close();
+    drop(outbox);
+    let segment = dir.path().join(format!("{:020}.spool", 1));
+    let file = OpenOptions::new().write(true).open(&segment).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 5).unwrap();
+    let (mut outbox, repairs) = open(dir.path(), LIMITS);
+    assert_eq!(repairs.len(), 1);
+    assert_eq!(outbox.next_sequence(), 3);
+    outbox.append(&mut event("/b", false));
+    outbox.close();
+    assert_eq!(sequences(&read_all(&mut outbox.reader())), [1, 2, 3]);
+}
+
+#[test]
+fn a_damaged_record_is_skipped_and_reported_with_its_sequence() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut outbox, _) = open(dir.path(), LIMITS);
+    for _ in 0..5 {
+        outbox.append(&mut event("/a", false));
+    }
+    outbox.close();
+    drop(outbox);
+    let segment = dir.path().join(format!("{:020}.spool", 1));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let third = Scanner::new(bytes.clone())
+        .unwrap()
+        .filter_map(|item| if let Item::Record { end, .. } = item { Some(end) } else { None })
+        .nth(1)
+        .unwrap();
+    bytes[usize::try_from(third).unwrap() + 20] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let (mut outbox, repairs) = open(dir.path(), LIMITS);
+    assert_eq!(repairs, []);
+    let mut reader = outbox.reader();
+    assert_eq!(sequences(&read_all(&mut reader)), [1, 2, 4, 5]);
+    outbox.tick();
+    outbox.close();
+    let events = read_all(&mut reader);
+    let Some(norma_wire::Detail::Loss(loss)) = &events[0].detail else { panic!("{events:?}") };
+    assert_eq!((loss.first_sequence, loss.last_sequence), (3, 3));
+}
+
+#[test]
+fn at_the_bound_alerts_stay_longest_and_every_drop_is_accounted_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { max_bytes: 64 << 10, segment_bytes: 4096 };
+    let (mut outbox, _) = open(dir.path(), limits);
+    for number in 0..3000 {
+        outbox.append(&mut event(&format!("/{number}"), number % 100 == 0));
+    }
+    outbox.tick();
+    outbox.close();
+    assert!(outbox.bytes() <= limits.max_bytes + limits.segment_bytes);
+    let events = read_all(&mut outbox.reader());
+    let alerts = events.iter().filter(|event| event.kind == Kind::Open as i32 && keeps(event)).count();
+    let plain = events.iter().filter(|event| event.kind == Kind::Open as i32 && !keeps(event)).count() as u64;
+    let dropped: u64 = events
+        .iter()
+        .filter_map(|event| match &event.detail {
+            Some(norma_wire::Detail::Loss(loss)) => Some(loss.counts.iter().map(|count| count.count).sum::<u64>()),
+            _ => None,
+        })
+        .sum();
+    assert_eq!(alerts, 30);
+    assert_eq!(plain + dropped, 2970);
+    assert!(dropped > 0);
+}
+
+#[test]
+fn a_second_agent_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = open(dir.path(), LIMITS);
+    assert!(matches!(Outbox::open(dir.path(), "n", LIMITS), Err(OutboxError::Locked { .. })));
+}
+
+#[test]
+fn a_collector_that_is_ahead_is_never_given_a_sequence_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut outbox, _) = open(dir.path(), LIMITS);
+    outbox.append(&mut event("/a", false));
+    assert!(!outbox.skip_to(1));
+    assert!(outbox.skip_to(9));
+    outbox.append(&mut event("/b", false));
+    outbox.close();
+    drop(outbox);
+    let (outbox, _) = open(dir.path(), LIMITS);
+    assert_eq!(sequences(&read_all(&mut outbox.reader())), [1, 10]);
+}
+
+fn spool(count: u64) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let mut file = SegmentFile::create(&path, 7, 1).unwrap();
+    for sequence in 1..=count {
+        let record =
+            Record { sequence, kind: 3, keep: false, event: vec![u8::try_from(sequence % 251).unwrap(); 40].into() };
+        file.append(&record).unwrap();
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    (dir, path, bytes)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever bytes stand after the header, the scanner ends, covers them, and gives no made-up record.
+    #[test]
+    fn scanning_is_total(tail in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let (_dir, _, mut bytes) = spool(0);
+        bytes.extend(&tail);
+        for item in Scanner::new(bytes.clone()).unwrap() {
+            if let Item::Record { end, .. } = item { prop_assert!(end <= bytes.len() as u64); }
+        }
+    }
+
+    /// One changed byte costs at most the record in which it stands.
+    #[test]
+    fn a_flipped_byte_costs_one_record(position in segment::HEADER_LEN..800usize, flip in 1..=255u8) {
+        let (_dir, _, mut bytes) = spool(20);
+        let position = position.min(bytes.len() - 1);
+        bytes[position] ^= flip;
+        let found: Vec<u64> = Scanner::new(bytes)
+            .unwrap()
+            .filter_map(|item| if let Item::Record { record, .. } = item { Some(record.sequence) } else { None })
+            .collect();
+        prop_assert!(found.len() >= 19, "{found:?}");
+        prop_assert!(found.is_sorted());
+    }
+
+    /// A file cut anywhere gives every record before the cut.
+    #[test]
+    fn a_cut_file_keeps_what_is_before(cut in segment::HEADER_LEN..2000usize) {
+        let (_dir, _, mut bytes) = spool(20);
+        let whole: Vec<u64> = Scanner::new(bytes.clone())
+            .unwrap()
+            .filter_map(|item| if let Item::Record { end, .. } = item { Some(end) } else { None })
+            .filter(|end| *end <= cut as u64)
+            .collect();
+        bytes.truncate(cut);
+        let found = Scanner::new(bytes).unwrap().filter(|item| matches!(item, Item::Record { .. })).count();
+        prop_assert_eq!(found, whole.len());
+    }
+}

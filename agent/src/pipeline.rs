@@ -1,0 +1,300 @@
+//! From ring to outbox, on one thread.
+//!
+//! [`Pipeline::run`] reads the ring every [`CADENCE`], takes each record through decode, identity, judge
+//! and respond, and appends what is worth an event of its own to the outbox. What says nothing new is
+//! counted and leaves as a roll-up, so that silence always means that nothing happened.
+
+mod counts;
+
+pub use counts::KindTotals;
+
+use crate::clock::{WallClock, boot_now};
+use crate::decode;
+use crate::event;
+use crate::identity::{Identified, Identity, Place, Placed};
+use crate::judge::{Judge, Judgement, News};
+use crate::observation::{BootTime, CgroupId};
+use crate::outbox::{Outbox, named};
+use crate::respond::{self, Enforcement};
+use crate::sensor::Sensor;
+use crate::ship::Ahead;
+use crate::telemetry::{Snapshot, StatusFile};
+use counts::{KernelCounts, Rollups};
+use norma_wire::pb::{self, Kind, LossCause};
+use norma_wire::{Detail, Event, describe};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the ring is read; the kernel side wakes the agent earlier when the ring fills.
+const CADENCE: Duration = Duration::from_millis(10);
+/// How often learning, counters, clock and status are looked after.
+const TICK: Duration = Duration::from_secs(1);
+/// How often what was only counted is reported.
+const ROLLUP: Duration = Duration::from_secs(60);
+
+/// What the pipeline works with; each is built and checked before it starts.
+pub struct Parts {
+    /// Reads the ring.
+    pub sensor: Sensor,
+    /// Knows who acts.
+    pub identity: Identity,
+    /// Knows what is normal.
+    pub judge: Judge,
+    /// Steers the kernel side.
+    pub enforcement: Enforcement,
+    /// Takes the events; `None` where there is no collector to send them to.
+    pub outbox: Option<Outbox>,
+    /// What the collector has of this spool.
+    pub ahead: watch::Receiver<Ahead>,
+    /// Where telemetry goes.
+    pub status: StatusFile,
+    /// Report what the host itself does.
+    pub host_events: bool,
+}
+
+/// The thread's state.
+pub struct Pipeline {
+    parts: Parts,
+    clock: WallClock,
+    kernel: KernelCounts,
+    rollups: Rollups,
+    undecodable: u64,
+    delivered: u64,
+    alerts: u64,
+    last_tick: BootTime,
+    last_rollup: BootTime,
+}
+
+impl Pipeline {
+    /// A pipeline of these parts.
+    pub fn new(parts: Parts) -> Self {
+        let now = boot_now();
+        Self {
+            parts,
+            clock: WallClock::read(),
+            kernel: KernelCounts::default(),
+            rollups: Rollups::default(),
+            undecodable: 0,
+            delivered: 0,
+            alerts: 0,
+            last_tick: now,
+            last_rollup: now,
+        }
+    }
+
+    /// Appends an event about the agent itself.
+    pub fn announce(&mut self, event: Event) {
+        self.store(event);
+    }
+
+    /// Works until `stop` is set, then empties the ring once more and brings the outbox to stable storage.
+    ///
+    /// # Errors
+    /// The ring cannot be read any more; the agent is blind and must end.
+    pub fn run(&mut self, stop: &AtomicBool) -> std::io::Result<()> {
+        let placed = self.parts.identity.take_placed();
+        self.parts.enforcement.follow(&placed);
+        let mut ready = Vec::new();
+        while !stop.load(Ordering::Acquire) {
+            self.round(CADENCE, &mut ready)?;
+        }
+        self.round(Duration::ZERO, &mut ready)?;
+        self.report_losses();
+        self.report_rollups(boot_now());
+        self.parts.judge.baselines().save();
+        self.store(event::own(
+            Kind::Lifecycle,
+            Detail::Lifecycle(pb::Lifecycle {
+                state: "stopping".to_owned(),
+                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..pb::Lifecycle::default()
+            }),
+        ));
+        if let Some(outbox) = &mut self.parts.outbox {
+            outbox.close();
+        }
+        self.write_status();
+        Ok(())
+    }
+
+    fn round(&mut self, timeout: Duration, ready: &mut Vec<Identified>) -> std::io::Result<()> {
+        let identity = &mut self.parts.identity;
+        let (mut undecodable, mut delivered) = (0, 0);
+        self.parts.sensor.poll(timeout, &mut |record| {
+            delivered += 1;
+            match decode::decode(record) {
+                Ok(observation) => identity.identify(observation, ready),
+                Err(error) => {
+                    undecodable += 1;
+                    tracing::error!(%error, "a record of the kernel side did not decode");
+                }
+            }
+        })?;
+        self.undecodable += undecodable;
+        self.delivered += delivered;
+        let now = boot_now();
+        identity.tick(now, ready);
+        let placed = identity.take_placed();
+        if !placed.is_empty() {
+            self.parts.enforcement.follow(&placed);
+        }
+        for identified in ready.drain(..) {
+            self.handle(&identified);
+        }
+        // Only now: what a container did last is judged before it is forgotten.
+        for placed in &placed {
+            if let Placed::Gone(cgroup) = placed {
+                self.forget(*cgroup);
+            }
+        }
+        if now.0 >= self.last_tick.0 + TICK.as_nanos() as u64 {
+            self.last_tick = now;
+            self.tick(now);
+        }
+        if let Some(outbox) = &mut self.parts.outbox {
+            outbox.sync_soon();
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, identified: &Identified) {
+        if matches!(identified.place, Place::Host) && !self.parts.host_events {
+            return;
+        }
+        let Some(mut event) = event::from_observation(identified, &self.clock) else { return };
+        let judgement = self.parts.judge.judge(identified);
+        if let Some(response) = respond::respond(identified, judgement.response.as_ref()) {
+            event.responses.push(response);
+        }
+        let cgroup = identified.observation.actor.cgroup;
+        match judgement.news {
+            News::Repeated if event.responses.is_empty() => self.rollups.count(cgroup, event.kind, identified, false),
+            News::RepeatedAlert if event.responses.is_empty() => {
+                self.rollups.count(cgroup, event.kind, identified, true);
+            }
+            _ => {
+                let alert = judgement.is_alert();
+                let Judgement { verdict, .. } = judgement;
+                event.verdict = Some(verdict);
+                if alert {
+                    self.alerts += 1;
+                    tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
+                }
+                self.store(event);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: BootTime) {
+        self.report_losses();
+        if let Some(step_ns) = self.clock.update() {
+            tracing::warn!(seconds = step_ns as f64 / 1e9, "the wall clock was set");
+            self.store(event::own(Kind::ClockStep, Detail::ClockStep(pb::ClockStep { step_ns })));
+        }
+        let running = self.parts.identity.containers();
+        for completed in self.parts.judge.tick(&running, now) {
+            tracing::info!(
+                workload = completed.workload.0,
+                facts = completed.facts.values().sum::<u64>(),
+                "baseline complete: from here on novelty is an alert"
+            );
+            let facts: BTreeMap<String, u64> =
+                completed.facts.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+            self.store(event::own(
+                Kind::BaselineReady,
+                Detail::BaselineReady(pb::BaselineReady {
+                    workload: completed.workload.0.clone(),
+                    facts: named(&facts),
+                    learned_for_ns: completed.learned_for.as_nanos() as u64,
+                }),
+            ));
+        }
+        self.parts.identity.expire(now);
+        if now.0 >= self.last_rollup.0 + ROLLUP.as_nanos() as u64 {
+            self.report_rollups(now);
+        }
+        if let Some(outbox) = &mut self.parts.outbox {
+            if self.parts.ahead.has_changed().unwrap_or(false) {
+                let Ahead(durable) = *self.parts.ahead.borrow_and_update();
+                if outbox.skip_to(durable) {
+                    let what = format!(
+                        "the collector holds events up to {durable}, which this outbox never gave: it was set back \
+                         to an earlier state; sequences go on after that"
+                    );
+                    tracing::error!("{what}");
+                    outbox.append(&mut event::own(Kind::Recovery, Detail::Recovery(pb::Recovery { what, bytes_dropped: 0 })));
+                }
+            }
+            outbox.tick();
+        }
+        self.write_status();
+    }
+
+    /// Has what was not delivered admitted at once, with exact numbers.
+    fn report_losses(&mut self) {
+        match self.parts.sensor.counters() {
+            Ok(totals) => {
+                for loss in self.kernel.update(&totals) {
+                    self.store(event::loss(loss));
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot read the kernel side's counters"),
+        }
+        let undecodable = std::mem::take(&mut self.undecodable);
+        if undecodable > 0 {
+            self.store(event::loss(pb::Loss {
+                cause: LossCause::Undecodable as i32,
+                counts: vec![pb::KindCount { kind: "unknown".to_owned(), count: undecodable }],
+                ..pb::Loss::default()
+            }));
+        }
+    }
+
+    fn report_rollups(&mut self, now: BootTime) {
+        self.last_rollup = now;
+        for event in self.rollups.take(now, &self.clock) {
+            self.store(event);
+        }
+    }
+
+    fn forget(&mut self, cgroup: CgroupId) {
+        let now = boot_now();
+        if let Some(event) = self.rollups.take_one(cgroup, now, &self.clock) {
+            self.store(event);
+        }
+        self.parts.judge.forget(cgroup);
+    }
+
+    fn store(&mut self, mut event: Event) {
+        if let Some(outbox) = &mut self.parts.outbox {
+            outbox.append(&mut event);
+        }
+    }
+
+    fn write_status(&mut self) {
+        let outbox = self.parts.outbox.as_ref();
+        let containers = self.parts.identity.containers();
+        let snapshot = Snapshot {
+            delivered: self.delivered,
+            alerts: self.alerts,
+            kernel: self.kernel.by_kind(),
+            outbox: outbox.map(|outbox| crate::telemetry::OutboxSnapshot {
+                epoch: outbox.epoch(),
+                next_sequence: outbox.next_sequence(),
+                acknowledged: outbox.acked(),
+                bytes: outbox.bytes(),
+                refused: outbox.refused(),
+            }),
+            containers: containers.iter().map(|container| container_name(container)).collect(),
+            baselines: self.parts.judge.baselines().summaries(),
+        };
+        self.parts.status.write(&snapshot);
+    }
+}
+
+fn container_name(container: &Arc<crate::identity::Container>) -> String {
+    format!("{} ({})", container.id.0, container.workload.0)
+}

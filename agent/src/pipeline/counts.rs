@@ -1,0 +1,126 @@
+//! Counts that become events: losses of the kernel side, and what said nothing new.
+
+use crate::clock::WallClock;
+use crate::identity::Identified;
+use crate::observation::{BootTime, CgroupId};
+use crate::outbox::{kind_name, named};
+use crate::sensor::Totals;
+use norma_abi::KINDS;
+use norma_wire::pb::{self, Kind, LossCause};
+use norma_wire::{Detail, Event};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// Names of the kernel side's kinds, by number.
+const KERNEL_KINDS: [&str; KINDS] = ["unknown", "exec", "fork", "exit", "open", "connect", "listen", "cgroup"];
+
+/// What the kernel side counted of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KindTotals {
+    /// Records that it made, delivered or not.
+    pub seen: u64,
+    /// Records that found the ring full.
+    pub lost: u64,
+    /// Acts that it could not describe.
+    pub failed: u64,
+}
+
+/// The kernel side's counters as last read.
+#[derive(Debug, Default)]
+pub(super) struct KernelCounts {
+    last: Option<Totals>,
+}
+
+impl KernelCounts {
+    /// The losses since the last call.
+    pub fn update(&mut self, totals: &Totals) -> Vec<pb::Loss> {
+        let since = |now: &[u64; KINDS], before: Option<&[u64; KINDS]>, cause: LossCause| {
+            let counts: BTreeMap<String, u64> = KERNEL_KINDS
+                .iter()
+                .enumerate()
+                .map(|(kind, name)| ((*name).to_owned(), now[kind] - before.map_or(0, |before| before[kind])))
+                .filter(|(_, count)| *count > 0)
+                .collect();
+            (!counts.is_empty()).then(|| pb::Loss { cause: cause as i32, counts: named(&counts), ..pb::Loss::default() })
+        };
+        let before = self.last.as_ref();
+        let losses = [
+            since(&totals.lost, before.map(|before| &before.lost), LossCause::RingFull),
+            since(&totals.failed, before.map(|before| &before.failed), LossCause::Unreadable),
+        ];
+        self.last = Some(totals.clone());
+        losses.into_iter().flatten().collect()
+    }
+
+    /// The counters by kind.
+    pub fn by_kind(&self) -> BTreeMap<&'static str, KindTotals> {
+        let Some(totals) = &self.last else { return BTreeMap::new() };
+        KERNEL_KINDS
+            .iter()
+            .enumerate()
+            .skip(1)
+            .map(|(kind, name)| {
+                let (seen, lost, failed) = (totals.seen[kind], totals.lost[kind], totals.failed[kind]);
+                (*name, KindTotals { seen, lost, failed })
+            })
+            .collect()
+    }
+}
+
+/// What was counted for one control group.
+struct Rollup {
+    container: Option<pb::Container>,
+    since: BootTime,
+    counts: BTreeMap<String, u64>,
+    repeated_alerts: BTreeMap<String, u64>,
+}
+
+/// Events that said nothing new, by control group.
+#[derive(Default)]
+pub(super) struct Rollups {
+    by_cgroup: HashMap<CgroupId, Rollup>,
+}
+
+impl Rollups {
+    /// Counts one.
+    pub fn count(&mut self, cgroup: CgroupId, kind: i32, identified: &Identified, alert: bool) {
+        let rollup = self.by_cgroup.entry(cgroup).or_insert_with(|| Rollup {
+            container: identified.place.container().map(|container| crate::event::container(container)),
+            since: identified.observation.at,
+            counts: BTreeMap::new(),
+            repeated_alerts: BTreeMap::new(),
+        });
+        let name = kind_name(kind);
+        if alert {
+            *rollup.repeated_alerts.entry(name.clone()).or_default() += 1;
+        }
+        *rollup.counts.entry(name).or_default() += 1;
+    }
+
+    /// All of them as events; counting begins anew.
+    pub fn take(&mut self, now: BootTime, clock: &WallClock) -> Vec<Event> {
+        std::mem::take(&mut self.by_cgroup).into_values().map(|rollup| rollup.into_event(now, clock)).collect()
+    }
+
+    /// That of one control group.
+    pub fn take_one(&mut self, cgroup: CgroupId, now: BootTime, clock: &WallClock) -> Option<Event> {
+        self.by_cgroup.remove(&cgroup).map(|rollup| rollup.into_event(now, clock))
+    }
+}
+
+impl Rollup {
+    fn into_event(self, now: BootTime, clock: &WallClock) -> Event {
+        Event {
+            boot_ns: now.0,
+            wall_ns: clock.wall_ns(now),
+            kind: Kind::Rollup as i32,
+            container: self.container,
+            detail: Some(Detail::Rollup(pb::Rollup {
+                counts: named(&self.counts),
+                repeated_alerts: named(&self.repeated_alerts),
+                since_boot_ns: self.since.0,
+            })),
+            ..Event::default()
+        }
+    }
+}

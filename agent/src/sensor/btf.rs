@@ -1,0 +1,161 @@
+//! What the running kernel's BTF tells: field offsets and prototypes.
+
+use super::SensorError;
+use btf_rs::{Btf, Struct, Type};
+use norma_abi::{ABSENT, FIELDS, Group, Offsets};
+use std::collections::HashMap;
+use zerocopy::IntoBytes as _;
+
+/// Where the kernel keeps its BTF.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The running kernel's types.
+pub struct Kernel {
+    /// For looking fields up.
+    types: Btf,
+    /// For aya, which attaches BTF tracepoints by it.
+    pub loader: aya::Btf,
+    /// Where the fields are.
+    pub offsets: Resolved,
+}
+
+/// Offsets with what is missing among them.
+pub struct Resolved {
+    /// What the programs are given.
+    pub values: Offsets,
+    missing: HashMap<Group, Vec<String>>,
+}
+
+impl Kernel {
+    /// Reads [`VMLINUX`].
+    pub fn read() -> Result<Self, SensorError> {
+        let failed = |reason: String| SensorError::Btf { reason };
+        let bytes = std::fs::read(VMLINUX).map_err(|error| failed(error.to_string()))?;
+        let types = Btf::from_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
+        let loader = aya::Btf::from_sys_fs().map_err(|error| failed(error.to_string()))?;
+        let offsets = Resolved::look_up(&types);
+        Ok(Self { types, loader, offsets })
+    }
+
+    /// Whether `sched_process_exit` has a second argument, which says if the thread was the last (6.16).
+    pub fn exit_tells_group_dead(&self) -> bool {
+        // The first parameter of such a prototype is the probe's own data.
+        self.tracepoint_parameters("sched_process_exit").is_some_and(|count| count == 3)
+    }
+
+    fn tracepoint_parameters(&self, tracepoint: &str) -> Option<usize> {
+        let name = format!("btf_trace_{tracepoint}");
+        self.types.resolve_types_by_name(&name).ok()?.iter().find_map(|found| {
+            let Type::Typedef(alias) = found else { return None };
+            self.types.chained_type_iter(alias).find_map(|part| match part {
+                Type::FuncProto(prototype) => Some(prototype.parameters.len()),
+                _ => None,
+            })
+        })
+    }
+}
+
+impl Resolved {
+    /// Looks all fields of the contract up.
+    fn look_up(types: &Btf) -> Self {
+        let mut values = Offsets::UNRESOLVED;
+        let mut missing = HashMap::<Group, Vec<String>>::new();
+        for (field, value) in FIELDS.iter().zip(values.as_mut_bytes().chunks_exact_mut(4)) {
+            let offset = field.paths.iter().find_map(|path| member(types, field.structure, path));
+            if offset.is_none() && !field.optional {
+                missing.entry(field.group).or_default().push(format!("{}.{}", field.structure, field.paths[0]));
+            }
+            value.copy_from_slice(&offset.unwrap_or(ABSENT).to_ne_bytes());
+        }
+        Self { values, missing }
+    }
+
+    /// Why programs of these groups cannot run on this kernel, if they cannot.
+    pub fn lacking(&self, groups: &[Group]) -> Option<String> {
+        let fields: Vec<&str> =
+            groups.iter().filter_map(|group| self.missing.get(group)).flatten().map(String::as_str).collect();
+        (!fields.is_empty()).then(|| format!("this kernel has no {}", fields.join(", ")))
+    }
+}
+
+/// Byte offset of a dotted path of members within a structure.
+fn member(types: &Btf, structure: &str, path: &str) -> Option<u32> {
+    let found = types.resolve_types_by_name(structure).ok()?;
+    let start = found.into_iter().find_map(|kind| match kind {
+        Type::Struct(structure) if !structure.members.is_empty() => Some(structure),
+        _ => None,
+    })?;
+    let mut bits = 0;
+    let mut within = Some(start);
+    for name in path.split('.') {
+        let (offset, inner) = find(types, &within?, name)?;
+        bits += offset;
+        within = inner;
+    }
+    Some(bits / 8)
+}
+
+/// Bit offset of a named member, also inside anonymous members, and the structure that it is, if it is one.
+///
+/// A bit field counts as not there, for the programs read whole integers.
+fn find(types: &Btf, within: &Struct, name: &str) -> Option<(u32, Option<Struct>)> {
+    within.members.iter().find_map(|candidate| {
+        let inner = || {
+            let mut chain = types.chained_type_iter(candidate);
+            chain.find_map(|part| match part {
+                Type::Struct(inner) | Type::Union(inner) => Some(Some(inner)),
+                Type::Typedef(_) | Type::Const(_) | Type::Volatile(_) | Type::TypeTag(_) => None,
+                _ => Some(None),
+            })?
+        };
+        match types.resolve_name(candidate).unwrap_or_default() {
+            found if found == name => {
+                let whole = candidate.bitfield_size().unwrap_or(0) == 0 && candidate.bit_offset() % 8 == 0;
+                whole.then(|| (candidate.bit_offset(), inner()))
+            }
+            found if found.is_empty() => {
+                let (offset, kind) = find(types, &inner()?, name)?;
+                Some((candidate.bit_offset() + offset, kind))
+            }
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_required_field_resolves_on_the_running_kernel() {
+        let Ok(bytes) = std::fs::read(VMLINUX) else {
+            eprintln!("skipped: this kernel has no {VMLINUX}");
+            return;
+        };
+        let types = Btf::from_bytes(&bytes).unwrap();
+        let resolved = Resolved::look_up(&types);
+        assert!(resolved.missing.is_empty(), "{:?}", resolved.missing);
+        let values = resolved.values;
+        assert_eq!(values.file_mnt + 8, values.file_dentry, "struct path is a mount, then a dentry");
+        assert_eq!(values.mm_arg_start + 8, values.mm_arg_end);
+        assert_eq!(values.cred_uid + 4, values.cred_gid);
+        assert_eq!(values.sock_remote_v4 + 4, values.sock_local_v4);
+        assert!(values.as_bytes().chunks_exact(4).all(|value| value != norma_abi::UNRESOLVED.to_ne_bytes()));
+    }
+
+    #[test]
+    fn what_is_missing_names_the_field() {
+        let Ok(bytes) = std::fs::read(VMLINUX) else {
+            eprintln!("skipped: this kernel has no {VMLINUX}");
+            return;
+        };
+        let types = Btf::from_bytes(&bytes).unwrap();
+        assert_eq!(member(&types, "task_struct", "no_such_field"), None);
+        assert_eq!(member(&types, "no_such_struct", "pid"), None);
+        assert_eq!(member(&types, "task_struct", "pid.deeper"), None, "an integer has no members");
+        let missing = HashMap::from([(Group::Exec, vec!["linux_binprm.file".to_owned()])]);
+        let resolved = Resolved { values: Offsets::UNRESOLVED, missing };
+        assert_eq!(resolved.lacking(&[Group::Actor]), None);
+        assert!(resolved.lacking(&[Group::Actor, Group::Exec]).unwrap().contains("linux_binprm.file"));
+    }
+}

@@ -1,0 +1,52 @@
+//! Counters of the kernel side, summed over processors.
+
+use norma_abi::{
+    Counters, KIND_CGROUP, KIND_CONNECT, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_LISTEN, KIND_OPEN, KINDS,
+};
+
+/// Totals since the sensor started, indexed by `KIND_*`.
+///
+/// What was delivered is `seen` less `lost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records that the kernel side tried to emit.
+    pub seen: [u64; KINDS],
+    /// Records for which the ring had no room.
+    pub lost: [u64; KINDS],
+    /// Acts that could not be described.
+    pub failed: [u64; KINDS],
+}
+
+impl Totals {
+    /// Adds the counters of processors up.
+    pub fn sum(processors: impl IntoIterator<Item = Counters>) -> Self {
+        let mut totals = Self::default();
+        for counters in processors {
+            for kind in 0..KINDS {
+                totals.seen[kind] += counters.seen[kind];
+                totals.lost[kind] += counters.lost[kind];
+                totals.failed[kind] += counters.failed[kind];
+            }
+        }
+        totals
+    }
+
+    /// Records of all kinds for which the ring had no room.
+    pub fn all_lost(&self) -> u64 {
+        self.lost.iter().sum()
+    }
+}
+
+/// Name of a `KIND_*`, `None` where there is no such kind.
+pub fn kind_name(kind: usize) -> Option<&'static str> {
+    const NAMES: [(u16, &str); KINDS - 1] = [
+        (KIND_EXEC, "exec"),
+        (KIND_FORK, "fork"),
+        (KIND_EXIT, "exit"),
+        (KIND_OPEN, "open"),
+        (KIND_CONNECT, "connect"),
+        (KIND_LISTEN, "listen"),
+        (KIND_CGROUP, "cgroup"),
+    ];
+    NAMES.iter().find(|(number, _)| usize::from(*number) == kind).map(|(_, name)| *name)
+}

@@ -1,0 +1,116 @@
+//! Shipping: the mTLS stream to the collector.
+//!
+//! One stream at a time. Events go up in order, at most [`session::WINDOW`] ahead of the
+//! acknowledgements; when the stream breaks, the next one goes on after what the collector says it has.
+//! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays.
+
+mod session;
+mod tls;
+
+use crate::config::CollectorTarget;
+use crate::outbox::SpoolReader;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use norma_wire::pb::Hello;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// First delay after a stream broke.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// Longest delay.
+const LAST_DELAY: Duration = Duration::from_secs(30);
+
+/// How shipping goes, for telemetry.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct ShipStatus {
+    /// A stream is open and welcomed.
+    pub connected: bool,
+    /// Why the last stream ended or could not be opened.
+    pub last_error: Option<String>,
+    /// Streams that were opened.
+    pub sessions: u64,
+    /// Events that the collector refused to take as events.
+    pub rejected: u64,
+}
+
+/// The status, shared.
+pub type SharedStatus = Arc<Mutex<ShipStatus>>;
+
+/// What ended a stream.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// This node's certificate, key or CA cannot be used.
+    #[error(transparent)]
+    Identity(#[from] tls::IdentityError),
+    /// No connection.
+    #[error("cannot connect to the collector at {address}: {reason}")]
+    Connect {
+        /// Where.
+        address: String,
+        /// Why, with causes.
+        reason: String,
+    },
+    /// The collector ended the stream.
+    #[error("the collector ended the stream: {0}")]
+    Stream(String),
+    /// The collector cannot store at the moment.
+    #[error("the collector cannot store now: {detail}")]
+    Busy {
+        /// Why.
+        detail: String,
+        /// After which time it wants to be asked again.
+        retry_after: Duration,
+    },
+    /// The spool cannot be read.
+    #[error("cannot read the outbox: {0}")]
+    Spool(#[from] std::io::Error),
+}
+
+/// What the collector said that concerns the writing end of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead(pub u64);
+
+/// Ships until `stop` says so, and then until everything is acknowledged or the caller's patience ends.
+pub async fn run(
+    target: CollectorTarget,
+    hello: Hello,
+    mut reader: SpoolReader,
+    status: SharedStatus,
+    ahead: watch::Sender<Ahead>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let new_delays =
+        || ExponentialBuilder::new().with_min_delay(FIRST_DELAY).with_max_delay(LAST_DELAY).with_jitter().without_max_times().build();
+    let mut delays = new_delays();
+    loop {
+        let result = session::run(&target, &hello, &mut reader, &status, &ahead, &mut stop).await;
+        let was_connected = {
+            let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
+            status.last_error = result.as_ref().err().map(ToString::to_string);
+            std::mem::take(&mut status.connected)
+        };
+        if was_connected {
+            delays = new_delays();
+        }
+        let error = match result {
+            Ok(session::Ended::Drained) => return,
+            Ok(session::Ended::NewIdentity) => {
+                tracing::info!("certificate files changed; connecting anew with them");
+                continue;
+            }
+            Err(error) => error,
+        };
+        let mut delay = delays.next().unwrap_or(LAST_DELAY);
+        if let ShipError::Busy { retry_after, .. } = &error {
+            delay = delay.max(*retry_after);
+        }
+        tracing::warn!(%error, retry_in = ?delay, backlog = reader.durable().saturating_sub(reader.acked()), "not shipping");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            changed = stop.changed() => if changed.is_err() { return; }
+        }
+        if *stop.borrow() && reader.acked() >= reader.durable() {
+            return;
+        }
+    }
+}

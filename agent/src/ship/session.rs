@@ -1,0 +1,198 @@
+//! One stream to the collector, from handshake to its end.
+
+use super::{Ahead, SharedStatus, ShipError, tls};
+use crate::config::CollectorTarget;
+use crate::outbox::SpoolReader;
+use hyper_util::rt::TokioIo;
+use norma_wire::pb::ingest_client::IngestClient;
+use norma_wire::pb::{Batch, Hello, ToCollector, Welcome, to_agent, to_collector};
+use std::error::Error;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Channel, Endpoint};
+
+/// Most events that are sent and not acknowledged.
+pub const WINDOW: u64 = 16_384;
+/// Most events of a batch.
+const BATCH_EVENTS: usize = 1_024;
+/// Size at which a batch is closed, in bytes of events.
+const BATCH_BYTES: usize = 256 << 10;
+/// Batches that wait in memory for the network.
+const QUEUED_BATCHES: usize = 4;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How often the identity files are looked at.
+const IDENTITY_CHECK: Duration = Duration::from_secs(10);
+
+/// How a stream ended without an error.
+pub enum Ended {
+    /// The agent stops and everything is acknowledged.
+    Drained,
+    /// Certificate files were replaced.
+    NewIdentity,
+}
+
+/// Opens a stream and ships until it ends.
+pub async fn run(
+    target: &CollectorTarget,
+    hello: &Hello,
+    reader: &mut SpoolReader,
+    status: &SharedStatus,
+    ahead: &watch::Sender<Ahead>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Ended, ShipError> {
+    let identity = tls::fingerprint(target);
+    let channel = connect(target).await?;
+    let mut client = IngestClient::new(channel)
+        .send_compressed(CompressionEncoding::Zstd)
+        .accept_compressed(CompressionEncoding::Zstd);
+    let (outgoing, queue) = mpsc::channel(QUEUED_BATCHES);
+    let message = |message| ToCollector { message: Some(message) };
+    let gone = || ShipError::Stream("the connection is closed".to_owned());
+    outgoing.send(message(to_collector::Message::Hello(hello.clone()))).await.map_err(|_| gone())?;
+    let deliver = client.deliver(ReceiverStream::new(queue));
+    let mut incoming = tokio::time::timeout(WELCOME_TIMEOUT, deliver)
+        .await
+        .map_err(|_| ShipError::Stream("no answer".to_owned()))?
+        .map_err(|status| ShipError::Stream(explain(&status)))?
+        .into_inner();
+
+    let first = tokio::time::timeout(WELCOME_TIMEOUT, incoming.message())
+        .await
+        .map_err(|_| ShipError::Stream("no welcome".to_owned()))?
+        .map_err(|status| ShipError::Stream(explain(&status)))?;
+    let welcome = match first.and_then(|answer| answer.message) {
+        Some(to_agent::Message::Welcome(welcome)) => welcome,
+        Some(to_agent::Message::Busy(busy)) => return Err(self::busy(busy)),
+        _ => return Err(ShipError::Stream("the first answer was not a welcome".to_owned())),
+    };
+    resume(reader, &welcome, ahead);
+    {
+        let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.connected = true;
+        status.last_error = None;
+        status.sessions += 1;
+    }
+    tracing::info!(
+        collector = target.address,
+        version = welcome.collector_version,
+        resume_after = welcome.durable_sequence,
+        "shipping"
+    );
+
+    let mut sent = welcome.durable_sequence;
+    let mut identity_check = tokio::time::interval(IDENTITY_CHECK);
+    loop {
+        if *stop.borrow() && reader.acked() >= reader.durable() {
+            return Ok(Ended::Drained);
+        }
+        let room = sent.saturating_sub(reader.acked()) < WINDOW;
+        tokio::select! {
+            answer = incoming.message() => match answer.map_err(|status| ShipError::Stream(explain(&status)))? {
+                None => return Err(gone()),
+                Some(answer) => take(reader, status, answer.message)?,
+            },
+            () = reader.ready(), if room && !outgoing.is_closed() => {
+                // Reserved first: a batch that was read is never dropped by another branch.
+                let place = outgoing.reserve().await.map_err(|_| gone())?;
+                let batch = tokio::task::block_in_place(|| reader.next_batch(BATCH_EVENTS, BATCH_BYTES))?;
+                if !batch.events.is_empty() {
+                    sent = batch.last;
+                    place.send(message(to_collector::Message::Batch(Batch { events: batch.events })));
+                }
+            }
+            _ = identity_check.tick() => {
+                if tls::fingerprint(target) != identity && tls::config(target).is_ok() {
+                    return Ok(Ended::NewIdentity);
+                }
+            }
+            changed = stop.changed(), if !*stop.borrow() => {
+                if changed.is_err() {
+                    return Ok(Ended::Drained);
+                }
+            }
+        }
+    }
+}
+
+/// Goes on after what the collector has, which may be more than this spool ever gave.
+fn resume(reader: &mut SpoolReader, welcome: &Welcome, ahead: &watch::Sender<Ahead>) {
+    if welcome.durable_sequence > reader.durable() {
+        ahead.send_replace(Ahead(welcome.durable_sequence));
+    }
+    // What was acknowledged is gone from the spool, even if this collector has forgotten it.
+    reader.resume_after(welcome.durable_sequence.max(reader.acked()));
+}
+
+fn take(
+    reader: &SpoolReader,
+    status: &SharedStatus,
+    message: Option<to_agent::Message>,
+) -> Result<(), ShipError> {
+    match message {
+        Some(to_agent::Message::Ack(ack)) => reader.acknowledge(ack.through.min(reader.durable())),
+        Some(to_agent::Message::Rejection(rejection)) => {
+            let reason = norma_wire::pb::RejectionReason::try_from(rejection.reason)
+                .map_or_else(|_| rejection.reason.to_string(), |reason| reason.as_str_name().to_owned());
+            tracing::error!(sequence = rejection.sequence, reason, detail = rejection.detail, "the collector rejected an event");
+            status.lock().unwrap_or_else(PoisonError::into_inner).rejected += 1;
+        }
+        Some(to_agent::Message::Busy(busy)) => return Err(self::busy(busy)),
+        Some(to_agent::Message::Welcome(_)) | None => {}
+    }
+    Ok(())
+}
+
+fn busy(busy: norma_wire::pb::Busy) -> ShipError {
+    ShipError::Busy { detail: busy.detail, retry_after: Duration::from_millis(busy.retry_after_ms.into()) }
+}
+
+async fn connect(target: &CollectorTarget) -> Result<Channel, ShipError> {
+    let connector = TlsConnector::from(tls::config(target)?);
+    let (address, name) = (target.address.clone(), target.server_name.clone());
+    let failed = |reason: String| ShipError::Connect { address: target.address.clone(), reason };
+    // The URI only gives HTTP/2 its authority; the connection is made by the connector.
+    let endpoint = Endpoint::from_shared(format!("http://{}", target.address))
+        .map_err(|error| failed(error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    let service = tower::service_fn(move |_: http::Uri| {
+        let (connector, address, name) = (connector.clone(), address.clone(), name.clone());
+        async move {
+            let tcp = TcpStream::connect(&address).await?;
+            tcp.set_nodelay(true)?;
+            let stream = connector.connect(name, tcp).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
+    });
+    endpoint.connect_with_connector(service).await.map_err(|error| failed(causes(&error)))
+}
+
+/// An error with its causes, which is where the reason mostly is.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// A gRPC status in words. With TLS 1.3 a refused client certificate shows only after the handshake, as a
+/// broken connection.
+fn explain(status: &tonic::Status) -> String {
+    format!("{:?}: {}", status.code(), causes(status))
+}
