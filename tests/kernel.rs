@@ -1,0 +1,19 @@
+//! The kernel programs on the running kernel, through the agent's sensor.
+//!
+//! Needs root and BTF; where the sensor cannot start, each test says so loudly and passes. Other programs
+//! run on the machine at the same time, so a test looks for its own events among all.
+
+#[path = "kernel/cgroup.rs"]
+mod cgroup;
+#[path = "kernel/network.rs"]
+mod network;
+#[path = "kernel/open.rs"]
+mod open;
+#[path = "kernel/process.rs"]
+mod process;
+#[path = "kernel/ring.rs"]
+mod ring;
+#[path = "kernel/rules.rs"]
+mod rules;
+#[path = "kernel/watch.rs"]
+mod watch;
