@@ -18,7 +18,7 @@
 //! magic     16 bytes  "norma audit v01\n"
 //! frame     repeated
 //!   length   4 bytes  little endian, of the payload; 1 ..= 16 MiB
-//!   crc32c   4 bytes  little endian, of length and payload
+//!   crc32c   4 bytes  little endian, of length, payload and hash
 //!   payload           norma.audit.v1.Record (proto/audit.proto)
 //!   hash    32 bytes  SHA-256(hash of the record before ‖ payload)
 //! ```
@@ -50,7 +50,7 @@ pub mod verify;
 mod watermark;
 mod writer;
 
-pub use format::Hash;
+pub use format::{Hash, MAGIC, OVERHEAD, PREFIX};
 pub use head::Head;
 pub use log::{Appended, Arrival, AuditLog, Content, StorageError, Writing, open};
 pub use read::{Follower, ReadError};
@@ -58,3 +58,17 @@ pub use recover::OpenError;
 pub use scan::Defect;
 pub use watermark::Outbox;
 pub use writer::WriterSettings;
+
+/// Walks bytes as the audit file that begins with record `first_index`: how many records are proven, and what
+/// is wrong with the next one, if anything. Total, and bounded in memory by the input.
+pub fn walk(bytes: &[u8], first_index: u64) -> (u64, Option<Defect>) {
+    let mut scan = scan::Scan::new(bytes, bytes.len() as u64, first_index, None);
+    let mut proven = 0;
+    loop {
+        match scan.next() {
+            Ok(Some(_)) => proven += 1,
+            Ok(None) => return (proven, None),
+            Err(defect) => return (proven, Some(defect)),
+        }
+    }
+}

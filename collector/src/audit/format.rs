@@ -82,7 +82,7 @@ pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> Hash {
     let hash = previous.then(payload);
     let length = (payload.len() as u32).to_le_bytes();
     out.extend_from_slice(&length);
-    out.extend_from_slice(&checksum(length, payload).to_le_bytes());
+    out.extend_from_slice(&checksum(length, payload, &hash).to_le_bytes());
     out.extend_from_slice(payload);
     out.extend_from_slice(&hash.0);
     hash
@@ -109,7 +109,7 @@ pub fn read_frame(input: &mut impl Read, remaining: u64, payload: &mut Vec<u8>) 
     input.read_exact(payload)?;
     let mut hash = Hash::ZERO;
     input.read_exact(&mut hash.0)?;
-    if checksum([l0, l1, l2, l3], payload) == u32::from_le_bytes([c0, c1, c2, c3]) {
+    if checksum([l0, l1, l2, l3], payload, &hash) == u32::from_le_bytes([c0, c1, c2, c3]) {
         Ok(hash)
     } else {
         Err(FrameError::Checksum)
@@ -129,6 +129,6 @@ pub fn find_frame(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&length), payload)
+fn checksum(length: [u8; 4], payload: &[u8], hash: &Hash) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&length), payload), &hash.0)
 }

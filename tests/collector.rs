@@ -1,0 +1,21 @@
+//! The collector from outside: the real program, real TLS, a real syslog receiver; a small client plays the
+//! agent.
+
+#[path = "collector/agent.rs"]
+mod agent;
+#[path = "collector/bench.rs"]
+mod bench;
+#[path = "collector/crash.rs"]
+mod crash;
+#[path = "collector/delivery.rs"]
+mod delivery;
+#[path = "collector/disk.rs"]
+mod disk;
+#[path = "collector/refusal.rs"]
+mod refusal;
+#[path = "collector/reload.rs"]
+mod reload;
+#[path = "collector/siem.rs"]
+mod siem;
+#[path = "collector/stage.rs"]
+mod stage;

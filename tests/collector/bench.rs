@@ -1,0 +1,49 @@
+//! How much one stream carries, with every acknowledgement after a sync of this machine's disk.
+
+use crate::agent::Agent;
+use crate::stage::Stage;
+use anyhow::Result;
+use norma_rig::CollectorSettings;
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: run it alone, with --release programs in NORMA_PROGRAMS"]
+async fn events_per_second_and_latency() -> Result<()> {
+    const BATCHES: u64 = 400;
+    const BATCH: u64 = 500;
+    let stage = Stage::new("bench")?;
+    let mut collector = stage.collector(None, &CollectorSettings::default())?;
+    let mut agent = Agent::of_node(&stage.pki, collector.port(), "worker-1", 1, 90).await?;
+    let batches: Vec<_> =
+        (0..BATCHES).map(|number| agent.events(number * BATCH + 1, (number + 1) * BATCH)).collect();
+    let bytes: usize = batches.iter().flatten().map(Vec::len).sum();
+    let started = Instant::now();
+    let mut sent = 0;
+    let mut acknowledged = 0;
+    for batch in batches {
+        agent.send(batch).await?;
+        sent += BATCH;
+        while sent - acknowledged > 16 * BATCH {
+            agent.acknowledged(acknowledged + 1).await?;
+            acknowledged += BATCH;
+        }
+    }
+    agent.acknowledged(sent).await?;
+    let took = started.elapsed().as_secs_f64();
+    let rate = sent as f64 / took;
+    eprintln!("{sent} events of {} bytes in {took:.2} s: {rate:.0} events/s", bytes as u64 / sent);
+
+    let mut latencies = Vec::new();
+    for sequence in sent + 1..=sent + 500 {
+        let asked = Instant::now();
+        agent.send(agent.events(sequence, sequence)).await?;
+        agent.acknowledged(sequence).await?;
+        latencies.push(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    latencies.sort();
+    eprintln!("acknowledgement: p50 {:?}, p99 {:?}, max {:?}", latencies[250], latencies[495], latencies[499]);
+    let cpu = collector.daemon()?.cpu_time()?;
+    eprintln!("collector: {cpu:?} of processor time, {} bytes resident", collector.daemon()?.resident_bytes()?);
+    Ok(())
+}
