@@ -69,9 +69,9 @@ impl Cli {
     pub fn execute(self) -> ExitCode {
         let result = match self.command {
             Command::Run(args) => run_collector(&args),
-            Command::Config(ConfigCommand::Check { config }) => {
-                Config::read(&config).map(|_| println!("{}: valid", config.display())).map_err(Failure::from)
-            }
+            Command::Config(ConfigCommand::Check { config }) => Config::read(&config)
+                .map(|_| println!("{}: valid", config.display()))
+                .map_err(Failure::from),
             Command::Audit(command) => command.execute(),
             Command::Pki(command) => command.execute().map_err(Failure::from),
         };
@@ -132,7 +132,9 @@ fn start_logging(format: Output) {
     const ENV_FILTER: &str = "NORMA_LOG";
     let filter = tracing_subscriber::EnvFilter::try_from_env(ENV_FILTER)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         Output::Human => log.with_ansi(false).init(),
         Output::Json => log.json().init(),

@@ -83,7 +83,11 @@ impl Config {
     /// Reads and checks the file at `path`; every fault of it is reported.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let raw: raw::Config = norma_settings::read(path)?;
-        let mut check = Check { path, base: path.parent().unwrap_or(Path::new("")), faults: Faults::default() };
+        let mut check = Check {
+            path,
+            base: path.parent().unwrap_or(Path::new("")),
+            faults: Faults::default(),
+        };
         let config = check.config(&raw);
         check.faults.or(config)
     }
@@ -108,7 +112,10 @@ struct Check<'a> {
 impl Check<'_> {
     fn config(&mut self, raw: &raw::Config) -> Config {
         let listen = raw.listen.value.parse().unwrap_or_else(|_| {
-            self.fault(&raw.listen, "not an address to listen on such as `0.0.0.0:7443` or `[::]:7443`");
+            self.fault(
+                &raw.listen,
+                "not an address to listen on such as `0.0.0.0:7443` or `[::]:7443`",
+            );
             SocketAddr::from(([127, 0, 0, 1], 0))
         });
         let tls = TlsFiles {
@@ -122,14 +129,23 @@ impl Check<'_> {
             let name = &sink.name.value;
             let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             if name.is_empty() || name.len() > 63 || !name.bytes().all(valid) {
-                self.fault(&sink.name, "a sink is named by 1 to 63 lower-case letters, digits and `-`");
+                self.fault(
+                    &sink.name,
+                    "a sink is named by 1 to 63 lower-case letters, digits and `-`",
+                );
             }
             if !names.insert(name.clone()) {
                 self.fault(&sink.name, "another sink has this name already");
             }
-            sinks.push(SinkConfig { name: name.clone(), syslog: self.syslog(&sink.syslog) });
+            sinks.push(SinkConfig {
+                name: name.clone(),
+                syslog: self.syslog(&sink.syslog),
+            });
         }
-        let limits = raw.limits.as_ref().and_then(|limits| limits.max_event_bytes.as_ref());
+        let limits = raw
+            .limits
+            .as_ref()
+            .and_then(|limits| limits.max_event_bytes.as_ref());
         Config {
             listen,
             state_dir: self.base.join(&raw.state_dir),
@@ -168,18 +184,30 @@ impl Check<'_> {
             self.fault(&raw.address, "not an address such as `siem.example:6514`");
         }
         let server_name = ServerName::try_from(raw.server_name.value.clone()).unwrap_or_else(|_| {
-            self.fault(&raw.server_name, "not a DNS name or address, as it is in the receiver's certificate");
+            self.fault(
+                &raw.server_name,
+                "not a DNS name or address, as it is in the receiver's certificate",
+            );
             ServerName::IpAddress(std::net::IpAddr::from([0, 0, 0, 0]).into())
         });
         let client = match (&raw.certificate, &raw.key) {
             (Some(certificate), Some(key)) => Some((self.file(certificate), self.file(key))),
             (None, None) => None,
             (Some(alone), None) | (None, Some(alone)) => {
-                self.fault(alone, "`certificate` and `key` belong together; the other one is missing");
+                self.fault(
+                    alone,
+                    "`certificate` and `key` belong together; the other one is missing",
+                );
                 None
             }
         };
-        SyslogConfig { address: address.clone(), server_name, ca: self.file(&raw.ca), client, send: raw.send }
+        SyslogConfig {
+            address: address.clone(),
+            server_name,
+            ca: self.file(&raw.ca),
+            client,
+            send: raw.send,
+        }
     }
 
     fn file(&mut self, path: &Spanned<PathBuf>) -> PathBuf {

@@ -18,7 +18,12 @@ pub enum Sync {
 /// Puts `content` in place of the file at `path`.
 pub fn replace(path: &Path, content: &[u8], sync: Sync) -> io::Result<()> {
     let temporary = beside(path);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(content)?;
     if sync == Sync::Now {
         file.sync_all()?;
@@ -39,7 +44,11 @@ pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     // A link, unlike a rename, never replaces what is there.

@@ -66,7 +66,10 @@ pub struct Ingest {
 /// Begins to accept agents.
 pub async fn start(config: &Config, log: &AuditLog) -> Result<Ingest, StartError> {
     let credentials = Credentials::load(&config.tls)?;
-    let listen = |source| StartError::Listen { address: config.listen, source };
+    let listen = |source| StartError::Listen {
+        address: config.listen,
+        source,
+    };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
 
@@ -87,7 +90,13 @@ pub async fn start(config: &Config, log: &AuditLog) -> Result<Ingest, StartError
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(service)
         .serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned());
-    Ok(Ingest { address, stop, acceptor, server: tokio::spawn(server), refusals: refusals_task })
+    Ok(Ingest {
+        address,
+        stop,
+        acceptor,
+        server: tokio::spawn(server),
+        refusals: refusals_task,
+    })
 }
 
 impl Ingest {
@@ -95,7 +104,9 @@ impl Ingest {
     pub async fn stop(mut self) {
         self.stop.cancel();
         let drained = async {
-            (&mut self.acceptor).await.is_ok() && (&mut self.server).await.is_ok() && (&mut self.refusals).await.is_ok()
+            (&mut self.acceptor).await.is_ok()
+                && (&mut self.server).await.is_ok()
+                && (&mut self.refusals).await.is_ok()
         };
         match tokio::time::timeout(DRAIN, drained).await {
             Ok(true) => {}

@@ -29,7 +29,10 @@ pub enum RunError {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(live(config))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(live(config))
 }
 
 async fn live(config: &Config) -> Result<(), RunError> {

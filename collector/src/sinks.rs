@@ -44,7 +44,9 @@ impl Sinks {
     pub async fn stop(self) {
         self.stop.cancel();
         if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
-            tracing::warn!("a sink did not end in time; what it had not delivered is sent after the next start");
+            tracing::warn!(
+                "a sink did not end in time; what it had not delivered is sent after the next start"
+            );
         }
     }
 }

@@ -18,27 +18,50 @@ use tempfile::TempDir;
 const SMALL_FILES: u64 = 1500;
 
 fn settings() -> WriterSettings {
-    WriterSettings { segment_bytes: SMALL_FILES, commit_interval: Duration::ZERO }
+    WriterSettings {
+        segment_bytes: SMALL_FILES,
+        commit_interval: Duration::ZERO,
+    }
 }
 
 fn outbox() -> Outbox {
-    Outbox { node: "worker-1".into(), epoch: 5 }
+    Outbox {
+        node: "worker-1".into(),
+        epoch: 5,
+    }
 }
 
 fn arrival(sequence: u64, padding: usize) -> Arrival {
-    let id = Some(EventId { node: "worker-1".into(), epoch: 5, sequence });
-    let mut event = Event { id, kind: 1, ..Event::default() };
+    let id = Some(EventId {
+        node: "worker-1".into(),
+        epoch: 5,
+        sequence,
+    });
+    let mut event = Event {
+        id,
+        kind: 1,
+        ..Event::default()
+    };
     event.process.get_or_insert_default().exe = "x".repeat(padding);
-    Arrival { sequence, content: Content::Event(event.encode_to_vec().into()) }
+    Arrival {
+        sequence,
+        content: Content::Event(event.encode_to_vec().into()),
+    }
 }
 
 /// Writes one event per element, of that size, each committed alone.
 fn write(directory: &Path, first: u64, paddings: &[usize]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (log, writing) = open(directory, settings()).unwrap();
         for (sequence, padding) in (first..).zip(paddings) {
-            let appended = log.append(outbox(), vec![arrival(sequence, *padding)]).await.unwrap();
+            let appended = log
+                .append(outbox(), vec![arrival(sequence, *padding)])
+                .await
+                .unwrap();
             assert_eq!(appended.durable_sequence, sequence);
         }
         writing.stop("test").await.unwrap();
@@ -87,7 +110,12 @@ impl Log {
             while start < bytes.len() {
                 let length = u32::from_le_bytes(bytes[start..start + 4].try_into().unwrap()) as usize;
                 let end = start + OVERHEAD + length;
-                frames.push(Frame { file, start, end, index: frames.len() as u64 + 1 });
+                frames.push(Frame {
+                    file,
+                    start,
+                    end,
+                    index: frames.len() as u64 + 1,
+                });
                 start = end;
             }
         }
@@ -108,10 +136,17 @@ impl Log {
     /// Checks that exactly the records before `index` are proven and that `index` is named, where it lies.
     fn expect_bad(&self, index: u64, at: Option<(usize, usize)>) {
         let report = self.verify();
-        let bad = report.bad.as_ref().unwrap_or_else(|| panic!("not noticed:\n{report}"));
+        let bad = report
+            .bad
+            .as_ref()
+            .unwrap_or_else(|| panic!("not noticed:\n{report}"));
         assert_eq!((bad.index, bad.proven), (index, index - 1), "{report}");
         if let Some((file, offset)) = at {
-            assert_eq!((&bad.file, bad.offset), (&self.files()[file], offset as u64), "{report}");
+            assert_eq!(
+                (&bad.file, bad.offset),
+                (&self.files()[file], offset as u64),
+                "{report}"
+            );
         }
     }
 }
@@ -263,8 +298,15 @@ fn a_rewritten_log_is_noticed_by_a_head_that_was_kept_elsewhere() {
     write(log.path(), 1, &[11; 9]);
     assert!(log.verify().is_intact());
     let report = verify(log.path(), Some(kept)).unwrap();
-    assert_eq!(report.bad.as_ref().map(|bad| bad.index), Some(kept.index), "{report}");
-    let later = Head { index: 1000, hash: kept.hash };
+    assert_eq!(
+        report.bad.as_ref().map(|bad| bad.index),
+        Some(kept.index),
+        "{report}"
+    );
+    let later = Head {
+        index: 1000,
+        hash: kept.hash,
+    };
     assert!(!verify(log.path(), Some(later)).unwrap().is_intact());
 }
 
@@ -296,12 +338,27 @@ fn a_file_that_was_begun_and_not_finished_is_begun_again() {
 #[test]
 fn watermarks_survive_a_restart_and_rotation() {
     let log = Log::new(&[400; 12]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (audit, writing) = open(log.path(), settings()).unwrap();
         assert_eq!(audit.watermark(outbox()).await.unwrap(), 12);
-        assert_eq!(audit.watermark(Outbox { node: "worker-1".into(), epoch: 6 }).await.unwrap(), 0);
-        let again = audit.append(outbox(), (1..=13).map(|sequence| arrival(sequence, 1)).collect()).await.unwrap();
+        assert_eq!(
+            audit
+                .watermark(Outbox {
+                    node: "worker-1".into(),
+                    epoch: 6
+                })
+                .await
+                .unwrap(),
+            0
+        );
+        let again = audit
+            .append(outbox(), (1..=13).map(|sequence| arrival(sequence, 1)).collect())
+            .await
+            .unwrap();
         assert_eq!((again.durable_sequence, again.duplicates), (13, 12));
         writing.stop("test").await.unwrap();
     });

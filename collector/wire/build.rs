@@ -35,7 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .enum_attribute("norma.v1.ToAgent.message", "#[derive(serde::Serialize)]")
         .enum_attribute("norma.v1.ToCollector.message", "#[derive(serde::Serialize)]")
         .enum_attribute("norma.audit.v1.Record.body", "#[derive(serde::Serialize)]")
-        .enum_attribute("norma.audit.v1.Record.body", "#[serde(rename_all = \"snake_case\")]")
+        .enum_attribute(
+            "norma.audit.v1.Record.body",
+            "#[serde(rename_all = \"snake_case\")]",
+        )
         .field_attribute("norma.audit.v1.Record.body", "#[serde(flatten)]")
         .field_attribute(
             "norma.audit.v1.Record.body.event",
@@ -43,12 +46,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         )
         .message_attribute("norma.v1.Batch", "#[serde(into = \"crate::json::BatchSize\")]");
     for field in HASH_FIELDS {
-        builder = builder
-            .field_attribute(field, "#[serde(serialize_with = \"crate::json::hex\")]");
+        builder = builder.field_attribute(field, "#[serde(serialize_with = \"crate::json::hex\")]");
     }
     for (field, name) in ENUM_FIELDS {
-        builder = builder
-            .field_attribute(field, format!("#[serde(serialize_with = \"crate::json::{name}\")]"));
+        builder = builder.field_attribute(
+            field,
+            format!("#[serde(serialize_with = \"crate::json::{name}\")]"),
+        );
     }
     builder.compile_fds(descriptors)?;
     Ok(())

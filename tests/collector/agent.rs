@@ -42,18 +42,33 @@ impl Agent {
             let tls = tls.clone();
             async move { Ok::<_, std::io::Error>(TokioIo::new(connect_tls(tls, port).await?)) }
         });
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await?;
+        let channel = Endpoint::from_static("http://localhost")
+            .connect_with_connector(connector)
+            .await?;
         let mut client = IngestClient::new(channel)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
         let (batches, outgoing) = mpsc::channel(16);
-        let hello = Hello { node: node.into(), epoch, agent_version: "test".into(), boot_id: String::new() };
-        batches.send(ToCollector { message: Some(to_collector::Message::Hello(hello)) }).await?;
+        let hello = Hello {
+            node: node.into(),
+            epoch,
+            agent_version: "test".into(),
+            boot_id: String::new(),
+        };
+        batches
+            .send(ToCollector {
+                message: Some(to_collector::Message::Hello(hello)),
+            })
+            .await?;
         let mut answers = client.deliver(ReceiverStream::new(outgoing)).await?.into_inner();
         match answers.message().await?.and_then(|answer| answer.message) {
-            Some(to_agent::Message::Welcome(welcome)) => {
-                Ok(Self { welcome, epoch, node: node.into(), batches, answers })
-            }
+            Some(to_agent::Message::Welcome(welcome)) => Ok(Self {
+                welcome,
+                epoch,
+                node: node.into(),
+                batches,
+                answers,
+            }),
             other => bail!("not a welcome: {other:?}"),
         }
     }
@@ -65,18 +80,27 @@ impl Agent {
 
     /// Events of this agent with sequences `first` to `last`.
     pub fn events(&self, first: u64, last: u64) -> Vec<Vec<u8>> {
-        (first..=last).map(|sequence| event(&self.node, self.epoch, sequence).encode_to_vec()).collect()
+        (first..=last)
+            .map(|sequence| event(&self.node, self.epoch, sequence).encode_to_vec())
+            .collect()
     }
 
     pub async fn send(&self, events: Vec<Vec<u8>>) -> Result<()> {
         let events = events.into_iter().map(Into::into).collect();
         let batch = to_collector::Message::Batch(Batch { events });
-        self.batches.send(ToCollector { message: Some(batch) }).await.context("the stream is closed")
+        self.batches
+            .send(ToCollector { message: Some(batch) })
+            .await
+            .context("the stream is closed")
     }
 
     /// The next answer.
     pub async fn answer(&mut self) -> Result<to_agent::Message> {
-        let answer = self.answers.message().await?.context("the collector ended the stream")?;
+        let answer = self
+            .answers
+            .message()
+            .await?
+            .context("the collector ended the stream")?;
         answer.message.context("an empty answer")
     }
 
@@ -97,14 +121,22 @@ impl Agent {
 pub fn event(node: &str, epoch: u64, sequence: u64) -> Event {
     let novel = sequence.is_multiple_of(3);
     Event {
-        id: Some(EventId { node: node.into(), epoch, sequence }),
+        id: Some(EventId {
+            node: node.into(),
+            epoch,
+            sequence,
+        }),
         wall_ns: 1_700_000_000_000_000_000 + sequence,
         kind: pb::Kind::Exec.into(),
         process: Some(pb::Process {
             pid: 4242,
             exe: "/usr/bin/nc".into(),
             argv: vec!["nc".into(), "-l".into(), "say \"]\\x41\"".into()],
-            ancestors: vec![pb::Ancestor { pid: 1, start_boot_ns: 7, exe: "/bin/sh".into() }],
+            ancestors: vec![pb::Ancestor {
+                pid: 1,
+                start_boot_ns: 7,
+                exe: "/bin/sh".into(),
+            }],
             ..Default::default()
         }),
         container: Some(pb::Container {
@@ -113,7 +145,12 @@ pub fn event(node: &str, epoch: u64, sequence: u64) -> Event {
             ..Default::default()
         }),
         verdict: Some(pb::Verdict {
-            kind: if novel { VerdictKind::Novel } else { VerdictKind::Expected }.into(),
+            kind: if novel {
+                VerdictKind::Novel
+            } else {
+                VerdictKind::Expected
+            }
+            .into(),
             severity: pb::Severity::High.into(),
             score: 80,
             reasons: vec![pb::Reason {
@@ -124,7 +161,10 @@ pub fn event(node: &str, epoch: u64, sequence: u64) -> Event {
                 ..Default::default()
             }],
         }),
-        detail: Some(Detail::Exec(pb::Exec { filename: "/usr/bin/nc".into(), ..Default::default() })),
+        detail: Some(Detail::Exec(pb::Exec {
+            filename: "/usr/bin/nc".into(),
+            ..Default::default()
+        })),
         ..Default::default()
     }
 }

@@ -14,8 +14,9 @@ async fn events_per_second_and_latency() -> Result<()> {
     let stage = Stage::new("bench")?;
     let mut collector = stage.collector(None, &CollectorSettings::default())?;
     let mut agent = Agent::of_node(&stage.pki, collector.port(), "worker-1", 1, 90).await?;
-    let batches: Vec<_> =
-        (0..BATCHES).map(|number| agent.events(number * BATCH + 1, (number + 1) * BATCH)).collect();
+    let batches: Vec<_> = (0..BATCHES)
+        .map(|number| agent.events(number * BATCH + 1, (number + 1) * BATCH))
+        .collect();
     let bytes: usize = batches.iter().flatten().map(Vec::len).sum();
     let started = Instant::now();
     let mut sent = 0;
@@ -31,7 +32,10 @@ async fn events_per_second_and_latency() -> Result<()> {
     agent.acknowledged(sent).await?;
     let took = started.elapsed().as_secs_f64();
     let rate = sent as f64 / took;
-    eprintln!("{sent} events of {} bytes in {took:.2} s: {rate:.0} events/s", bytes as u64 / sent);
+    eprintln!(
+        "{sent} events of {} bytes in {took:.2} s: {rate:.0} events/s",
+        bytes as u64 / sent
+    );
 
     let mut latencies = Vec::new();
     for sequence in sent + 1..=sent + 500 {
@@ -42,8 +46,14 @@ async fn events_per_second_and_latency() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     latencies.sort();
-    eprintln!("acknowledgement: p50 {:?}, p99 {:?}, max {:?}", latencies[250], latencies[495], latencies[499]);
+    eprintln!(
+        "acknowledgement: p50 {:?}, p99 {:?}, max {:?}",
+        latencies[250], latencies[495], latencies[499]
+    );
     let cpu = collector.daemon()?.cpu_time()?;
-    eprintln!("collector: {cpu:?} of processor time, {} bytes resident", collector.daemon()?.resident_bytes()?);
+    eprintln!(
+        "collector: {cpu:?} of processor time, {} bytes resident",
+        collector.daemon()?.resident_bytes()?
+    );
     Ok(())
 }

@@ -14,7 +14,10 @@ const EPOCH: u64 = 7;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_under_load_every_acknowledged_event_is_there_exactly_once() -> Result<()> {
     let stage = Stage::new("crash")?;
-    let settings = CollectorSettings { segment_bytes: Some(1 << 20), ..Default::default() };
+    let settings = CollectorSettings {
+        segment_bytes: Some(1 << 20),
+        ..Default::default()
+    };
     let mut collector = stage.collector(None, &settings)?;
     let identity = stage.pki.node("worker-1", 90)?;
     let acknowledged = Arc::new(AtomicU64::new(0));
@@ -22,7 +25,10 @@ async fn killed_under_load_every_acknowledged_event_is_there_exactly_once() -> R
         let mut agent =
             Agent::connect(&stage.pki.ca(), &identity, collector.port(), "worker-1", EPOCH).await?;
         let durable = agent.welcome.durable_sequence;
-        ensure!(durable >= acknowledged.load(Ordering::Relaxed), "round {round}: acknowledged events are gone");
+        ensure!(
+            durable >= acknowledged.load(Ordering::Relaxed),
+            "round {round}: acknowledged events are gone"
+        );
         let before = acknowledged.load(Ordering::Relaxed);
         let counter = Arc::clone(&acknowledged);
         let load = tokio::spawn(async move {
@@ -47,7 +53,10 @@ async fn killed_under_load_every_acknowledged_event_is_there_exactly_once() -> R
     collector.stop()?;
     let audit = collector.audit();
     let stored = audit.check_sequences()?;
-    ensure!(stored >= acknowledged.load(Ordering::Relaxed), "{stored} are stored");
+    ensure!(
+        stored >= acknowledged.load(Ordering::Relaxed),
+        "{stored} are stored"
+    );
     audit.verify()?;
     Ok(())
 }
@@ -61,17 +70,24 @@ async fn a_torn_record_is_cut_off_and_recorded_and_damage_is_refused() -> Result
     agent.acknowledged(50).await?;
     collector.kill()?;
     let file = collector.audit().path().join("audit-00000000000000000001.log");
-    OpenOptions::new().append(true).open(&file)?.write_all(&[200, 0, 0, 0, 1, 2, 3])?;
+    OpenOptions::new()
+        .append(true)
+        .open(&file)?
+        .write_all(&[200, 0, 0, 0, 1, 2, 3])?;
     let report = collector.audit().verify()?;
     assert!(report.contains("unfinished: 7 bytes"), "{report}");
 
     collector.run(&stage.scratch)?;
-    collector.daemon()?.wait_for_line("cut an unfinished write off the audit log", LIMIT)?;
+    collector
+        .daemon()?
+        .wait_for_line("cut an unfinished write off the audit log", LIMIT)?;
     let again = Agent::of_node(&stage.pki, collector.port(), "worker-1", EPOCH, 89).await?;
     assert_eq!(again.welcome.durable_sequence, 50);
     collector.stop()?;
     let records = collector.audit().records()?;
-    let cut = records.iter().find_map(|record| record.pointer("/recovered/bytes_dropped"));
+    let cut = records
+        .iter()
+        .find_map(|record| record.pointer("/recovered/bytes_dropped"));
     assert_eq!(cut.and_then(serde_json::Value::as_u64), Some(7));
     collector.audit().verify()?;
 
@@ -81,10 +97,16 @@ async fn a_torn_record_is_cut_off_and_recorded_and_damage_is_refused() -> Result
     std::fs::write(&file, &bytes)?;
     assert!(collector.audit().verify().is_err());
     let mut command = stage.programs.collector();
-    let output = command.args(["run", "--config"]).arg(stage.scratch.join("collector.yaml")).output()?;
+    let output = command
+        .args(["run", "--config"])
+        .arg(stage.scratch.join("collector.yaml"))
+        .output()?;
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("the audit log is damaged") && errors.contains("at byte"), "{errors}");
+    assert!(
+        errors.contains("the audit log is damaged") && errors.contains("at byte"),
+        "{errors}"
+    );
     assert_eq!(std::fs::read(&file)?, bytes, "the damaged file was changed");
     Ok(())
 }

@@ -12,7 +12,10 @@ const EPOCH: u64 = 0xabc;
 #[tokio::test]
 async fn what_is_acknowledged_is_in_the_log_once_and_unchanged() -> Result<()> {
     let stage = Stage::new("delivery")?;
-    let settings = CollectorSettings { segment_bytes: Some(65536), ..Default::default() };
+    let settings = CollectorSettings {
+        segment_bytes: Some(65536),
+        ..Default::default()
+    };
     let mut collector = stage.collector(None, &settings)?;
     let mut agent = Agent::of_node(&stage.pki, collector.port(), "worker-1", EPOCH, 90).await?;
     assert_eq!(agent.welcome.durable_sequence, 0);
@@ -33,8 +36,14 @@ async fn what_is_acknowledged_is_in_the_log_once_and_unchanged() -> Result<()> {
     assert_eq!(audit.check_sequences()?, 900);
     let report = audit.verify()?;
     assert!(report.starts_with("intact: "), "{report}");
-    assert!(report.contains("sequences 1-900, 900 events, 0 rejected, complete"), "{report}");
-    assert!(!report.contains("in 1 files"), "no file was begun after the first: {report}");
+    assert!(
+        report.contains("sequences 1-900, 900 events, 0 rejected, complete"),
+        "{report}"
+    );
+    assert!(
+        !report.contains("in 1 files"),
+        "no file was begun after the first: {report}"
+    );
     let last = audit.events()?.pop();
     let expected = serde_json::to_value(event("worker-1", EPOCH, 900))?;
     assert_eq!(last, Some(expected));
@@ -74,12 +83,23 @@ async fn what_is_not_this_nodes_event_is_recorded_as_rejected_and_does_not_jam_t
 
     collector.stop()?;
     let records = collector.audit().records()?;
-    let reasons: Vec<_> = records.iter().filter_map(|record| record.pointer("/rejected/reason")).collect();
-    assert_eq!(reasons, ["foreign_node", "foreign_epoch", "malformed", "oversized"]);
-    let claimed = records.iter().find_map(|record| record.pointer("/rejected/claimed/node"));
+    let reasons: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.pointer("/rejected/reason"))
+        .collect();
+    assert_eq!(
+        reasons,
+        ["foreign_node", "foreign_epoch", "malformed", "oversized"]
+    );
+    let claimed = records
+        .iter()
+        .find_map(|record| record.pointer("/rejected/claimed/node"));
     assert_eq!(claimed.and_then(|node| node.as_str()), Some("worker-2"));
     let report = collector.audit().verify()?;
-    assert!(report.contains("sequences 1-6, 2 events, 4 rejected, complete"), "{report}");
+    assert!(
+        report.contains("sequences 1-6, 2 events, 4 rejected, complete"),
+        "{report}"
+    );
     Ok(())
 }
 
@@ -102,7 +122,10 @@ async fn a_clean_stop_ends_the_log_and_frees_it_and_a_second_writer_is_kept_out(
     let stage = Stage::new("stop")?;
     let mut collector = stage.collector(None, &CollectorSettings::default())?;
     let mut second = stage.programs.collector();
-    let output = second.args(["run", "--config"]).arg(stage.scratch.join("collector.yaml")).output()?;
+    let output = second
+        .args(["run", "--config"])
+        .arg(stage.scratch.join("collector.yaml"))
+        .output()?;
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("in use by another norma-collector"), "{errors}");
@@ -111,7 +134,10 @@ async fn a_clean_stop_ends_the_log_and_frees_it_and_a_second_writer_is_kept_out(
     collector.stop()?;
     drop(agent);
     let records = collector.audit().records()?;
-    let last = records.last().and_then(|record| record.pointer("/stopped/reason")).cloned();
+    let last = records
+        .last()
+        .and_then(|record| record.pointer("/stopped/reason"))
+        .cloned();
     assert_eq!(last, Some("SIGTERM".into()));
     collector.run(&stage.scratch)?;
     collector.stop()

@@ -3,8 +3,8 @@
 use crate::agent::Agent;
 use crate::stage::Stage;
 use anyhow::{Result, ensure};
-use norma_rig::skip::unless_root;
 use norma_rig::CollectorSettings;
+use norma_rig::skip::unless_root;
 use norma_wire::pb::to_agent;
 use std::fs;
 
@@ -15,7 +15,11 @@ async fn a_full_disk_delays_and_loses_nothing() -> Result<()> {
     }
     let stage = Stage::new("disk-full")?;
     let state = stage.scratch.small_disk("state", 4 << 20)?;
-    let settings = CollectorSettings { state: Some(state.clone()), segment_bytes: Some(65536), ..Default::default() };
+    let settings = CollectorSettings {
+        state: Some(state.clone()),
+        segment_bytes: Some(65536),
+        ..Default::default()
+    };
     let mut collector = stage.collector(None, &settings)?;
     let mut agent = Agent::of_node(&stage.pki, collector.port(), "worker-1", 1, 90).await?;
     agent.send(agent.events(1, 100)).await?;
@@ -33,7 +37,10 @@ async fn a_full_disk_delays_and_loses_nothing() -> Result<()> {
             other => anyhow::bail!("unexpected answer {other:?}"),
         }
     };
-    ensure!(busy.detail.contains("No space left") && busy.retry_after_ms > 0, "{busy:?}");
+    ensure!(
+        busy.detail.contains("No space left") && busy.retry_after_ms > 0,
+        "{busy:?}"
+    );
     fs::remove_file(&filler)?;
     agent.acknowledged(next - 1).await?;
 

@@ -14,7 +14,10 @@ use tokio::io::AsyncReadExt as _;
 fn wait_for_refusal(collector: &mut Collector, reason: &str) -> Result<()> {
     let audit = collector.audit();
     let recorded = |record: &serde_json::Value| {
-        record.pointer("/refused/reason").and_then(|text| text.as_str()).is_some_and(|text| text.contains(reason))
+        record
+            .pointer("/refused/reason")
+            .and_then(|text| text.as_str())
+            .is_some_and(|text| text.contains(reason))
             && record.pointer("/refused/peer").and_then(|peer| peer.as_str()) == Some("127.0.0.1")
     };
     wait_until(&format!("a record of `{reason}`"), LIMIT, || {
@@ -29,7 +32,9 @@ fn wait_for_refusal(collector: &mut Collector, reason: &str) -> Result<()> {
 
 /// Connects as TLS 1.3 client and waits for the collector to end the connection.
 async fn expect_refused(ca: &std::path::Path, identity: Option<&KeyPair>, port: u16) -> Result<()> {
-    let Ok(mut tls) = connect_tls(client_config(ca, identity)?, port).await else { return Ok(()) };
+    let Ok(mut tls) = connect_tls(client_config(ca, identity)?, port).await else {
+        return Ok(());
+    };
     // In TLS 1.3 the client is done before the server has looked at its certificate.
     let mut byte = [0; 1];
     match tokio::time::timeout(LIMIT, tls.read(&mut byte)).await {
@@ -66,7 +71,9 @@ async fn clients_without_a_valid_certificate_are_refused() -> Result<()> {
 /// A certificate that the authority issued and that is no longer valid.
 fn expired(stage: &Stage) -> Result<KeyPair> {
     use rcgen::{CertificateParams, Issuer, KeyPair as Key, PKCS_ECDSA_P384_SHA384, SanType};
-    let ca_key = Key::from_pem(&std::fs::read_to_string(stage.pki.ca().with_file_name("ca-key.pem"))?)?;
+    let ca_key = Key::from_pem(&std::fs::read_to_string(
+        stage.pki.ca().with_file_name("ca-key.pem"),
+    )?)?;
     let issuer = Issuer::from_ca_cert_pem(&std::fs::read_to_string(stage.pki.ca())?, ca_key)?;
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI("spiffe://norma/node/worker-1".try_into()?)];
@@ -121,7 +128,9 @@ async fn a_node_cannot_speak_for_another() -> Result<()> {
     let mut collector = stage.collector(None, &CollectorSettings::default())?;
     let identity = stage.pki.node("worker-1", 90)?;
     let refused = Agent::connect(&stage.pki.ca(), &identity, collector.port(), "worker-2", 1).await;
-    let code = refused.err().and_then(|error| Some(error.downcast_ref::<tonic::Status>()?.code()));
+    let code = refused
+        .err()
+        .and_then(|error| Some(error.downcast_ref::<tonic::Status>()?.code()));
     assert_eq!(code, Some(tonic::Code::PermissionDenied));
     wait_for_refusal(&mut collector, "it says that it is node `worker-2`")
 }

@@ -19,7 +19,10 @@ async fn a_new_authority_and_certificate_count_from_the_next_handshake_on() -> R
     let keep = fs::read(ours.join("server-key.pem"))?;
     fs::copy(&theirs.key, ours.join("server-key.pem"))?;
     Agent::of_node(&stage.pki, port, "worker-1", 2, 89).await?;
-    collector.daemon()?.wait_for_line("keeping the certificate, key and client authorities from before", LIMIT)?;
+    collector.daemon()?.wait_for_line(
+        "keeping the certificate, key and client authorities from before",
+        LIMIT,
+    )?;
     fs::write(ours.join("server-key.pem"), keep)?;
 
     // Everything of another authority.

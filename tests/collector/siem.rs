@@ -17,7 +17,10 @@ fn wait_for_alerts(siem: &Rsyslog, last: u64) -> Result<BTreeMap<u64, usize>> {
         }
     }
     let expected: Vec<u64> = (1..=last).filter(|sequence| sequence.is_multiple_of(3)).collect();
-    ensure!(seen.keys().copied().collect::<Vec<_>>() == expected, "received: {seen:?}");
+    ensure!(
+        seen.keys().copied().collect::<Vec<_>>() == expected,
+        "received: {seen:?}"
+    );
     Ok(seen)
 }
 
@@ -40,7 +43,11 @@ async fn alerts_reach_rsyslog_through_restarts_of_both() -> Result<()> {
     agent.send(agent.events(1, 30)).await?;
     agent.acknowledged(30).await?;
     wait_for_alerts(&siem, 30)?;
-    let line = siem.messages().into_iter().find(|line| sequence(line) == Some(3)).context("no message")?;
+    let line = siem
+        .messages()
+        .into_iter()
+        .find(|line| sequence(line) == Some(3))
+        .context("no message")?;
     check_form(&line);
 
     siem.stop()?;
@@ -65,7 +72,12 @@ async fn alerts_reach_rsyslog_through_restarts_of_both() -> Result<()> {
     agent.acknowledged(93).await?;
     let after = wait_for_alerts(&siem, 93)?;
     ensure!(after.get(&93) == Some(&1), "{after:?}");
-    ensure!(before.iter().all(|(sequence, count)| after.get(sequence) == Some(count)), "{before:?} {after:?}");
+    ensure!(
+        before
+            .iter()
+            .all(|(sequence, count)| after.get(sequence) == Some(count)),
+        "{before:?} {after:?}"
+    );
     Ok(())
 }
 

@@ -19,7 +19,11 @@ impl Stage {
         let scratch = Scratch::new(purpose)?;
         let programs = Programs::find()?;
         let pki = Pki::create(&programs, scratch.path())?;
-        Ok(Self { scratch, programs, pki })
+        Ok(Self {
+            scratch,
+            programs,
+            pki,
+        })
     }
 
     pub fn collector(&self, siem: Option<&Rsyslog>, settings: &CollectorSettings) -> Result<Collector> {

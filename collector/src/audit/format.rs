@@ -28,7 +28,13 @@ impl Hash {
 
     /// The link after this one for a record with `payload`.
     pub fn then(&self, payload: &[u8]) -> Self {
-        Self(Sha256::new().chain_update(self.0).chain_update(payload).finalize().into())
+        Self(
+            Sha256::new()
+                .chain_update(self.0)
+                .chain_update(payload)
+                .finalize()
+                .into(),
+        )
     }
 }
 
@@ -91,7 +97,10 @@ pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> Hash {
 /// Reads the frame that `input` is at, of which `remaining` bytes of file are left, into `payload`.
 pub fn read_frame(input: &mut impl Read, remaining: u64, payload: &mut Vec<u8>) -> Result<Hash, FrameError> {
     if remaining < PREFIX as u64 {
-        return Err(FrameError::Incomplete { have: remaining, need: OVERHEAD as u64 });
+        return Err(FrameError::Incomplete {
+            have: remaining,
+            need: OVERHEAD as u64,
+        });
     }
     let mut prefix = [0; PREFIX];
     input.read_exact(&mut prefix)?;
@@ -102,7 +111,10 @@ pub fn read_frame(input: &mut impl Read, remaining: u64, payload: &mut Vec<u8>) 
     }
     let need = OVERHEAD as u64 + u64::from(length);
     if remaining < need {
-        return Err(FrameError::Incomplete { have: remaining, need });
+        return Err(FrameError::Incomplete {
+            have: remaining,
+            need,
+        });
     }
     payload.clear();
     payload.resize(length as usize, 0);

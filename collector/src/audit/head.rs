@@ -48,7 +48,12 @@ impl FromStr for Head {
         let (index, hash) = text
             .split_once(':')
             .ok_or_else(|| format!("`{text}` is not a head such as `1234:<64 hex digits>`"))?;
-        let index = index.parse().map_err(|_| format!("`{index}` is not the index of a record"))?;
-        Ok(Self { index, hash: hash.parse()? })
+        let index = index
+            .parse()
+            .map_err(|_| format!("`{index}` is not the index of a record"))?;
+        Ok(Self {
+            index,
+            hash: hash.parse()?,
+        })
     }
 }

@@ -85,24 +85,41 @@ pub fn open(directory: &Path, settings: WriterSettings) -> Result<(AuditLog, Wri
         );
     }
     let recovered = tail.recovered.clone();
-    let (publish, head) = watch::channel(Head { index: tail.state.index, hash: tail.state.hash });
+    let (publish, head) = watch::channel(Head {
+        index: tail.state.index,
+        hash: tail.state.hash,
+    });
     let mut writer = Writer::new(directory, settings, tail, publish, lock).map_err(at(directory))?;
-    let started = Started { collector_version: env!("CARGO_PKG_VERSION").to_owned() };
-    let first = recovered.map(Body::Recovered).into_iter().chain([Body::Started(started)]);
+    let started = Started {
+        collector_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let first = recovered
+        .map(Body::Recovered)
+        .into_iter()
+        .chain([Body::Started(started)]);
     writer.write_now(first.collect()).map_err(at(directory))?;
     let (requests, queue) = mpsc::channel(QUEUE);
     let thread = std::thread::Builder::new()
         .name("audit-writer".to_owned())
         .spawn(move || writer.run(queue))
         .map_err(at(directory))?;
-    let log = AuditLog { directory: directory.into(), requests: requests.clone(), head };
+    let log = AuditLog {
+        directory: directory.into(),
+        requests: requests.clone(),
+        head,
+    };
     Ok((log, Writing { requests, thread }))
 }
 
 impl AuditLog {
     /// Stores what a stream of `outbox` delivered, in ascending sequence; returns when it is durable.
     pub async fn append(&self, outbox: Outbox, arrivals: Vec<Arrival>) -> Result<Appended, StorageError> {
-        self.ask(|reply| Request::Append { outbox, arrivals, reply }).await?
+        self.ask(|reply| Request::Append {
+            outbox,
+            arrivals,
+            reply,
+        })
+        .await?
     }
 
     /// Stores something about the collector itself; returns when it is durable.
@@ -127,7 +144,10 @@ impl AuditLog {
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, StorageError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| StorageError::Closed)?;
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| StorageError::Closed)?;
         answer.await.map_err(|_| StorageError::Closed)
     }
 }
@@ -136,8 +156,14 @@ impl Writing {
     /// Ends the log with a `stopped` record; requests that are waiting are served first.
     pub async fn stop(self, reason: &str) -> Result<(), StorageError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Stop { reason: reason.to_owned(), reply };
-        self.requests.send(request).await.map_err(|_| StorageError::Closed)?;
+        let request = Request::Stop {
+            reason: reason.to_owned(),
+            reply,
+        };
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| StorageError::Closed)?;
         let answer = answer.await.map_err(|_| StorageError::Closed)?;
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {

@@ -57,7 +57,11 @@ pub enum ReadError {
 impl Follower {
     /// Follows the log in `directory` from record `next_index` on.
     pub fn new(directory: &Path, next_index: u64) -> Self {
-        Self { directory: directory.to_owned(), next_index: next_index.max(1), position: None }
+        Self {
+            directory: directory.to_owned(),
+            next_index: next_index.max(1),
+            position: None,
+        }
     }
 
     /// Index of the record that is read next.
@@ -82,12 +86,20 @@ impl Follower {
                     Ok(None) => break,
                     Err(defect) => {
                         let offset = scan.offset();
-                        return Err(ReadError::Damaged { path: segment.path, offset, defect });
+                        return Err(ReadError::Damaged {
+                            path: segment.path,
+                            offset,
+                            defect,
+                        });
                     }
                 }
             }
             let at_end = scan.is_at_end();
-            self.position = Some(Position { segment, offset: scan.offset(), state: scan.into_state() });
+            self.position = Some(Position {
+                segment,
+                offset: scan.offset(),
+                state: scan.into_state(),
+            });
             if at_end && self.next_index <= durable {
                 self.advance()?;
             }
@@ -97,13 +109,20 @@ impl Follower {
 
     fn open(&mut self) -> Result<(Segment, Scan<BufReader<File>>), ReadError> {
         match self.position.take() {
-            Some(Position { segment, offset, state }) => {
+            Some(Position {
+                segment,
+                offset,
+                state,
+            }) => {
                 let scan = resume(&segment.path, offset, state).map_err(io_error(&segment.path))?;
                 Ok((segment, scan))
             }
             None => {
                 let segments = Segment::list(&self.directory).map_err(io_error(&self.directory))?;
-                let segment = segments.into_iter().rev().find(|segment| segment.first_index <= self.next_index);
+                let segment = segments
+                    .into_iter()
+                    .rev()
+                    .find(|segment| segment.first_index <= self.next_index);
                 let segment = segment.ok_or_else(|| self.missing())?;
                 let scan =
                     Scan::open(&segment.path, segment.first_index, None).map_err(io_error(&segment.path))?;
@@ -114,14 +133,23 @@ impl Follower {
 
     /// Goes to the file after the current one.
     fn advance(&mut self) -> Result<(), ReadError> {
-        let Some(position) = self.position.take() else { return Ok(()) };
+        let Some(position) = self.position.take() else {
+            return Ok(());
+        };
         let next = position.state.index + 1;
         let found = Segment::new(&self.directory, next).path.exists();
-        if found && next == self.next_index { Ok(()) } else { Err(self.missing()) }
+        if found && next == self.next_index {
+            Ok(())
+        } else {
+            Err(self.missing())
+        }
     }
 
     fn missing(&self) -> ReadError {
-        ReadError::Missing { path: self.directory.clone(), index: self.next_index }
+        ReadError::Missing {
+            path: self.directory.clone(),
+            index: self.next_index,
+        }
     }
 }
 
@@ -129,7 +157,12 @@ fn resume(path: &Path, offset: u64, state: State) -> io::Result<Scan<BufReader<F
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(offset))?;
-    Ok(Scan::resume(BufReader::with_capacity(1 << 18, file), length, offset, state))
+    Ok(Scan::resume(
+        BufReader::with_capacity(1 << 18, file),
+        length,
+        offset,
+        state,
+    ))
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ReadError + use<> {

@@ -86,8 +86,7 @@ pub fn recover(directory: &Path) -> Result<Tail, OpenError> {
     let mut recovered = None;
     let mut tail = Tail::default();
     while let Some(segment) = segments.pop() {
-        let mut scan =
-            Scan::open(&segment.path, segment.first_index, None).map_err(at(&segment.path))?;
+        let mut scan = Scan::open(&segment.path, segment.first_index, None).map_err(at(&segment.path))?;
         let defect = walk(&mut scan, head, directory)?;
         if let Some(defect) = defect {
             check_torn(&segment, &scan, defect, head)?;
@@ -98,11 +97,19 @@ pub fn recover(directory: &Path) -> Result<Tail, OpenError> {
             }
         }
         let length = scan.offset();
-        tail = Tail { newest: Some((segment, length)), state: scan.into_state(), recovered: None };
+        tail = Tail {
+            newest: Some((segment, length)),
+            state: scan.into_state(),
+            recovered: None,
+        };
         break;
     }
     if head.index > tail.state.index {
-        return Err(OpenError::Shortened { path: directory.to_owned(), found: tail.state.index, head });
+        return Err(OpenError::Shortened {
+            path: directory.to_owned(),
+            found: tail.state.index,
+            head,
+        });
     }
     tail.recovered = recovered;
     Ok(tail)
@@ -117,7 +124,10 @@ fn walk(
     loop {
         match scan.next() {
             Ok(Some(record)) if record.index == head.index && scan.state().hash != head.hash => {
-                return Err(OpenError::Replaced { path: directory.to_owned(), head });
+                return Err(OpenError::Replaced {
+                    path: directory.to_owned(),
+                    head,
+                });
             }
             Ok(Some(_)) => {}
             Ok(None) => return Ok(None),
@@ -140,7 +150,12 @@ fn check_torn(
     if torn {
         return Ok(());
     }
-    Err(OpenError::Damaged { path: segment.path.clone(), offset: scan.offset(), index, defect })
+    Err(OpenError::Damaged {
+        path: segment.path.clone(),
+        offset: scan.offset(),
+        index,
+        defect,
+    })
 }
 
 /// Whether a whole frame lies anywhere after `offset`.
@@ -161,7 +176,12 @@ fn cut(segment: &Segment, offset: u64, whole_file: bool) -> Result<Recovered, Op
     }
     .map_err(at(&segment.path))?;
     Ok(Recovered {
-        file: segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        file: segment
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         offset,
         bytes_dropped: dropped.len() as u64,
         sha256: Sha256::digest(&dropped).to_vec(),
@@ -182,9 +202,15 @@ fn read_head(directory: &Path) -> Result<Head, OpenError> {
         Ok(head) => Ok(head.unwrap_or_default()),
         Err(error) if error.kind() == io::ErrorKind::Other => {
             tracing::warn!(%error, "the head of the audit log is unreadable; going on without it");
-            Ok(Head { index: 0, hash: Hash::ZERO })
+            Ok(Head {
+                index: 0,
+                hash: Hash::ZERO,
+            })
         }
-        Err(source) => Err(OpenError::Io { path: directory.to_owned(), source }),
+        Err(source) => Err(OpenError::Io {
+            path: directory.to_owned(),
+            source,
+        }),
     }
 }
 

@@ -18,7 +18,9 @@ pub enum Defect {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// Whole, but not the record that followed the one before when it was written.
-    #[error("the chain hash does not follow from the record before: this record was changed, or records before it were removed, swapped or inserted")]
+    #[error(
+        "the chain hash does not follow from the record before: this record was changed, or records before it were removed, swapped or inserted"
+    )]
     Chain,
     /// Chained, but not a record.
     #[error("the payload is not a record: {0}")]
@@ -85,7 +87,12 @@ impl Scan<BufReader<File>> {
     pub fn open(path: &Path, first_index: u64, before: Option<State>) -> io::Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok(Self::new(BufReader::with_capacity(1 << 18, file), length, first_index, before))
+        Ok(Self::new(
+            BufReader::with_capacity(1 << 18, file),
+            length,
+            first_index,
+            before,
+        ))
     }
 }
 
@@ -107,7 +114,11 @@ impl<R: Read> Scan<R> {
 
     /// Goes on with a file of `length` bytes at `offset`, where `input` is and the log stands at `state`.
     pub fn resume(input: R, length: u64, offset: u64, state: State) -> Self {
-        Self { offset, header_seen: true, ..Self::new(input, length, state.index, Some(state)) }
+        Self {
+            offset,
+            header_seen: true,
+            ..Self::new(input, length, state.index, Some(state))
+        }
     }
 
     /// The next record; `None` at the end of the file.
@@ -131,7 +142,10 @@ impl<R: Read> Scan<R> {
         let record = Record::decode(self.payload.as_slice())?;
         let expected = self.next_index();
         if record.index != expected {
-            return Err(Defect::Index { found: record.index, expected });
+            return Err(Defect::Index {
+                found: record.index,
+                expected,
+            });
         }
         match &record.body {
             Some(Body::Header(header)) if !self.header_seen => self.check_header(header)?,
@@ -155,7 +169,11 @@ impl<R: Read> Scan<R> {
 
     /// Index that the next record must have.
     pub fn next_index(&self) -> u64 {
-        if self.header_seen || self.continues { self.state.index.wrapping_add(1) } else { self.first_index }
+        if self.header_seen || self.continues {
+            self.state.index.wrapping_add(1)
+        } else {
+            self.first_index
+        }
     }
 
     /// Whether not even the first record of the file was read.
@@ -182,7 +200,11 @@ impl<R: Read> Scan<R> {
         let mut magic = [0; MAGIC.len()];
         if self.length < magic.len() as u64 {
             let need = (magic.len() + OVERHEAD) as u64;
-            return Err(FrameError::Incomplete { have: self.length, need }.into());
+            return Err(FrameError::Incomplete {
+                have: self.length,
+                need,
+            }
+            .into());
         }
         self.input.read_exact(&mut magic).map_err(FrameError::Io)?;
         if magic != MAGIC {
@@ -195,9 +217,12 @@ impl<R: Read> Scan<R> {
     /// The hash before a file that is read without the one before it, as its header claims it.
     fn claimed_hash(&self) -> Result<Hash, Defect> {
         match Record::decode(self.payload.as_slice())?.body {
-            Some(Body::Header(header)) => {
-                header.previous_hash.as_slice().try_into().map(Hash).map_err(|_| Defect::Header)
-            }
+            Some(Body::Header(header)) => header
+                .previous_hash
+                .as_slice()
+                .try_into()
+                .map(Hash)
+                .map_err(|_| Defect::Header),
             _ => Err(Defect::Header),
         }
     }
@@ -209,7 +234,9 @@ impl<R: Read> Scan<R> {
         let watermarks = Watermarks::from(header.watermarks.clone());
         if self.continues {
             if self.first_index != self.next_index() {
-                return Err(Defect::Discontinuous("the name of the file is not that of its first record"));
+                return Err(Defect::Discontinuous(
+                    "the name of the file is not that of its first record",
+                ));
             }
             if header.previous_hash != self.state.hash.0 {
                 return Err(Defect::Discontinuous("it names another hash"));

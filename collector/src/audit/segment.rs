@@ -16,7 +16,10 @@ pub struct Segment {
 impl Segment {
     /// The file of `directory` that begins with `first_index`.
     pub fn new(directory: &Path, first_index: u64) -> Self {
-        Self { first_index, path: directory.join(format!("audit-{first_index:020}.log")) }
+        Self {
+            first_index,
+            path: directory.join(format!("audit-{first_index:020}.log")),
+        }
     }
 
     /// The segment at `path`, where its name is that of one.
@@ -26,7 +29,10 @@ impl Segment {
         if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        Some(Self { first_index: digits.parse().ok()?, path: path.to_owned() })
+        Some(Self {
+            first_index: digits.parse().ok()?,
+            path: path.to_owned(),
+        })
     }
 
     /// All segments of a directory, in order.

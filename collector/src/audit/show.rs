@@ -89,8 +89,16 @@ fn print(record: &Record, filter: &Filter, form: Form, out: &mut dyn Write) -> R
     }
     match form {
         Form::Human => {
-            let wall_ns = event.as_ref().map_or(record.received_wall_ns, |event| event.wall_ns);
-            writeln!(out, "{} {} {}", record.index, time(wall_ns), words(record, event.as_ref()))?;
+            let wall_ns = event
+                .as_ref()
+                .map_or(record.received_wall_ns, |event| event.wall_ns);
+            writeln!(
+                out,
+                "{} {} {}",
+                record.index,
+                time(wall_ns),
+                words(record, event.as_ref())
+            )?;
         }
         Form::Json => {
             serde_json::to_writer(&mut *out, record)?;
@@ -109,9 +117,8 @@ impl Filter {
         let verdict = event.and_then(|event| event.verdict.as_ref());
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && (self.verdicts.is_empty()
-                || verdict.is_some_and(|verdict| {
-                    self.verdicts.contains(&json::name::<VerdictKind>(verdict.kind))
-                }))
+                || verdict
+                    .is_some_and(|verdict| self.verdicts.contains(&json::name::<VerdictKind>(verdict.kind))))
             && (!self.alerts || is_alert(record, event))
     }
 }
@@ -144,12 +151,20 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
 pub fn words(record: &Record, event: Option<&Event>) -> String {
     match (&record.body, event) {
         (_, Some(event)) => describe::sentence(event),
-        (Some(Body::Event(bytes)), None) => format!("an event of {} bytes that cannot be decoded", bytes.len()),
+        (Some(Body::Event(bytes)), None) => {
+            format!("an event of {} bytes that cannot be decoded", bytes.len())
+        }
         (Some(Body::Header(header)), _) => {
-            format!("file begun by collector {}, format {}", header.collector_version, header.format)
+            format!(
+                "file begun by collector {}, format {}",
+                header.collector_version, header.format
+            )
         }
         (Some(Body::Rejected(rejected)), _) => {
-            let claim = rejected.claimed.as_ref().map(|id| format!(" which claims to be {id}"));
+            let claim = rejected
+                .claimed
+                .as_ref()
+                .map(|id| format!(" which claims to be {id}"));
             format!(
                 "rejected an event of node {}{}: {}: {}",
                 rejected.node,
@@ -163,8 +178,16 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
             gap.first_sequence, gap.last_sequence, gap.node, gap.epoch
         ),
         (Some(Body::Refused(refused)), _) => {
-            let times = if refused.count == 1 { String::new() } else { format!(" {} times", refused.count) };
-            let node = if refused.node.is_empty() { String::new() } else { format!(" (node {})", refused.node) };
+            let times = if refused.count == 1 {
+                String::new()
+            } else {
+                format!(" {} times", refused.count)
+            };
+            let node = if refused.node.is_empty() {
+                String::new()
+            } else {
+                format!(" (node {})", refused.node)
+            };
             format!("refused {}{node}{times}: {}", refused.peer, refused.reason)
         }
         (Some(Body::Started(started)), _) => format!("collector {} started", started.collector_version),

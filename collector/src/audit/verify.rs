@@ -40,11 +40,17 @@ pub enum VerifyError {
 /// Verifies a directory, or one file of it. `expected` is a head that was kept elsewhere.
 pub fn verify(path: &Path, expected: Option<Head>) -> Result<Report, VerifyError> {
     let metadata = fs::metadata(path).map_err(unreadable(path))?;
-    let mut run = Run { expected, ..Run::default() };
+    let mut run = Run {
+        expected,
+        ..Run::default()
+    };
     if metadata.is_dir() {
         match Head::read(path) {
             Ok(head) => run.head = head,
-            Err(error) => run.report.notes.push(format!("the head file is not used: {error}")),
+            Err(error) => run
+                .report
+                .notes
+                .push(format!("the head file is not used: {error}")),
         }
         let segments = Segment::list(path).map_err(unreadable(path))?;
         if segments.is_empty() {
@@ -100,7 +106,10 @@ impl Run {
                     let index = record.index;
                     self.report.count(&record);
                     self.coverage.follow(&record);
-                    self.report.head = Head { index, hash: scan.state().hash };
+                    self.report.head = Head {
+                        index,
+                        hash: scan.state().hash,
+                    };
                     if let Some(fault) = self.check_heads() {
                         self.report.bad = Some(Bad::new(segment, scan.offset(), index, fault, index - 1));
                         return Ok(None);
@@ -118,7 +127,10 @@ impl Run {
     /// What is wrong where the newest record read is one that a head names.
     fn check_heads(&mut self) -> Option<String> {
         let here = self.report.head;
-        if self.head.is_some_and(|head| head.index == here.index && head.hash != here.hash) {
+        if self
+            .head
+            .is_some_and(|head| head.index == here.index && head.hash != here.hash)
+        {
             return Some("the head file names another hash for this record: the log was replaced".to_owned());
         }
         if let Some(expected) = self.expected.filter(|expected| expected.index == here.index) {
@@ -145,12 +157,24 @@ impl Run {
             && self.head.is_none_or(|head| head.index < index)
             && !frame_follows(&segment.path, scan.offset()).map_err(unreadable(&segment.path))?;
         if unfinished {
-            let Defect::Frame(FrameError::Incomplete { have, .. }) = defect else { return Ok(()) };
-            self.report.torn =
-                Some(Torn { file: segment.path.clone(), offset: scan.offset(), index, bytes: *have });
+            let Defect::Frame(FrameError::Incomplete { have, .. }) = defect else {
+                return Ok(());
+            };
+            self.report.torn = Some(Torn {
+                file: segment.path.clone(),
+                offset: scan.offset(),
+                index,
+                bytes: *have,
+            });
         } else {
             let proven = self.report.head.index;
-            self.report.bad = Some(Bad::new(segment, scan.offset(), index, defect.to_string(), proven));
+            self.report.bad = Some(Bad::new(
+                segment,
+                scan.offset(),
+                index,
+                defect.to_string(),
+                proven,
+            ));
         }
         Ok(())
     }
@@ -170,7 +194,13 @@ impl Run {
                     "the log ends with record {last}, but {name} says that record {} was durable: its end was removed",
                     head.index
                 );
-                self.report.bad = Some(Bad { file: path.to_owned(), offset: 0, index: last + 1, what, proven: last });
+                self.report.bad = Some(Bad {
+                    file: path.to_owned(),
+                    offset: 0,
+                    index: last + 1,
+                    what,
+                    proven: last,
+                });
             }
         }
         self.report.outboxes = self.coverage.finish();

@@ -62,9 +62,12 @@ impl Watermarks {
                 let id = id.ok_or(SequenceFault::NoId)?;
                 (id.node, id.epoch, id.sequence, id.sequence)
             }
-            Body::Rejected(rejected) => {
-                (rejected.node.clone(), rejected.epoch, rejected.sequence, rejected.sequence)
-            }
+            Body::Rejected(rejected) => (
+                rejected.node.clone(),
+                rejected.epoch,
+                rejected.sequence,
+                rejected.sequence,
+            ),
             Body::Gap(gap) => (gap.node.clone(), gap.epoch, gap.first_sequence, gap.last_sequence),
             _ => return Ok(()),
         };
@@ -92,7 +95,11 @@ impl From<&Watermarks> for Vec<Watermark> {
     fn from(marks: &Watermarks) -> Self {
         marks
             .iter()
-            .map(|(outbox, sequence)| Watermark { node: outbox.node.clone(), epoch: outbox.epoch, sequence })
+            .map(|(outbox, sequence)| Watermark {
+                node: outbox.node.clone(),
+                epoch: outbox.epoch,
+                sequence,
+            })
             .collect()
     }
 }
@@ -102,7 +109,15 @@ impl From<Vec<Watermark>> for Watermarks {
         Self(
             marks
                 .into_iter()
-                .map(|mark| (Outbox { node: mark.node, epoch: mark.epoch }, mark.sequence))
+                .map(|mark| {
+                    (
+                        Outbox {
+                            node: mark.node,
+                            epoch: mark.epoch,
+                        },
+                        mark.sequence,
+                    )
+                })
                 .collect(),
         )
     }

@@ -116,7 +116,12 @@ impl Writer {
         let newest = match tail.newest {
             Some((segment, length)) => {
                 let file = OpenOptions::new().write(true).open(&segment.path)?;
-                Some(Open { file, segment, length, dirty: false })
+                Some(Open {
+                    file,
+                    segment,
+                    length,
+                    dirty: false,
+                })
             }
             None => None,
         };
@@ -142,7 +147,10 @@ impl Writer {
 
     /// Serves requests until asked to stop or until nobody can ask any more.
     pub fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+        {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, "cannot start the writer of the audit log");
@@ -161,7 +169,11 @@ impl Writer {
     }
 
     /// Waits for a request, then for more until the next sync is due; `None` when nobody can ask any more.
-    async fn gather(&mut self, queue: &mut mpsc::Receiver<Request>, last_sync: Instant) -> Option<Vec<Request>> {
+    async fn gather(
+        &mut self,
+        queue: &mut mpsc::Receiver<Request>,
+        last_sync: Instant,
+    ) -> Option<Vec<Request>> {
         let first = loop {
             match timeout_at(Instant::now() + HEAD_INTERVAL, queue.recv()).await {
                 Ok(request) => break request?,
@@ -198,7 +210,11 @@ impl Writer {
         };
         for request in requests {
             match request {
-                Request::Append { outbox, arrivals, reply } => staged.take(outbox, arrivals, &self.state, reply),
+                Request::Append {
+                    outbox,
+                    arrivals,
+                    reply,
+                } => staged.take(outbox, arrivals, &self.state, reply),
                 Request::Note { body, reply } => {
                     staged.push(body);
                     staged.answers.push(Box::new(move |result| send(reply, result)));
@@ -211,7 +227,9 @@ impl Writer {
                 }
             }
         }
-        let result = self.commit(&staged).map_err(|error| StorageError::Write(Arc::new(error)));
+        let result = self
+            .commit(&staged)
+            .map_err(|error| StorageError::Write(Arc::new(error)));
         if let Err(error) = &result {
             tracing::error!(%error, "nothing is acknowledged until writing works again");
         }
@@ -241,11 +259,18 @@ impl Writer {
 
     /// Makes the newest file ready to be written, and begins a commit.
     fn stage(&mut self) -> io::Result<Staged> {
-        let full = self.newest.as_ref().is_none_or(|open| open.length >= self.settings.segment_bytes);
+        let full = self
+            .newest
+            .as_ref()
+            .is_none_or(|open| open.length >= self.settings.segment_bytes);
         if full {
             self.rotate()?;
         }
-        Ok(Staged { index: self.state.index, hash: self.state.hash, ..Staged::default() })
+        Ok(Staged {
+            index: self.state.index,
+            hash: self.state.hash,
+            ..Staged::default()
+        })
     }
 
     fn commit(&mut self, staged: &Staged) -> io::Result<()> {
@@ -259,7 +284,10 @@ impl Writer {
         self.state.index = staged.index;
         self.state.hash = staged.hash;
         self.state.watermarks.merge(staged.marks.clone());
-        let head = Head { index: self.state.index, hash: self.state.hash };
+        let head = Head {
+            index: self.state.index,
+            hash: self.state.hash,
+        };
         self.published.send_replace(head);
         Ok(())
     }
@@ -277,7 +305,9 @@ impl Writer {
         let mut bytes = MAGIC.to_vec();
         let payload = encode(index, Body::Header(header));
         if payload.len() > MAX_PAYLOAD {
-            return Err(io::Error::other("too many epochs to state their watermarks in one record"));
+            return Err(io::Error::other(
+                "too many epochs to state their watermarks in one record",
+            ));
         }
         let hash = push_frame(&mut bytes, &self.state.hash, &payload);
         let file = match create(&segment.path, &bytes) {
@@ -293,13 +323,21 @@ impl Writer {
         };
         self.state.index = index;
         self.state.hash = hash;
-        self.newest = Some(Open { file, segment, length: bytes.len() as u64, dirty: false });
+        self.newest = Some(Open {
+            file,
+            segment,
+            length: bytes.len() as u64,
+            dirty: false,
+        });
         self.write_head(Sync::Lazy);
         Ok(())
     }
 
     fn write_head(&mut self, sync: Sync) {
-        let head = Head { index: self.state.index, hash: self.state.hash };
+        let head = Head {
+            index: self.state.index,
+            hash: self.state.hash,
+        };
         if head == self.head_written && sync == Sync::Lazy {
             return;
         }
@@ -317,7 +355,10 @@ impl Open {
             self.cut_back()?;
         }
         self.dirty = true;
-        let written = self.file.write_all_at(bytes, self.length).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all_at(bytes, self.length)
+            .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             if let Err(cut) = self.cut_back() {
                 let file = self.segment.path.display();
@@ -363,7 +404,12 @@ impl Staged {
             if sequence > mark + 1 {
                 let (node, epoch) = (outbox.node.clone(), outbox.epoch);
                 let last_sequence = sequence - 1;
-                self.push(Body::Gap(Gap { node, epoch, first_sequence: mark + 1, last_sequence }));
+                self.push(Body::Gap(Gap {
+                    node,
+                    epoch,
+                    first_sequence: mark + 1,
+                    last_sequence,
+                }));
             }
             self.push(match content {
                 Content::Event(bytes) => Body::Event(bytes),
@@ -374,8 +420,12 @@ impl Staged {
         if mark > 0 {
             self.marks.set(outbox, mark);
         }
-        let appended = Appended { durable_sequence: mark, duplicates };
-        self.answers.push(Box::new(move |result| send(reply, result.map(|()| appended))));
+        let appended = Appended {
+            durable_sequence: mark,
+            duplicates,
+        };
+        self.answers
+            .push(Box::new(move |result| send(reply, result.map(|()| appended))));
     }
 }
 
@@ -398,11 +448,20 @@ impl Request {
 }
 
 fn encode(index: u64, body: Body) -> Vec<u8> {
-    Record { index, received_wall_ns: crate::clock::wall_ns(), body: Some(body) }.encode_to_vec()
+    Record {
+        index,
+        received_wall_ns: crate::clock::wall_ns(),
+        body: Some(body),
+    }
+    .encode_to_vec()
 }
 
 fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(path)?;
     file.write_all_at(bytes, 0)?;
     file.sync_all()?;
     durable::sync_directory(path)?;

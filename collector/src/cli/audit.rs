@@ -63,14 +63,24 @@ impl VerifyArgs {
             Output::Human => report.to_string(),
             Output::Json => serde_json::to_string_pretty(&report).map_err(|error| other(&error))? + "\n",
         };
-        io::stdout().write_all(text.as_bytes()).map_err(|error| other(&error))?;
-        if report.is_intact() { Ok(()) } else { Err(Failure::Told) }
+        io::stdout()
+            .write_all(text.as_bytes())
+            .map_err(|error| other(&error))?;
+        if report.is_intact() {
+            Ok(())
+        } else {
+            Err(Failure::Told)
+        }
     }
 }
 
 impl ShowArgs {
     fn execute(self) -> Result<(), Failure> {
-        let filter = Filter { kinds: self.kind, verdicts: self.verdict, alerts: self.alerts };
+        let filter = Filter {
+            kinds: self.kind,
+            verdicts: self.verdict,
+            alerts: self.alerts,
+        };
         let form = match self.output {
             Output::Human => Form::Human,
             Output::Json => Form::Json,

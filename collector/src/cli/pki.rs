@@ -1,7 +1,8 @@
 //! `norma-collector pki`.
 
 use crate::pki::{
-    Authority, NODE_DAYS, NodeName, PkiError, SERVER_DAYS, ServerNames, TrustDomain, issue_node, issue_server, show,
+    Authority, NODE_DAYS, NodeName, PkiError, SERVER_DAYS, ServerNames, TrustDomain, issue_node,
+    issue_server, show,
 };
 use clap::{Args, Subcommand};
 use std::net::IpAddr;
@@ -75,16 +76,34 @@ impl Command {
             Self::Init { dir, trust_domain } => {
                 let trust_domain: TrustDomain = trust_domain.parse()?;
                 Authority::create(&dir, &trust_domain)?;
-                println!("made {0}/ca.pem and {0}/ca-key.pem; keep the key away from collectors and nodes", dir.display());
+                println!(
+                    "made {0}/ca.pem and {0}/ca-key.pem; keep the key away from collectors and nodes",
+                    dir.display()
+                );
             }
-            Self::Issue(Issue::Server { places: Places { ca, out }, dns, ip, days }) => {
+            Self::Issue(Issue::Server {
+                places: Places { ca, out },
+                dns,
+                ip,
+                days,
+            }) => {
                 issue_server(&Authority::open(&ca)?, &out, &ServerNames { dns, ip }, days)?;
-                println!("made {0}/server.pem and {0}/server-key.pem, valid for {days} days", out.display());
+                println!(
+                    "made {0}/server.pem and {0}/server-key.pem, valid for {days} days",
+                    out.display()
+                );
             }
-            Self::Issue(Issue::Node { name, places: Places { ca, out }, days }) => {
+            Self::Issue(Issue::Node {
+                name,
+                places: Places { ca, out },
+                days,
+            }) => {
                 let node: NodeName = name.parse()?;
                 issue_node(&Authority::open(&ca)?, &out, &node, days)?;
-                println!("made {0}/node.pem and {0}/node-key.pem, valid for {days} days", out.display());
+                println!(
+                    "made {0}/node.pem and {0}/node-key.pem, valid for {days} days",
+                    out.display()
+                );
             }
             Self::Show { file } => {
                 for (number, facts) in show(&file)?.iter().enumerate() {

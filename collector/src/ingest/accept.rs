@@ -45,7 +45,10 @@ pub fn start(
         handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
         places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
     };
-    (ReceiverStream::new(connections), tokio::spawn(acceptor.run(listener, stop)))
+    (
+        ReceiverStream::new(connections),
+        tokio::spawn(acceptor.run(listener, stop)),
+    )
 }
 
 #[derive(Clone)]
@@ -97,7 +100,10 @@ impl Acceptor {
         &self,
         listener: &TcpListener,
     ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let turn = Arc::clone(&self.handshakes).acquire_owned().await.map_err(io::Error::other)?;
+        let turn = Arc::clone(&self.handshakes)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
         let (tcp, address) = listener.accept().await?;
         Ok((tcp, address, turn))
     }
@@ -133,14 +139,25 @@ impl Acceptor {
             .try_acquire_owned()
             .map_err(|_| HandshakeError::Refused("too many connections are open".to_owned()))?;
         let acceptor = TlsAcceptor::from(self.credentials.current());
-        let tls = acceptor.accept(tcp).await.map_err(|error| HandshakeError::Refused(reason(&error)))?;
+        let tls = acceptor
+            .accept(tcp)
+            .await
+            .map_err(|error| HandshakeError::Refused(reason(&error)))?;
         let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate =
-            certificate.ok_or_else(|| HandshakeError::Refused("it shows no client certificate".to_owned()))?;
+        let certificate = certificate
+            .ok_or_else(|| HandshakeError::Refused("it shows no client certificate".to_owned()))?;
         let (node, not_after) =
             node_of(certificate).map_err(|error| HandshakeError::Refused(error.to_string()))?;
-        let peer = Peer { address, node, expires: instant(not_after) };
-        Ok(Connection { tls, peer, _place: place })
+        let peer = Peer {
+            address,
+            node,
+            expires: instant(not_after),
+        };
+        Ok(Connection {
+            tls,
+            peer,
+            _place: place,
+        })
     }
 }
 
@@ -149,7 +166,10 @@ fn instant(seconds: i64) -> Instant {
     /// A timer further away never fires in practice and would overflow.
     const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    Instant::now() + at.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO).min(FAR)
+    Instant::now()
+        + at.duration_since(SystemTime::now())
+            .unwrap_or(Duration::ZERO)
+            .min(FAR)
 }
 
 /// Why a handshake failed, in words of the one who has to mend it.

@@ -33,12 +33,20 @@ struct Fault {
 impl Arrivals {
     /// For a stream of `outbox` that goes on after `durable_sequence`.
     pub fn new(outbox: Outbox, max_event_bytes: usize, durable_sequence: u64) -> Self {
-        Self { outbox, max_event_bytes, last: durable_sequence, known: false }
+        Self {
+            outbox,
+            max_event_bytes,
+            last: durable_sequence,
+            known: false,
+        }
     }
 
     /// The events of one batch, each with its place.
     pub fn examine(&mut self, events: Vec<Bytes>) -> Vec<Arrival> {
-        let checked: Vec<_> = events.into_iter().map(|bytes| (self.check(&bytes), bytes)).collect();
+        let checked: Vec<_> = events
+            .into_iter()
+            .map(|bytes| (self.check(&bytes), bytes))
+            .collect();
         if !self.known
             && let Some((distance, sequence)) = checked
                 .iter()
@@ -49,19 +57,29 @@ impl Arrivals {
             self.last = sequence.saturating_sub(distance + 1);
             self.known = true;
         }
-        checked.into_iter().map(|(check, bytes)| self.place(check, bytes)).collect()
+        checked
+            .into_iter()
+            .map(|(check, bytes)| self.place(check, bytes))
+            .collect()
     }
 
     fn place(&mut self, check: Result<u64, Fault>, bytes: Bytes) -> Arrival {
         match check {
             Ok(sequence) => {
                 self.last = sequence;
-                Arrival { sequence, content: Content::Event(bytes) }
+                Arrival {
+                    sequence,
+                    content: Content::Event(bytes),
+                }
             }
             Err(fault) => {
                 let claimed = fault.claimed.as_ref().map_or(0, |id| id.sequence);
                 let near = claimed > self.last && claimed - self.last <= MAX_JUMP;
-                let sequence = if near { claimed } else { self.last.saturating_add(1) };
+                let sequence = if near {
+                    claimed
+                } else {
+                    self.last.saturating_add(1)
+                };
                 self.last = sequence;
                 let content = Content::Rejected(Rejected {
                     node: self.outbox.node.clone(),
@@ -84,11 +102,16 @@ impl Arrivals {
             return Err(Fault {
                 reason: RejectionReason::Oversized,
                 detail: format!("{} bytes where {} are taken", bytes.len(), self.max_event_bytes),
-                claimed: EventHead::decode(bytes.clone()).ok().and_then(|head| head.id).and_then(plausible),
+                claimed: EventHead::decode(bytes.clone())
+                    .ok()
+                    .and_then(|head| head.id)
+                    .and_then(plausible),
             });
         }
-        let malformed = |detail: String, claimed| {
-            Fault { reason: RejectionReason::Malformed, detail, claimed }
+        let malformed = |detail: String, claimed| Fault {
+            reason: RejectionReason::Malformed,
+            detail,
+            claimed,
         };
         let event = Event::decode(bytes.clone()).map_err(|error| malformed(error.to_string(), None))?;
         let Some(id) = event.id else {
@@ -99,11 +122,19 @@ impl Arrivals {
         }
         if id.node != self.outbox.node {
             let detail = format!("the certificate names node {}", self.outbox.node);
-            return Err(Fault { reason: RejectionReason::ForeignNode, detail, claimed: plausible(id) });
+            return Err(Fault {
+                reason: RejectionReason::ForeignNode,
+                detail,
+                claimed: plausible(id),
+            });
         }
         if id.epoch != self.outbox.epoch {
             let detail = format!("the stream's epoch is {:016x}", self.outbox.epoch);
-            return Err(Fault { reason: RejectionReason::ForeignEpoch, detail, claimed: plausible(id) });
+            return Err(Fault {
+                reason: RejectionReason::ForeignEpoch,
+                detail,
+                claimed: plausible(id),
+            });
         }
         Ok(id.sequence)
     }
@@ -120,12 +151,25 @@ mod tests {
     use super::*;
 
     fn event(node: &str, epoch: u64, sequence: u64) -> Bytes {
-        let id = Some(EventId { node: node.into(), epoch, sequence });
-        Bytes::from(Event { id, ..Event::default() }.encode_to_vec())
+        let id = Some(EventId {
+            node: node.into(),
+            epoch,
+            sequence,
+        });
+        Bytes::from(
+            Event {
+                id,
+                ..Event::default()
+            }
+            .encode_to_vec(),
+        )
     }
 
     fn check(durable: u64, events: Vec<Bytes>, expected: &[(u64, Option<RejectionReason>)]) {
-        let outbox = Outbox { node: "n".into(), epoch: 7 };
+        let outbox = Outbox {
+            node: "n".into(),
+            epoch: 7,
+        };
         let places: Vec<_> = Arrivals::new(outbox, 200, durable)
             .examine(events)
             .into_iter()
@@ -142,13 +186,29 @@ mod tests {
         use RejectionReason::{ForeignEpoch, ForeignNode, Malformed, Oversized};
         let garbage = || Bytes::from_static(b"\xff\xff\xff");
         check(4, vec![garbage()], &[(5, Some(Malformed))]);
-        check(4, vec![garbage(), event("n", 7, 3)], &[(2, Some(Malformed)), (3, None)]);
-        check(0, vec![event("n", 7, 1), garbage(), event("n", 7, 3)], &[(1, None), (2, Some(Malformed)), (3, None)]);
-        check(4, vec![event("m", 7, 5), event("n", 8, 6)], &[(5, Some(ForeignNode)), (6, Some(ForeignEpoch))]);
+        check(
+            4,
+            vec![garbage(), event("n", 7, 3)],
+            &[(2, Some(Malformed)), (3, None)],
+        );
+        check(
+            0,
+            vec![event("n", 7, 1), garbage(), event("n", 7, 3)],
+            &[(1, None), (2, Some(Malformed)), (3, None)],
+        );
+        check(
+            4,
+            vec![event("m", 7, 5), event("n", 8, 6)],
+            &[(5, Some(ForeignNode)), (6, Some(ForeignEpoch))],
+        );
         check(4, vec![event("m", 7, u64::MAX)], &[(5, Some(ForeignNode))]);
         let mut large = event("n", 7, 9).to_vec();
         large.extend([0x1d, 0, 0, 0, 0].repeat(60));
         check(4, vec![Bytes::from(large)], &[(9, Some(Oversized))]);
-        check(0, vec![Bytes::new(), event("n", 7, 0)], &[(1, Some(Malformed)), (2, Some(Malformed))]);
+        check(
+            0,
+            vec![Bytes::new(), event("n", 7, 0)],
+            &[(1, Some(Malformed)), (2, Some(Malformed))],
+        );
     }
 }

@@ -57,8 +57,16 @@ impl Credentials {
     pub fn load(files: &TlsFiles) -> Result<Self, CredentialError> {
         let seen = fingerprint(files);
         let (config, expires) = build(files)?;
-        let current = Mutex::new(Current { config, expires, seen, expiry_logged: false });
-        Ok(Self { files: files.clone(), current })
+        let current = Mutex::new(Current {
+            config,
+            expires,
+            seen,
+            expiry_logged: false,
+        });
+        Ok(Self {
+            files: files.clone(),
+            current,
+        })
     }
 
     /// What the next handshake uses: the files as they are now, or the last ones that were valid.
@@ -69,7 +77,12 @@ impl Credentials {
             current.seen = seen;
             match build(&self.files) {
                 Ok((config, expires)) => {
-                    *current = Current { config, expires, seen, expiry_logged: false };
+                    *current = Current {
+                        config,
+                        expires,
+                        seen,
+                        expiry_logged: false,
+                    };
                     tracing::info!(%expires, "certificate, key and client authorities were read again");
                 }
                 Err(error) => {
@@ -79,7 +92,10 @@ impl Credentials {
         }
         if !current.expiry_logged && jiff::Timestamp::now() > current.expires {
             current.expiry_logged = true;
-            let error = CredentialError::Expired { path: self.files.certificate.clone(), at: current.expires };
+            let error = CredentialError::Expired {
+                path: self.files.certificate.clone(),
+                at: current.expires,
+            };
             tracing::error!(%error, "agents refuse the collector's certificate");
         }
         Arc::clone(&current.config)
@@ -89,7 +105,13 @@ impl Credentials {
 fn fingerprint(files: &TlsFiles) -> Fingerprint {
     [&files.certificate, &files.key, &files.client_ca].map(|path| {
         let file = fs::metadata(path).ok()?;
-        Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
+        Some((
+            file.dev(),
+            file.ino(),
+            file.mtime(),
+            file.mtime_nsec(),
+            file.len(),
+        ))
     })
 }
 
@@ -99,7 +121,9 @@ fn build(files: &TlsFiles) -> Result<(Arc<ServerConfig>, jiff::Timestamp), Crede
     let expires = check_expiry(&files.certificate, &chain)?;
     let mut roots = RootCertStore::empty();
     for authority in read_certificates(&files.client_ca)? {
-        roots.add(authority).map_err(|error| wrong(&files.client_ca, &error))?;
+        roots
+            .add(authority)
+            .map_err(|error| wrong(&files.client_ca, &error))?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -110,7 +134,12 @@ fn build(files: &TlsFiles) -> Result<(Arc<ServerConfig>, jiff::Timestamp), Crede
         .map_err(|error| wrong(&files.certificate, &error))?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
-        .map_err(|error| wrong(&files.key, &format!("with {}: {error}", files.certificate.display())))?;
+        .map_err(|error| {
+            wrong(
+                &files.key,
+                &format!("with {}: {error}", files.certificate.display()),
+            )
+        })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     // A resumed session would not show its certificate to the authorities of today.
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -136,11 +165,17 @@ fn check_expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<jiff::Times
     let at = jiff::Timestamp::from_second(leaf.validity().not_after.timestamp())
         .map_err(|error| wrong(path, &error))?;
     if jiff::Timestamp::now() > at {
-        return Err(CredentialError::Expired { path: path.to_owned(), at });
+        return Err(CredentialError::Expired {
+            path: path.to_owned(),
+            at,
+        });
     }
     Ok(at)
 }
 
 pub(crate) fn wrong(path: &Path, what: &dyn std::fmt::Display) -> CredentialError {
-    CredentialError::File { path: path.to_owned(), what: what.to_string() }
+    CredentialError::File {
+        path: path.to_owned(),
+        what: what.to_string(),
+    }
 }

@@ -133,21 +133,34 @@ impl Session {
             .map_err(End::Because)?
             .ok_or(End::Finished)?;
         let Some(to_collector::Message::Hello(hello)) = first.message else {
-            return Err(End::Because(Status::invalid_argument("a stream begins with hello")));
+            return Err(End::Because(Status::invalid_argument(
+                "a stream begins with hello",
+            )));
         };
         if hello.node != self.peer.node.as_str() {
             let claimed: String = printable(hello.node.as_bytes()).chars().take(80).collect();
-            let reason = format!("it says that it is node `{claimed}`, its certificate names `{}`", self.peer.node);
-            self.refusals.refuse(self.peer.address, &reason, Some(&self.peer.node));
+            let reason = format!(
+                "it says that it is node `{claimed}`, its certificate names `{}`",
+                self.peer.node
+            );
+            self.refusals
+                .refuse(self.peer.address, &reason, Some(&self.peer.node));
             return Err(End::Because(Status::permission_denied(reason)));
         }
-        let outbox = Outbox { node: hello.node, epoch: hello.epoch };
+        let outbox = Outbox {
+            node: hello.node,
+            epoch: hello.epoch,
+        };
         let durable_sequence = self.log.watermark(outbox.clone()).await?;
         let version = printable(hello.agent_version.as_bytes());
         let (node, peer) = (&outbox.node, self.peer.address);
         tracing::info!(node, %peer, epoch = outbox.epoch, version, durable_sequence, "agent connected");
         let collector_version = env!("CARGO_PKG_VERSION").to_owned();
-        self.answer(to_agent::Message::Welcome(Welcome { durable_sequence, collector_version })).await?;
+        self.answer(to_agent::Message::Welcome(Welcome {
+            durable_sequence,
+            collector_version,
+        }))
+        .await?;
         Ok((outbox, durable_sequence))
     }
 
@@ -206,20 +219,34 @@ impl Session {
             if let Content::Rejected(rejected) = arrival.content {
                 let (sequence, reason, detail) = (rejected.sequence, rejected.reason(), &rejected.detail);
                 tracing::warn!(node = outbox.node, sequence, ?reason, detail, "rejected an event");
-                let rejection = Rejection { sequence, reason: reason.into(), detail: rejected.detail };
+                let rejection = Rejection {
+                    sequence,
+                    reason: reason.into(),
+                    detail: rejected.detail,
+                };
                 self.answer(to_agent::Message::Rejection(rejection)).await?;
             }
         }
-        let Appended { durable_sequence, duplicates } = appended;
+        let Appended {
+            durable_sequence,
+            duplicates,
+        } = appended;
         if duplicates > 0 {
             tracing::debug!(node = outbox.node, duplicates, "events came again");
         }
-        self.answer(to_agent::Message::Ack(Ack { through: durable_sequence })).await
+        self.answer(to_agent::Message::Ack(Ack {
+            through: durable_sequence,
+        }))
+        .await
     }
 
     async fn busy(&self, error: &StorageError, retry_after: Duration) -> Result<(), End> {
         let retry_after_ms = retry_after.as_millis() as u32;
-        self.answer(to_agent::Message::Busy(Busy { detail: error.to_string(), retry_after_ms })).await?;
+        self.answer(to_agent::Message::Busy(Busy {
+            detail: error.to_string(),
+            retry_after_ms,
+        }))
+        .await?;
         tokio::select! {
             () = tokio::time::sleep(retry_after) => Ok(()),
             () = self.answers.closed() => Err(End::Gone),
@@ -228,7 +255,12 @@ impl Session {
     }
 
     async fn answer(&self, message: to_agent::Message) -> Result<(), End> {
-        self.answers.send(Ok(ToAgent { message: Some(message) })).await.map_err(|_| End::Gone)
+        self.answers
+            .send(Ok(ToAgent {
+                message: Some(message),
+            }))
+            .await
+            .map_err(|_| End::Gone)
     }
 }
 
@@ -244,10 +276,12 @@ async fn read(
             () = stop.cancelled() => Err(stopping()),
         };
         let batch = match message {
-            Ok(Some(ToCollector { message: Some(to_collector::Message::Batch(batch)) })) => Ok(batch.events),
-            Ok(Some(ToCollector { message: Some(to_collector::Message::Hello(_)) })) => {
-                Err(Status::invalid_argument("a stream has one hello"))
-            }
+            Ok(Some(ToCollector {
+                message: Some(to_collector::Message::Batch(batch)),
+            })) => Ok(batch.events),
+            Ok(Some(ToCollector {
+                message: Some(to_collector::Message::Hello(_)),
+            })) => Err(Status::invalid_argument("a stream has one hello")),
             // Something that only a newer agent says.
             Ok(Some(ToCollector { message: None })) => continue,
             Ok(None) => return,

@@ -60,7 +60,11 @@ impl Refusals {
     pub fn refuse(&self, peer: SocketAddr, reason: &str, node: Option<&NodeName>) {
         let reason = printable(reason.as_bytes()).chars().take(MAX_REASON).collect();
         let peer = peer.ip().to_canonical().to_string();
-        let refusal = Refusal { peer, reason, node: node.map(ToString::to_string).unwrap_or_default() };
+        let refusal = Refusal {
+            peer,
+            reason,
+            node: node.map(ToString::to_string).unwrap_or_default(),
+        };
         if let Err(error) = self.0.try_send(refusal) {
             tracing::warn!(%error, "more refusals than can be recorded");
         }
@@ -139,7 +143,9 @@ impl Window {
             node: String::new(),
         };
         let all = self.listed.into_iter().chain([(others, self.others)]);
-        all.filter(|(_, count)| count.count > 0).map(|(refusal, count)| count.of(refusal)).collect()
+        all.filter(|(_, count)| count.count > 0)
+            .map(|(refusal, count)| count.of(refusal))
+            .collect()
     }
 }
 
@@ -153,8 +159,19 @@ impl Count {
     }
 
     fn of(self, Refusal { peer, reason, node }: Refusal) -> Refused {
-        let Self { count, first_wall_ns, last_wall_ns } = self;
-        Refused { peer, reason, count, first_wall_ns, last_wall_ns, node }
+        let Self {
+            count,
+            first_wall_ns,
+            last_wall_ns,
+        } = self;
+        Refused {
+            peer,
+            reason,
+            count,
+            first_wall_ns,
+            last_wall_ns,
+            node,
+        }
     }
 }
 
@@ -163,7 +180,11 @@ mod tests {
     use super::*;
 
     fn refusal(peer: usize) -> Refusal {
-        Refusal { peer: format!("10.0.{}.{}", peer / 256, peer % 256), reason: "r".into(), node: String::new() }
+        Refusal {
+            peer: format!("10.0.{}.{}", peer / 256, peer % 256),
+            reason: "r".into(),
+            node: String::new(),
+        }
     }
 
     #[test]

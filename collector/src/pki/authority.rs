@@ -3,8 +3,8 @@
 use super::node::IdentityError;
 use crate::durable;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384, SanType,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -90,7 +90,9 @@ impl Authority {
         fs::create_dir_all(directory).map_err(at(directory))?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("Norma CA for {trust_domain}"));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("Norma CA for {trust_domain}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.subject_alt_names = vec![SanType::URI(format!("spiffe://{trust_domain}").try_into()?)];
@@ -113,11 +115,14 @@ impl Authority {
         let key = KeyPair::from_pem(&key).map_err(|error| content(&key_path, &error))?;
         let certificate = CertificateDer::from_pem_file(&certificate_path)
             .map_err(|error| content(&certificate_path, &error))?;
-        let (_, parsed) = X509Certificate::from_der(&certificate)
-            .map_err(|error| content(&certificate_path, &error))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|error| content(&certificate_path, &error))?;
         if parsed.public_key().subject_public_key.data != key.public_key_raw() {
             let what = format!("does not belong to the key in {}", key_path.display());
-            return Err(PkiError::Content { path: certificate_path, what });
+            return Err(PkiError::Content {
+                path: certificate_path,
+                what,
+            });
         }
         let trust_domain = trust_domain(&parsed).ok_or_else(|| PkiError::Content {
             path: certificate_path.clone(),
@@ -130,20 +135,28 @@ impl Authority {
 }
 
 fn trust_domain(certificate: &X509Certificate<'_>) -> Option<TrustDomain> {
-    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectAlternativeName(names) => names.general_names.iter().find_map(|name| match name {
-            GeneralName::URI(uri) => uri.strip_prefix("spiffe://")?.parse().ok(),
+    certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => {
+                names.general_names.iter().find_map(|name| match name {
+                    GeneralName::URI(uri) => uri.strip_prefix("spiffe://")?.parse().ok(),
+                    _ => None,
+                })
+            }
             _ => None,
-        }),
-        _ => None,
-    })
+        })
 }
 
 /// Writes a file that must not be there.
 pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     durable::create(path, text.as_bytes(), mode).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => PkiError::Exists(path.to_owned()),
-        _ => PkiError::Io { path: path.to_owned(), source },
+        _ => PkiError::Io {
+            path: path.to_owned(),
+            source,
+        },
     })
 }
 
@@ -153,5 +166,8 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> PkiError + use<> {
 }
 
 pub(super) fn content(path: &Path, error: &dyn fmt::Display) -> PkiError {
-    PkiError::Content { path: path.to_owned(), what: format!("cannot be used: {error}") }
+    PkiError::Content {
+        path: path.to_owned(),
+        what: format!("cannot be used: {error}"),
+    }
 }

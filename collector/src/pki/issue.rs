@@ -3,8 +3,8 @@
 use super::authority::{Authority, PkiError, at, write_new};
 use super::node::NodeName;
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384,
-    SanType,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384, SanType,
 };
 use std::fs;
 use std::net::IpAddr;
@@ -29,14 +29,27 @@ pub struct ServerNames {
 }
 
 /// Makes `server.pem` and `server-key.pem` in `out`.
-pub fn issue_server(authority: &Authority, out: &Path, names: &ServerNames, days: u32) -> Result<(), PkiError> {
-    let first = names.dns.first().cloned().or_else(|| names.ip.first().map(ToString::to_string));
+pub fn issue_server(
+    authority: &Authority,
+    out: &Path,
+    names: &ServerNames,
+    days: u32,
+) -> Result<(), PkiError> {
+    let first = names
+        .dns
+        .first()
+        .cloned()
+        .or_else(|| names.ip.first().map(ToString::to_string));
     let first = first.ok_or(PkiError::NoNames)?;
     let mut params = leaf(first, days);
     for name in &names.dns {
-        params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+        params
+            .subject_alt_names
+            .push(SanType::DnsName(name.as_str().try_into()?));
     }
-    params.subject_alt_names.extend(names.ip.iter().copied().map(SanType::IpAddress));
+    params
+        .subject_alt_names
+        .extend(names.ip.iter().copied().map(SanType::IpAddress));
     write_pair(authority, out, "server", &params)
 }
 
@@ -62,15 +75,26 @@ fn leaf(common_name: String, days: u32) -> CertificateParams {
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // A collector is a client of its sinks; being a client alone makes nobody a node.
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, days);
     params
 }
 
-fn write_pair(authority: &Authority, out: &Path, name: &str, params: &CertificateParams) -> Result<(), PkiError> {
+fn write_pair(
+    authority: &Authority,
+    out: &Path,
+    name: &str,
+    params: &CertificateParams,
+) -> Result<(), PkiError> {
     fs::create_dir_all(out).map_err(at(out))?;
-    let (certificate_path, key_path) = (out.join(format!("{name}.pem")), out.join(format!("{name}-key.pem")));
+    let (certificate_path, key_path) = (
+        out.join(format!("{name}.pem")),
+        out.join(format!("{name}-key.pem")),
+    );
     for path in [&certificate_path, &key_path] {
         if path.symlink_metadata().is_ok() {
             return Err(PkiError::Exists(path.clone()));

@@ -24,7 +24,9 @@ pub enum IdentityError {
     #[error("the certificate is that of a certificate authority, not of a node")]
     Authority,
     /// Not a name.
-    #[error("`{0}` is not a node name: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit, at most 253")]
+    #[error(
+        "`{0}` is not a node name: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit, at most 253"
+    )]
     Name(String),
 }
 
@@ -79,9 +81,14 @@ pub fn node_of(certificate: &[u8]) -> Result<(NodeName, i64), IdentityError> {
         return Err(IdentityError::Uris(uris.len()));
     };
     let not_a_node = || IdentityError::NotANode((*uri).chars().take(300).collect());
-    let (domain, path) =
-        uri.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).ok_or_else(not_a_node)?;
-    let name = path.strip_prefix("node/").filter(|_| !domain.is_empty()).ok_or_else(not_a_node)?;
+    let (domain, path) = uri
+        .strip_prefix("spiffe://")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(not_a_node)?;
+    let name = path
+        .strip_prefix("node/")
+        .filter(|_| !domain.is_empty())
+        .ok_or_else(not_a_node)?;
     Ok((name.parse()?, certificate.validity().not_after.timestamp()))
 }
 

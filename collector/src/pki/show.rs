@@ -87,6 +87,10 @@ impl fmt::Display for CertificateFacts {
         for name in &self.names {
             writeln!(f, "name:      {name}")?;
         }
-        write!(f, "validity:  {} to {} ({state})", self.not_before, self.not_after)
+        write!(
+            f,
+            "validity:  {} to {} ({state})",
+            self.not_before, self.not_after
+        )
     }
 }

@@ -87,9 +87,18 @@ impl Sink {
             source,
         })?;
         let send = config.syslog.send;
-        let receiver = Receiver::new(config.syslog)
-            .map_err(|source| SinkError::Receiver { name: name.clone(), source })?;
-        Ok(Self { name, send, receiver, cursor, directory: log.directory(), head: log.head() })
+        let receiver = Receiver::new(config.syslog).map_err(|source| SinkError::Receiver {
+            name: name.clone(),
+            source,
+        })?;
+        Ok(Self {
+            name,
+            send,
+            receiver,
+            cursor,
+            directory: log.directory(),
+            head: log.head(),
+        })
     }
 
     /// Delivers until told to stop.
@@ -122,7 +131,13 @@ impl Sink {
             }
             let delay = delays.next().unwrap_or(LAST_RETRY);
             let waiting = (self.head.borrow().index + 1).saturating_sub(self.cursor.next_index());
-            tracing::warn!(sink = self.name, reason, ?delay, waiting_records = waiting, "not delivering");
+            tracing::warn!(
+                sink = self.name,
+                reason,
+                ?delay,
+                waiting_records = waiting,
+                "not delivering"
+            );
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return,
@@ -215,7 +230,10 @@ impl Sink {
         if matches!(closed.await, Ok(Ok(true))) {
             self.advance(next_index);
         } else {
-            tracing::info!(sink = self.name, "the receiver did not close; the newest messages are sent again");
+            tracing::info!(
+                sink = self.name,
+                "the receiver did not close; the newest messages are sent again"
+            );
         }
         Ok(())
     }

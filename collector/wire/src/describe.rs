@@ -17,7 +17,11 @@ use std::fmt::Write as _;
 pub fn sentence(event: &Event) -> String {
     let mut line = String::new();
     if let Some(verdict) = alerting(event) {
-        line = format!("{} ({}): ", json::name::<VerdictKind>(verdict), severity_name(event));
+        line = format!(
+            "{} ({}): ",
+            json::name::<VerdictKind>(verdict),
+            severity_name(event)
+        );
     }
     line += &act::act(event);
     line += &match &event.container {
@@ -77,7 +81,11 @@ pub fn report(event: &Event) -> Vec<String> {
 
 /// The verdict of an event on which somebody should act.
 fn alerting(event: &Event) -> Option<i32> {
-    event.verdict.as_ref().filter(|verdict| id::calls_for_action(verdict)).map(|verdict| verdict.kind)
+    event
+        .verdict
+        .as_ref()
+        .filter(|verdict| id::calls_for_action(verdict))
+        .map(|verdict| verdict.kind)
 }
 
 fn severity_name(event: &Event) -> String {
@@ -85,13 +93,20 @@ fn severity_name(event: &Event) -> String {
 }
 
 fn container_words(container: &Container) -> String {
-    let name = if container.name.is_empty() { short(&container.id) } else { &container.name };
+    let name = if container.name.is_empty() {
+        short(&container.id)
+    } else {
+        &container.name
+    };
     let mut words = format!("container {name}");
     if !container.workload.is_empty() && container.workload != container.name {
         append(&mut words, format_args!(" of {}", container.workload));
     }
     if !container.pod.is_empty() {
-        append(&mut words, format_args!(" (pod {}/{})", container.namespace, container.pod));
+        append(
+            &mut words,
+            format_args!(" (pod {}/{})", container.namespace, container.pod),
+        );
     }
     words
 }
@@ -110,25 +125,44 @@ fn image(container: &Container) -> String {
 }
 
 fn process_words(process: &Process) -> String {
-    let mut words = format!("{} (pid {}, uid {}", act::exe(Some(process)), process.pid, process.uid);
+    let mut words = format!(
+        "{} (pid {}, uid {}",
+        act::exe(Some(process)),
+        process.pid,
+        process.uid
+    );
     if process.euid != process.uid {
         append(&mut words, format_args!(", effective uid {}", process.euid));
     }
     words.push(')');
     if !process.argv.is_empty() {
-        append(&mut words, format_args!(", arguments: {}", process.argv.join(" ")));
+        append(
+            &mut words,
+            format_args!(", arguments: {}", process.argv.join(" ")),
+        );
     }
     words
 }
 
 fn ancestors(process: &Process) -> String {
-    let chain = process.ancestors.iter().map(|ancestor| format!("{} (pid {})", ancestor.exe, ancestor.pid));
+    let chain = process
+        .ancestors
+        .iter()
+        .map(|ancestor| format!("{} (pid {})", ancestor.exe, ancestor.pid));
     chain.collect::<Vec<_>>().join(", by ")
 }
 
 fn rule(reason: &Reason) -> String {
-    let parts = [reason.code.as_str(), reason.policy.as_str(), reason.clause.as_str()];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    let parts = [
+        reason.code.as_str(),
+        reason.policy.as_str(),
+        reason.clause.as_str(),
+    ];
+    parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What a response did; nothing for one that only raises the alert.
@@ -139,7 +173,11 @@ fn response_words(response: &Response) -> Option<String> {
         Ok(Action::Kill) => "process killed",
         Err(_) => return Some(format!("response {} of a newer version", response.action)),
     };
-    let detail = if response.detail.is_empty() { String::new() } else { format!(": {}", response.detail) };
+    let detail = if response.detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", response.detail)
+    };
     Some(match ResponseResult::try_from(response.result) {
         Ok(ResponseResult::Prevented) => format!("{what} before it took effect{detail}"),
         Ok(ResponseResult::DoneLate) => format!("{what} after it had begun{detail}"),
@@ -150,7 +188,10 @@ fn response_words(response: &Response) -> Option<String> {
 
 /// Whether an act was kept from taking effect.
 fn prevented(event: &Event) -> bool {
-    event.responses.iter().any(|response| response.result == ResponseResult::Prevented as i32)
+    event
+        .responses
+        .iter()
+        .any(|response| response.result == ResponseResult::Prevented as i32)
 }
 
 fn append(line: &mut String, words: std::fmt::Arguments<'_>) {

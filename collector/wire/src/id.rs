@@ -23,8 +23,10 @@ impl fmt::Display for EventId {
 
 /// Whether a verdict is one on which somebody should act: novel or a violation, and more than information.
 pub fn calls_for_action(verdict: &Verdict) -> bool {
-    matches!(VerdictKind::try_from(verdict.kind), Ok(VerdictKind::Novel | VerdictKind::Violation))
-        && verdict.severity != Severity::Info as i32
+    matches!(
+        VerdictKind::try_from(verdict.kind),
+        Ok(VerdictKind::Novel | VerdictKind::Violation)
+    ) && verdict.severity != Severity::Info as i32
 }
 
 /// Whether somebody should look: a novel or forbidden act, or something that Norma has to admit about
@@ -34,7 +36,10 @@ pub fn is_alert(event: &Event) -> bool {
         Ok(Kind::Loss | Kind::ClockStep | Kind::Recovery) => return true,
         Ok(Kind::Coverage) => {
             if let Some(crate::Detail::Coverage(coverage)) = &event.detail
-                && coverage.capabilities.iter().any(|capability| capability.tier.is_empty())
+                && coverage
+                    .capabilities
+                    .iter()
+                    .any(|capability| capability.tier.is_empty())
             {
                 return true;
             }
@@ -46,7 +51,10 @@ pub fn is_alert(event: &Event) -> bool {
 
 /// Severity of an event: its verdict's, or what its kind calls for where it was not judged.
 pub fn severity(event: &Event) -> Severity {
-    let judged = event.verdict.as_ref().and_then(|verdict| Severity::try_from(verdict.severity).ok());
+    let judged = event
+        .verdict
+        .as_ref()
+        .and_then(|verdict| Severity::try_from(verdict.severity).ok());
     match judged {
         Some(severity) if severity != Severity::Unspecified => severity,
         _ => match Kind::try_from(event.kind) {

@@ -18,7 +18,12 @@ pub trait Named: TryFrom<i32> {
 pub fn name<E: Named>(value: i32) -> String {
     E::try_from(value).map_or_else(
         |_| value.to_string(),
-        |known| known.contract_name().trim_start_matches(E::PREFIX).to_ascii_lowercase(),
+        |known| {
+            known
+                .contract_name()
+                .trim_start_matches(E::PREFIX)
+                .to_ascii_lowercase()
+        },
     )
 }
 
@@ -77,6 +82,8 @@ pub(crate) struct BatchSize {
 
 impl From<pb::Batch> for BatchSize {
     fn from(batch: pb::Batch) -> Self {
-        Self { events: batch.events.len() }
+        Self {
+            events: batch.events.len(),
+        }
     }
 }

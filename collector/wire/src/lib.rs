@@ -13,7 +13,11 @@ pub mod json;
 pub mod text;
 
 /// Types generated from the contracts, nested as their packages are.
-#[expect(missing_docs, clippy::all, reason = "generated; documented in the .proto files")]
+#[expect(
+    missing_docs,
+    clippy::all,
+    reason = "generated; documented in the .proto files"
+)]
 mod norma {
     pub mod v1 {
         tonic::include_proto!("norma.v1");

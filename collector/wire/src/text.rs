@@ -43,7 +43,10 @@ pub fn single_line(text: &str) -> String {
     for character in text.chars() {
         if character.is_control() {
             let mut buffer = [0; 4];
-            character.encode_utf8(&mut buffer).bytes().for_each(|byte| push_escape(&mut out, byte));
+            character
+                .encode_utf8(&mut buffer)
+                .bytes()
+                .for_each(|byte| push_escape(&mut out, byte));
         } else {
             out.push(character);
         }

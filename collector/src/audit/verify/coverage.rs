@@ -24,7 +24,9 @@ impl Coverage {
     pub fn follow(&mut self, record: &Record) {
         match &record.body {
             Some(Body::Event(bytes)) => {
-                let Ok(EventHead { id: Some(id), kind }) = EventHead::decode(bytes.clone()) else { return };
+                let Ok(EventHead { id: Some(id), kind }) = EventHead::decode(bytes.clone()) else {
+                    return;
+                };
                 let seen = self.outbox(&id.node, id.epoch);
                 seen.report.reach(id.sequence, id.sequence);
                 seen.report.events += 1;
@@ -33,7 +35,10 @@ impl Coverage {
                     && let Some(Detail::Loss(loss)) = event.detail
                     && loss.last_sequence >= loss.first_sequence.max(1)
                 {
-                    seen.admitted.push(Range { first: loss.first_sequence, last: loss.last_sequence });
+                    seen.admitted.push(Range {
+                        first: loss.first_sequence,
+                        last: loss.last_sequence,
+                    });
                 }
             }
             Some(Body::Rejected(rejected)) => {
@@ -44,7 +49,10 @@ impl Coverage {
             Some(Body::Gap(gap)) => {
                 let seen = self.outbox(&gap.node, gap.epoch);
                 seen.report.reach(gap.first_sequence, gap.last_sequence);
-                seen.gaps.push(Range { first: gap.first_sequence, last: gap.last_sequence });
+                seen.gaps.push(Range {
+                    first: gap.first_sequence,
+                    last: gap.last_sequence,
+                });
             }
             _ => {}
         }
@@ -56,18 +64,30 @@ impl Coverage {
             .into_values()
             .map(|mut seen| {
                 seen.report.missing = seen.gaps.iter().map(Range::count).fold(0, u64::saturating_add);
-                seen.report.unexplained =
-                    seen.gaps.iter().flat_map(|gap| subtract(*gap, &mut seen.admitted)).collect();
+                seen.report.unexplained = seen
+                    .gaps
+                    .iter()
+                    .flat_map(|gap| subtract(*gap, &mut seen.admitted))
+                    .collect();
                 seen.report
             })
             .collect()
     }
 
     fn outbox(&mut self, node: &str, epoch: u64) -> &mut Seen {
-        self.0.entry(Outbox { node: node.to_owned(), epoch }).or_insert_with(|| Seen {
-            report: OutboxReport { node: node.to_owned(), epoch: format!("{epoch:016x}"), ..Default::default() },
-            ..Seen::default()
-        })
+        self.0
+            .entry(Outbox {
+                node: node.to_owned(),
+                epoch,
+            })
+            .or_insert_with(|| Seen {
+                report: OutboxReport {
+                    node: node.to_owned(),
+                    epoch: format!("{epoch:016x}"),
+                    ..Default::default()
+                },
+                ..Seen::default()
+            })
     }
 }
 
@@ -81,14 +101,20 @@ fn subtract(gap: Range, admitted: &mut [Range]) -> Vec<Range> {
             continue;
         }
         if range.first > next {
-            rest.push(Range { first: next, last: range.first - 1 });
+            rest.push(Range {
+                first: next,
+                last: range.first - 1,
+            });
         }
         if range.last >= gap.last {
             return rest;
         }
         next = range.last + 1;
     }
-    rest.push(Range { first: next, last: gap.last });
+    rest.push(Range {
+        first: next,
+        last: gap.last,
+    });
     rest
 }
 

@@ -123,7 +123,13 @@ impl Report {
 
 impl Bad {
     pub(super) fn new(segment: &Segment, offset: u64, index: u64, what: String, proven: u64) -> Self {
-        Self { file: segment.path.clone(), offset, index, what, proven }
+        Self {
+            file: segment.path.clone(),
+            offset,
+            index,
+            what,
+            proven,
+        }
     }
 }
 
@@ -145,7 +151,11 @@ impl OutboxReport {
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
     }
 }
 
@@ -154,7 +164,13 @@ impl fmt::Display for Report {
         match &self.bad {
             None => writeln!(f, "intact: {} records in {} files", self.records, self.files)?,
             Some(bad) => {
-                writeln!(f, "NOT INTACT: {} at byte {} (record {})", bad.file.display(), bad.offset, bad.index)?;
+                writeln!(
+                    f,
+                    "NOT INTACT: {} at byte {} (record {})",
+                    bad.file.display(),
+                    bad.offset,
+                    bad.index
+                )?;
                 writeln!(f, "  what is wrong: {}", bad.what)?;
                 match bad.proven {
                     0 => writeln!(f, "  still proven: nothing")?,
@@ -193,7 +209,12 @@ impl fmt::Display for Report {
             } else if outbox.unexplained.is_empty() {
                 writeln!(f, "{} missing, all accounted for by loss events", outbox.missing)?;
             } else {
-                let ranges = outbox.unexplained.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let ranges = outbox
+                    .unexplained
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 writeln!(f, "{} missing, NOT ACCOUNTED FOR: {ranges}", outbox.missing)?;
             }
         }
@@ -202,7 +223,11 @@ impl fmt::Display for Report {
 }
 
 fn write_counts(f: &mut fmt::Formatter<'_>, what: &str, counts: &BTreeMap<String, u64>) -> fmt::Result {
-    let list = counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ");
+    let list = counts
+        .iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     writeln!(f, "{what}: {}", if list.is_empty() { "none" } else { &list })
 }
 

@@ -69,7 +69,9 @@ impl Message {
 
 /// The node that a record is about, `-` for the collector itself.
 fn host<'a>(record: &'a Record, event: Option<&'a Event>) -> &'a str {
-    let event_node = event.and_then(|event| event.id.as_ref()).map(|id| id.node.as_str());
+    let event_node = event
+        .and_then(|event| event.id.as_ref())
+        .map(|id| id.node.as_str());
     event_node.unwrap_or(match &record.body {
         Some(Body::Rejected(rejected)) => &rejected.node,
         Some(Body::Gap(gap)) => &gap.node,
@@ -97,7 +99,8 @@ fn severity(record: &Record, event: Option<&Event>) -> u8 {
 
 /// RFC 3339 with six digits, which is all that RFC 5424 allows; cut, never rounded up.
 fn timestamp(wall_ns: u64) -> String {
-    Timestamp::from_microsecond((wall_ns / 1000) as i64).map_or_else(|_| "-".to_owned(), |time| format!("{time:.6}"))
+    Timestamp::from_microsecond((wall_ns / 1000) as i64)
+        .map_or_else(|_| "-".to_owned(), |time| format!("{time:.6}"))
 }
 
 /// Printable ASCII of bounded length, or the nil value.
@@ -107,12 +110,22 @@ fn header_field(text: &str, max: usize) -> String {
 }
 
 fn structured_data(record: &Record, event: Option<&Event>) -> String {
-    let mut data = Element { text: format!("[norma@{ENTERPRISE}"), cut: false };
+    let mut data = Element {
+        text: format!("[norma@{ENTERPRISE}"),
+        cut: false,
+    };
     data.param("index", &record.index.to_string());
     match &record.body {
         Some(Body::Event(_)) => {}
         Some(Body::Rejected(rejected)) => {
-            data.param("claimed", &rejected.claimed.as_ref().map(ToString::to_string).unwrap_or_default());
+            data.param(
+                "claimed",
+                &rejected
+                    .claimed
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            );
             data.param("reason", &rejected.detail);
         }
         Some(Body::Refused(refused)) => {
@@ -133,7 +146,10 @@ fn structured_data(record: &Record, event: Option<&Event>) -> String {
 }
 
 fn event_params(data: &mut Element, event: &Event) {
-    data.param("id", &event.id.as_ref().map(ToString::to_string).unwrap_or_default());
+    data.param(
+        "id",
+        &event.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+    );
     if let Some(verdict) = &event.verdict {
         data.param("verdict", &json::name::<VerdictKind>(verdict.kind));
         data.param("score", &verdict.score.to_string());
@@ -151,10 +167,32 @@ fn event_params(data: &mut Element, event: &Event) {
     }
     let reasons = event.verdict.iter().flat_map(|verdict| &verdict.reasons);
     let list = |texts: Vec<&str>| texts.join(", ");
-    data.param("reason", &list(reasons.clone().map(|reason| reason.code.as_str()).collect()));
-    data.param("policy", reasons.clone().map(|reason| reason.policy.as_str()).find(|name| !name.is_empty()).unwrap_or(""));
-    data.param("controls", &list(reasons.flat_map(|reason| &reason.controls).map(String::as_str).collect()));
-    let actions: Vec<_> = event.responses.iter().map(|response| json::name::<Action>(response.action)).collect();
+    data.param(
+        "reason",
+        &list(reasons.clone().map(|reason| reason.code.as_str()).collect()),
+    );
+    data.param(
+        "policy",
+        reasons
+            .clone()
+            .map(|reason| reason.policy.as_str())
+            .find(|name| !name.is_empty())
+            .unwrap_or(""),
+    );
+    data.param(
+        "controls",
+        &list(
+            reasons
+                .flat_map(|reason| &reason.controls)
+                .map(String::as_str)
+                .collect(),
+        ),
+    );
+    let actions: Vec<_> = event
+        .responses
+        .iter()
+        .map(|response| json::name::<Action>(response.action))
+        .collect();
     data.param("response", &actions.join(", "));
 }
 

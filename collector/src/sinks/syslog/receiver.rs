@@ -63,7 +63,10 @@ impl Receiver {
         timeout(CONNECT_TIMEOUT, connecting)
             .await
             .unwrap_or_else(|elapsed| Err(elapsed.into()))
-            .map_err(|source| ReceiverError::Connect { address: address.clone(), source })
+            .map_err(|source| ReceiverError::Connect {
+                address: address.clone(),
+                source,
+            })
     }
 }
 
@@ -79,7 +82,9 @@ fn tls(config: &SyslogConfig) -> Result<ClientConfig, ReceiverError> {
     match &config.client {
         Some((certificate, key_path)) => {
             let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| wrong(key_path, &error))?;
-            builder.with_client_auth_cert(certificates(certificate)?, key).map_err(|error| wrong(key_path, &error))
+            builder
+                .with_client_auth_cert(certificates(certificate)?, key)
+                .map_err(|error| wrong(key_path, &error))
         }
         None => Ok(builder.with_no_client_auth()),
     }
@@ -89,9 +94,16 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ReceiverErr
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(path, &error))?;
-    if certificates.is_empty() { Err(wrong(path, &"it holds no PEM certificate")) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(wrong(path, &"it holds no PEM certificate"))
+    } else {
+        Ok(certificates)
+    }
 }
 
 fn wrong(path: &Path, what: &dyn std::fmt::Display) -> ReceiverError {
-    ReceiverError::File { path: path.to_owned(), what: what.to_string() }
+    ReceiverError::File {
+        path: path.to_owned(),
+        what: what.to_string(),
+    }
 }

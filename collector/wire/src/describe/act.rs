@@ -1,7 +1,9 @@
 //! What happened, kind by kind.
 
 use super::prevented;
-use crate::pb::{Connect, Coverage, Event, Exit, KindCount, Listen, Loss, LossCause, Open, Process, event::Detail};
+use crate::pb::{
+    Connect, Coverage, Event, Exit, KindCount, Listen, Loss, LossCause, Open, Process, event::Detail,
+};
 use std::time::Duration;
 
 /// What happened, as a main clause.
@@ -12,10 +14,23 @@ pub fn act(event: &Event) -> String {
         Some(Detail::Exec(_)) => exec(event.process.as_ref(), &exe, tried),
         Some(Detail::Exit(exit)) => format!("{exe} {}", exit_words(exit)),
         Some(Detail::Open(open)) => {
-            format!("{exe} {} {} {}", if tried { "tried to open" } else { "opened" }, open.path, access(open))
+            format!(
+                "{exe} {} {} {}",
+                if tried { "tried to open" } else { "opened" },
+                open.path,
+                access(open)
+            )
         }
         Some(Detail::Connect(connect)) => {
-            format!("{exe} {} {}", if tried { "tried to connect to" } else { "connected to" }, remote(connect))
+            format!(
+                "{exe} {} {}",
+                if tried {
+                    "tried to connect to"
+                } else {
+                    "connected to"
+                },
+                remote(connect)
+            )
         }
         Some(Detail::Listen(listen)) => format!("{exe} listens on {}", local(listen)),
         Some(Detail::Loss(loss)) => loss_words(loss),
@@ -26,15 +41,26 @@ pub fn act(event: &Event) -> String {
             format!("the clock of the node was set {direction} by {by:?}")
         }
         Some(Detail::Recovery(recovery)) => {
-            format!("repaired after a crash: {} ({} bytes dropped)", recovery.what, recovery.bytes_dropped)
+            format!(
+                "repaired after a crash: {} ({} bytes dropped)",
+                recovery.what, recovery.bytes_dropped
+            )
         }
         Some(Detail::Rollup(rollup)) => {
             let repeated = counts(&rollup.repeated_alerts);
-            let repeated = if repeated.is_empty() { repeated } else { format!("; alerts raised before: {repeated}") };
+            let repeated = if repeated.is_empty() {
+                repeated
+            } else {
+                format!("; alerts raised before: {repeated}")
+            };
             format!("nothing new in {}{repeated}", or_nothing(counts(&rollup.counts)))
         }
         Some(Detail::Lifecycle(lifecycle)) => {
-            let detail = if lifecycle.detail.is_empty() { String::new() } else { format!(": {}", lifecycle.detail) };
+            let detail = if lifecycle.detail.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", lifecycle.detail)
+            };
             format!("agent {} {}{detail}", lifecycle.agent_version, lifecycle.state)
         }
         Some(Detail::BaselineReady(ready)) => format!(
@@ -43,7 +69,10 @@ pub fn act(event: &Event) -> String {
             Duration::from_secs(Duration::from_nanos(ready.learned_for_ns).as_secs()),
             or_nothing(counts(&ready.facts))
         ),
-        None => format!("{exe}: an event of kind {}, of which this version knows no more", super::kind(event)),
+        None => format!(
+            "{exe}: an event of kind {}, of which this version knows no more",
+            super::kind(event)
+        ),
     }
 }
 
@@ -62,16 +91,34 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
         }
         Some(Detail::Open(open)) => facts.push(("flags", open.flags.join(" "))),
         Some(Detail::Loss(loss)) if loss.last_sequence > 0 => {
-            facts.push(("sequences", format!("{} to {}", loss.first_sequence, loss.last_sequence)));
+            facts.push((
+                "sequences",
+                format!("{} to {}", loss.first_sequence, loss.last_sequence),
+            ));
         }
         Some(Detail::Coverage(coverage)) => {
             for capability in &coverage.capabilities {
-                let tier = if capability.tier.is_empty() { "NOT AVAILABLE" } else { &capability.tier };
+                let tier = if capability.tier.is_empty() {
+                    "NOT AVAILABLE"
+                } else {
+                    &capability.tier
+                };
                 let blind = capability.blind_spots.join(", ");
-                let blind = if blind.is_empty() { blind } else { format!("; cannot see {blind}") };
+                let blind = if blind.is_empty() {
+                    blind
+                } else {
+                    format!("; cannot see {blind}")
+                };
                 let reason = &capability.reason;
-                let reason = if reason.is_empty() { String::new() } else { format!("; because {reason}") };
-                facts.push(("capability", format!("{}: {tier}{blind}{reason}", capability.name)));
+                let reason = if reason.is_empty() {
+                    String::new()
+                } else {
+                    format!("; because {reason}")
+                };
+                facts.push((
+                    "capability",
+                    format!("{}: {tier}{blind}{reason}", capability.name),
+                ));
             }
         }
         _ => {}
@@ -91,7 +138,9 @@ pub fn exe(process: Option<&Process>) -> String {
 
 fn exec(process: Option<&Process>, exe: &str, tried: bool) -> String {
     let parent = process.and_then(|process| process.ancestors.first());
-    let command = process.map(|process| process.argv.join(" ")).filter(|argv| !argv.is_empty() && argv != exe);
+    let command = process
+        .map(|process| process.argv.join(" "))
+        .filter(|argv| !argv.is_empty() && argv != exe);
     let command = command.map(|argv| format!(" ({argv})")).unwrap_or_default();
     match (parent, tried) {
         (Some(parent), false) => format!("{} started {exe}{command}", parent.exe),
@@ -124,16 +173,32 @@ fn access(open: &Open) -> &'static str {
 }
 
 fn remote(connect: &Connect) -> String {
-    format!("{}/{}", endpoint(&connect.remote_address, connect.remote_port), connect.protocol)
+    format!(
+        "{}/{}",
+        endpoint(&connect.remote_address, connect.remote_port),
+        connect.protocol
+    )
 }
 
 fn local(listen: &Listen) -> String {
-    let port = if listen.port == 0 { " (a port that the kernel chooses)" } else { "" };
-    format!("{}/{}{port}", endpoint(&listen.address, listen.port), listen.protocol)
+    let port = if listen.port == 0 {
+        " (a port that the kernel chooses)"
+    } else {
+        ""
+    };
+    format!(
+        "{}/{}{port}",
+        endpoint(&listen.address, listen.port),
+        listen.protocol
+    )
 }
 
 fn endpoint(address: &str, port: u32) -> String {
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+    if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
 }
 
 fn loss_words(loss: &Loss) -> String {
@@ -146,8 +211,14 @@ fn loss_words(loss: &Loss) -> String {
         Ok(LossCause::Undecodable) => "records of the kernel side did not decode",
         Ok(LossCause::Unspecified) | Err(_) => "the cause is not known",
     };
-    let total: u64 = loss.counts.iter().fold(0, |sum, count| sum.saturating_add(count.count));
-    format!("{total} events were lost ({}): {cause}", or_nothing(counts(&loss.counts)))
+    let total: u64 = loss
+        .counts
+        .iter()
+        .fold(0, |sum, count| sum.saturating_add(count.count));
+    format!(
+        "{total} events were lost ({}): {cause}",
+        or_nothing(counts(&loss.counts))
+    )
 }
 
 fn coverage_words(coverage: &Coverage) -> String {
@@ -159,16 +230,30 @@ fn coverage_words(coverage: &Coverage) -> String {
         .collect();
     let kernel = &coverage.kernel;
     if blind.is_empty() {
-        format!("all {} sensors work on kernel {kernel}", coverage.capabilities.len())
+        format!(
+            "all {} sensors work on kernel {kernel}",
+            coverage.capabilities.len()
+        )
     } else {
-        format!("sensors that do not work on kernel {kernel}: {}", blind.join(", "))
+        format!(
+            "sensors that do not work on kernel {kernel}: {}",
+            blind.join(", ")
+        )
     }
 }
 
 fn counts(counts: &[KindCount]) -> String {
-    counts.iter().map(|count| format!("{} {}", count.count, count.kind)).collect::<Vec<_>>().join(", ")
+    counts
+        .iter()
+        .map(|count| format!("{} {}", count.count, count.kind))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn or_nothing(text: String) -> String {
-    if text.is_empty() { "nothing".to_owned() } else { text }
+    if text.is_empty() {
+        "nothing".to_owned()
+    } else {
+        text
+    }
 }
