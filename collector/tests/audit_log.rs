@@ -1,6 +1,11 @@
 //! The audit log as its users see it: whatever is done to its files, verification names the first bad record,
 //! and a crash costs nothing that was acknowledged.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure in a helper is a failure of the test"
+)]
+
 use norma_collector::audit::verify::{Report, verify};
 use norma_collector::audit::{
     Arrival, Content, Head, MAGIC, OVERHEAD, OpenError, Outbox, PREFIX, WriterSettings, open, walk,

@@ -6,8 +6,8 @@
 //! all of them.
 
 use serde::de::DeserializeOwned;
-pub use serde_saphyr::{Location, Spanned};
 use serde_saphyr::Error as YamlError;
+pub use serde_saphyr::{Location, Spanned};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,7 +46,14 @@ impl fmt::Display for Fault {
         if self.line == 0 {
             write!(f, "{}: {}", self.path.display(), self.message)
         } else {
-            write!(f, "{}:{}:{}: {}", self.path.display(), self.line, self.column, self.message)
+            write!(
+                f,
+                "{}:{}:{}: {}",
+                self.path.display(),
+                self.line,
+                self.column,
+                self.message
+            )
         }
     }
 }
@@ -73,7 +80,11 @@ impl Faults {
 
     /// `value` where there is no fault, all the faults otherwise.
     pub fn or<T>(self, value: T) -> Result<T, SettingsError> {
-        if self.0.is_empty() { Ok(value) } else { Err(SettingsError::Wrong(self)) }
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(SettingsError::Wrong(self))
+        }
     }
 }
 
@@ -121,15 +132,19 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 fn read_text(path: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn wrong(path: &Path, error: &YamlError) -> SettingsError {
     let error = error.without_snippet();
     let message = match error {
         YamlError::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
-        YamlError::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
+        YamlError::SerdeUnknownVariant {
+            variant, expected, ..
+        } => unknown("value", variant, expected),
         YamlError::SerdeMissingField { field, .. } => format!("key `{field}` is missing"),
         other => {
             let text = other.to_string();
@@ -142,7 +157,11 @@ fn wrong(path: &Path, error: &YamlError) -> SettingsError {
 }
 
 fn unknown(what: &str, word: &str, known: &[&'static str]) -> String {
-    let list = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let list = known
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     match nearest(word, known) {
         Some(near) => format!("unknown {what} `{word}`; did you mean `{near}`? (valid here: {list})"),
         None => format!("unknown {what} `{word}` (valid here: {list})"),
@@ -178,19 +197,28 @@ mod tests {
     }
 
     fn fault(text: &str) -> String {
-        parse::<Sample>(Path::new("a.yaml"), text).map(|_| ()).unwrap_err().to_string()
+        parse::<Sample>(Path::new("a.yaml"), text)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn misspelt_key_names_line_and_nearest() {
         let message = fault("node: x\ninner:\n  cuont: 3\n");
-        assert!(message.starts_with("a.yaml:3:3: unknown key `cuont`; did you mean `count`?"), "{message}");
+        assert!(
+            message.starts_with("a.yaml:3:3: unknown key `cuont`; did you mean `count`?"),
+            "{message}"
+        );
     }
 
     #[test]
     fn misspelt_choice_names_line_and_nearest() {
         let message = fault("node: x\ninner:\n  count: 3\n  mode: alrt\n");
-        assert!(message.starts_with("a.yaml:4:9: unknown value `alrt`; did you mean `alert`?"), "{message}");
+        assert!(
+            message.starts_with("a.yaml:4:9: unknown value `alrt`; did you mean `alert`?"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn issue_server(
         .cloned()
         .or_else(|| names.ip.first().map(ToString::to_string));
     let first = first.ok_or(PkiError::NoNames)?;
-    let mut params = leaf(first, days);
+    let mut params = leaf(&first, days);
     for name in &names.dns {
         params
             .subject_alt_names
@@ -55,7 +55,7 @@ pub fn issue_server(
 
 /// Makes `node.pem` and `node-key.pem` in `out`.
 pub fn issue_node(authority: &Authority, out: &Path, node: &NodeName, days: u32) -> Result<(), PkiError> {
-    let mut params = leaf(node.to_string(), days);
+    let mut params = leaf(node.as_str(), days);
     let uri = format!("spiffe://{}/node/{node}", authority.trust_domain);
     params.subject_alt_names.push(SanType::URI(uri.try_into()?));
     write_pair(authority, out, "node", &params)
@@ -67,7 +67,7 @@ pub(super) fn set_validity(params: &mut CertificateParams, days: u32) {
     params.not_after = (now + DAY * days).into();
 }
 
-fn leaf(common_name: String, days: u32) -> CertificateParams {
+fn leaf(common_name: &str, days: u32) -> CertificateParams {
     let mut params = CertificateParams::default();
     // X.520 bounds a common name at 64 characters; what counts is in the alternative names.
     let common_name: String = common_name.chars().take(64).collect();

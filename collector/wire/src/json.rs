@@ -43,7 +43,6 @@ macro_rules! named {
             }
         }
 
-        #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
         pub(crate) fn $function<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
             serialize_name::<pb::$type, S>(*value, serializer)
         }

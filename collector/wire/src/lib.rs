@@ -16,6 +16,9 @@ pub mod text;
 #[expect(
     missing_docs,
     clippy::all,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
     reason = "generated; documented in the .proto files"
 )]
 mod norma {
