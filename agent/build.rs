@@ -23,7 +23,12 @@ fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("..");
-    for watched in ["agent-ebpf/src", "agent-ebpf/Cargo.toml", "agent-ebpf/abi", "Cargo.lock"] {
+    for watched in [
+        "agent-ebpf/src",
+        "agent-ebpf/Cargo.toml",
+        "agent-ebpf/abi",
+        "Cargo.lock",
+    ] {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
     }
     let out = PathBuf::from(variable("OUT_DIR")?);
@@ -35,7 +40,12 @@ fn main() -> anyhow::Result<()> {
     let toolchain = toolchain::find()?;
     println!("cargo:rerun-if-changed={}", toolchain.linker.display());
     // Seen with `cargo build -vv`.
-    println!("kernel programs: {} and {}, LLVM {}", toolchain.rustc.display(), toolchain.linker.display(), toolchain.llvm);
+    println!(
+        "kernel programs: {} and {}, LLVM {}",
+        toolchain.rustc.display(),
+        toolchain.linker.display(),
+        toolchain.llvm
+    );
     let built = build(&toolchain, &workspace, &out.join("ebpf"))?;
     fs::copy(&built, &object).with_context(|| format!("copy {}", built.display()))?;
     Ok(())
@@ -43,7 +53,11 @@ fn main() -> anyhow::Result<()> {
 
 fn build(toolchain: &Toolchain, workspace: &Path, target_dir: &Path) -> anyhow::Result<PathBuf> {
     let endian = variable("CARGO_CFG_TARGET_ENDIAN")?;
-    let target = if endian == "big" { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
+    let target = if endian == "big" {
+        "bpfeb-unknown-none"
+    } else {
+        "bpfel-unknown-none"
+    };
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
     // Full debug information and --btf are load-bearing: without both the programs have no func_info.
     let flags = [
@@ -56,7 +70,16 @@ fn build(toolchain: &Toolchain, workspace: &Path, target_dir: &Path) -> anyhow::
     let mut command = Command::new(&toolchain.cargo);
     command
         .current_dir(workspace)
-        .args(["build", "--release", "--package", PACKAGE, "--bin", PACKAGE, "--target", target])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            PACKAGE,
+            "--bin",
+            PACKAGE,
+            "--target",
+            target,
+        ])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(target_dir);
     // What the outer build was told (target, flags, wrappers, instrumentation) is not for this one.
@@ -69,7 +92,9 @@ fn build(toolchain: &Toolchain, workspace: &Path, target_dir: &Path) -> anyhow::
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    let output = command.output().with_context(|| format!("run {}", toolchain.cargo.display()))?;
+    let output = command
+        .output()
+        .with_context(|| format!("run {}", toolchain.cargo.display()))?;
     if !output.status.success() {
         bail!(
             "{} could not build the kernel programs:\n{}",
@@ -82,9 +107,17 @@ fn build(toolchain: &Toolchain, workspace: &Path, target_dir: &Path) -> anyhow::
 
 fn is_outer(name: &OsString) -> bool {
     let name = name.to_string_lossy();
-    ["RUSTFLAGS", "RUSTC", "RUSTDOC", "CARGO_BUILD_", "CARGO_TARGET_", "CARGO_PROFILE_", "CARGO_ENCODED_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    [
+        "RUSTFLAGS",
+        "RUSTC",
+        "RUSTDOC",
+        "CARGO_BUILD_",
+        "CARGO_TARGET_",
+        "CARGO_PROFILE_",
+        "CARGO_ENCODED_",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
         || name == "RUSTUP_TOOLCHAIN"
 }
 

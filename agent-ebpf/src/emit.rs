@@ -20,7 +20,10 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
 /// Handed in at load time.
 #[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings { wakeup_bytes: 0, exit_tells_group_dead: 0 };
+static SETTINGS: Settings = Settings {
+    wakeup_bytes: 0,
+    exit_tells_group_dead: 0,
+};
 
 /// Whether `sched_process_exit` has its second argument on this kernel.
 #[inline(always)]
@@ -81,7 +84,9 @@ pub fn describe(header: &mut Header, cgroup: u64, flags: u32) {
 /// program several microseconds each time, so that is done only when the ring fills up.
 #[inline(always)]
 pub fn submit(header: *mut Header, kind: u16, len: u64) {
-    let Some(counters) = COUNTERS.get_ptr_mut(0) else { return };
+    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: the verifier has seen the null check; this processor's value is only written here.
     let counters = unsafe { &mut *counters };
     let kind_index = kind as usize % KINDS;
@@ -95,10 +100,19 @@ pub fn submit(header: *mut Header, kind: u16, len: u64) {
     }
     let fill = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
     let wake = fill > u64::from(load(&raw const SETTINGS.wakeup_bytes)) && counters.seq % WAKEUP_EVERY == 0;
-    let flags = if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let flags = if wake {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
     // SAFETY: the verifier checks that `len` bytes can be read.
     let result = unsafe {
-        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), header.cast(), len, u64::from(flags))
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            header.cast(),
+            len,
+            u64::from(flags),
+        )
     };
     if result < 0 {
         counters.lost[kind_index] += 1;

@@ -58,7 +58,10 @@ pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
     store(&mut walk.count, 0);
     store(&mut walk.failed, 0);
     // A walk that uses up its steps has not seen the top; the last step clears this.
-    store(&mut walk.flags, FLAG_PATH_TRUNCATED | if deleted { FLAG_FILE_DELETED } else { 0 });
+    store(
+        &mut walk.flags,
+        FLAG_PATH_TRUNCATED | if deleted { FLAG_FILE_DELETED } else { 0 },
+    );
     for _ in 0..STEPS_MAX {
         if !step(walk, out) {
             break;
@@ -68,7 +71,10 @@ pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
     if load(&walk.failed) != 0 || len > PATH_MAX as u64 {
         return None;
     }
-    Some(Walked { len, flags: load(&walk.flags) })
+    Some(Walked {
+        len,
+        flags: load(&walk.flags),
+    })
 }
 
 /// One step up; false where the walk is over.
@@ -84,7 +90,14 @@ fn step(walk: &mut Walk, out: *mut u8) -> bool {
     if dentry == mount.root() {
         let below = mount.parent();
         if below == mount || below.0 == 0 {
-            finish(walk, if mount.is_in_namespace() { 0 } else { FLAG_PATH_DISCONNECTED });
+            finish(
+                walk,
+                if mount.is_in_namespace() {
+                    0
+                } else {
+                    FLAG_PATH_DISCONNECTED
+                },
+            );
             return false;
         }
         store(&mut walk.dentry, mount.mountpoint().0);
@@ -119,7 +132,10 @@ fn append(walk: &mut Walk, out: *mut u8, dentry: Dentry) -> bool {
     let name = dentry.name();
     // SAFETY: `len` leaves room for a whole name, and `count` was checked against the array.
     let taken = unsafe {
-        store((&raw mut walk.starts).cast::<u16>().add(count as usize), len as u16);
+        store(
+            (&raw mut walk.starts).cast::<u16>().add(count as usize),
+            len as u16,
+        );
         bpf_probe_read_kernel_str(out.add(len as usize).cast(), NAME_SLOT as u32, name as *const _)
     };
     if taken <= 0 {

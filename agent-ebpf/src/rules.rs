@@ -19,7 +19,10 @@ static PEER_RULES: LpmTrie<PeerRuleKey, Rule> = LpmTrie::with_max_entries(4096, 
 #[inline(always)]
 pub fn scope(cgroup: u64) -> Scope {
     // SAFETY: the value is copied; user space replaces it as a whole.
-    unsafe { SCOPES.get(&cgroup) }.copied().unwrap_or(Scope { id: SCOPE_ANY, flags: 0 })
+    unsafe { SCOPES.get(&cgroup) }.copied().unwrap_or(Scope {
+        id: SCOPE_ANY,
+        flags: 0,
+    })
 }
 
 /// Whether any path rule could hold in this scope.
@@ -38,7 +41,10 @@ pub fn any_peer(scope: Scope) -> bool {
 #[inline(always)]
 pub fn path(key: &mut Key<PathRuleKey>, scope: u32) -> Option<Rule> {
     key.data.scope = scope.to_ne_bytes();
-    PATH_RULES.get(&*key).copied().filter(|rule| rule.action != ACTION_NONE)
+    PATH_RULES
+        .get(&*key)
+        .copied()
+        .filter(|rule| rule.action != ACTION_NONE)
 }
 
 /// The rule for a peer: that of the scope itself before that of every container. Within a scope the entry
@@ -48,7 +54,13 @@ pub fn peer(scope: Scope, port: [u8; 2], addr: [u8; 16]) -> Option<Rule> {
     let family = if is_mapped(&addr) { 4 } else { 6 };
     let mut key = Key::new(
         8 * size_of::<PeerRuleKey>() as u32,
-        PeerRuleKey { scope: scope.id.to_ne_bytes(), port, family, reserved: 0, addr },
+        PeerRuleKey {
+            scope: scope.id.to_ne_bytes(),
+            port,
+            family,
+            reserved: 0,
+            addr,
+        },
     );
     peer_within(&mut key, scope.id, port).or_else(|| peer_within(&mut key, SCOPE_ANY, port))
 }

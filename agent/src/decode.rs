@@ -80,7 +80,10 @@ pub fn decode(record: &[u8]) -> Result<Observation, DecodeError> {
         return Err(DecodeError::Version { found: header.abi });
     }
     if header.len as usize != len {
-        return Err(DecodeError::Length { said: header.len, len });
+        return Err(DecodeError::Length {
+            said: header.len,
+            len,
+        });
     }
     let mut tail = Tail::new(rest, len);
     let act = match header.kind {
@@ -105,8 +108,14 @@ pub fn decode(record: &[u8]) -> Result<Observation, DecodeError> {
 
 fn actor(header: &Header) -> Actor {
     Actor {
-        process: ProcessKey { pid: header.pid, start: BootTime(header.start_ns) },
-        parent: ProcessKey { pid: header.ppid, start: BootTime(header.parent_start_ns) },
+        process: ProcessKey {
+            pid: header.pid,
+            start: BootTime(header.start_ns),
+        },
+        parent: ProcessKey {
+            pid: header.ppid,
+            start: BootTime(header.parent_start_ns),
+        },
         tid: header.tid,
         uid: header.uid,
         gid: header.gid,
@@ -132,7 +141,10 @@ fn exec(header: &Header, tail: &mut Tail<'_>) -> Result<Exec, DecodeError> {
     argv.pop_if(|last| last.is_empty());
     Ok(Exec {
         path,
-        file: FileId { dev: body.dev, inode: body.inode },
+        file: FileId {
+            dev: body.dev,
+            inode: body.inode,
+        },
         mode: body.mode,
         filename,
         argv,
@@ -142,14 +154,20 @@ fn exec(header: &Header, tail: &mut Tail<'_>) -> Result<Exec, DecodeError> {
 }
 
 fn fork(body: ForkBody) -> Act {
-    Act::Fork(ProcessKey { pid: body.child_pid, start: BootTime(body.child_start_ns) })
+    Act::Fork(ProcessKey {
+        pid: body.child_pid,
+        start: BootTime(body.child_start_ns),
+    })
 }
 
 fn open(header: &Header, tail: &mut Tail<'_>) -> Result<Open, DecodeError> {
     let body: OpenBody = tail.body()?;
     Ok(Open {
         path: kernel_path(tail.take(body.path_len, "path")?, header.flags),
-        file: FileId { dev: body.dev, inode: body.inode },
+        file: FileId {
+            dev: body.dev,
+            inode: body.inode,
+        },
         mode: body.mode,
         flags: body.open_flags,
         read: body.file_mode & FMODE_READ != 0,
@@ -169,7 +187,10 @@ fn connect(body: &ConnectBody) -> Result<Connect, DecodeError> {
 }
 
 fn listen(body: &ListenBody) -> Listen {
-    Listen { local: address(body.local_addr, body.local_port), protocol: protocol(body.protocol) }
+    Listen {
+        local: address(body.local_addr, body.local_port),
+        protocol: protocol(body.protocol),
+    }
 }
 
 fn cgroup(tail: &mut Tail<'_>) -> Result<CgroupChange, DecodeError> {
@@ -177,9 +198,18 @@ fn cgroup(tail: &mut Tail<'_>) -> Result<CgroupChange, DecodeError> {
     let removed = match body.operation {
         CGROUP_MADE => false,
         CGROUP_REMOVED => true,
-        value => return Err(DecodeError::Value { field: "control group operation", value }),
+        value => {
+            return Err(DecodeError::Value {
+                field: "control group operation",
+                value,
+            });
+        }
     };
-    Ok(CgroupChange { id: CgroupId(body.id), removed, path: tail.take(body.path_len, "path")?.to_vec() })
+    Ok(CgroupChange {
+        id: CgroupId(body.id),
+        removed,
+        path: tail.take(body.path_len, "path")?.to_vec(),
+    })
 }
 
 fn action(action: u32, rule: u32) -> Result<KernelAction, DecodeError> {
@@ -187,7 +217,10 @@ fn action(action: u32, rule: u32) -> Result<KernelAction, DecodeError> {
         ACTION_NONE => Ok(KernelAction::None),
         ACTION_DENIED => Ok(KernelAction::Denied(RuleNumber(rule))),
         ACTION_KILLED => Ok(KernelAction::Killed(RuleNumber(rule))),
-        value => Err(DecodeError::Value { field: "action", value }),
+        value => Err(DecodeError::Value {
+            field: "action",
+            value,
+        }),
     }
 }
 

@@ -115,7 +115,11 @@ impl Sensor {
         };
         let outcome = attach::attach_all(&mut sensor.ebpf, &kernel, &facts);
         let report = coverage::report(&facts, &outcome);
-        if report.capabilities.iter().all(|capability| capability.tier.is_none()) {
+        if report
+            .capabilities
+            .iter()
+            .all(|capability| capability.tier.is_none())
+        {
             return Err(nothing_attached(&report, &facts));
         }
         Ok((sensor, report))
@@ -156,7 +160,10 @@ impl Sensor {
             .ebpf
             .programs()
             .filter_map(|(name, program)| {
-                Some((name.to_owned(), program.info().ok()?.verified_instruction_count()?))
+                Some((
+                    name.to_owned(),
+                    program.info().ok()?.verified_instruction_count()?,
+                ))
             })
             .collect();
         counts.sort();
@@ -166,13 +173,17 @@ impl Sensor {
 
 fn ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, SensorError> {
     let map = ebpf.take_map("EVENTS").ok_or_else(|| shared::no_map("EVENTS"))?;
-    RingBuf::try_from(map).map_err(|error| SensorError::Load { reason: error.to_string() })
+    RingBuf::try_from(map).map_err(|error| SensorError::Load {
+        reason: error.to_string(),
+    })
 }
 
 fn load_error(error: &aya::EbpfError, facts: &facts::Facts) -> SensorError {
     match facts.missing_to_load() {
         Some(missing) => SensorError::Capabilities { missing },
-        None => SensorError::Load { reason: coverage::chain(error) },
+        None => SensorError::Load {
+            reason: coverage::chain(error),
+        },
     }
 }
 
@@ -183,7 +194,9 @@ fn nothing_attached(report: &CoverageReport, facts: &facts::Facts) -> SensorErro
             reasons: report
                 .capabilities
                 .iter()
-                .filter_map(|capability| Some(format!("{}: {}", capability.name, capability.reason.as_ref()?)))
+                .filter_map(|capability| {
+                    Some(format!("{}: {}", capability.name, capability.reason.as_ref()?))
+                })
                 .collect::<Vec<_>>()
                 .join("; "),
         },

@@ -11,8 +11,14 @@ fn a_control_group_is_known_before_anything_runs_in_it() {
     group.shell("exec true").status().unwrap();
     drop(group);
     let changes = |watch: &mut Watch, removed: bool| {
-        let expect = CgroupChange { id, removed, path: path.clone() };
-        watch.find(&format!("{expect:?}"), |seen| (seen.act == Act::Cgroup(expect.clone())).then_some(seen.at))
+        let expect = CgroupChange {
+            id,
+            removed,
+            path: path.clone(),
+        };
+        watch.find(&format!("{expect:?}"), |seen| {
+            (seen.act == Act::Cgroup(expect.clone())).then_some(seen.at)
+        })
     };
     let made = changes(&mut watch, false);
     let removed = changes(&mut watch, true);

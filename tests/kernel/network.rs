@@ -24,9 +24,7 @@ fn listen(address: &str) -> Option<(TcpListener, SocketAddr)> {
 
 fn find_connect(watch: &mut Watch, remote: SocketAddr) -> Connect {
     watch.find(&format!("connect to {remote}"), |seen| match &seen.act {
-        Act::Connect(connect)
-            if connect.remote == remote && seen.actor.process.pid == std::process::id() =>
-        {
+        Act::Connect(connect) if connect.remote == remote && seen.actor.process.pid == std::process::id() => {
             Some(connect.clone())
         }
         _ => None,
@@ -48,23 +46,36 @@ fn find_listen(watch: &mut Watch, port: u16) -> Listen {
 fn listeners_and_connections_are_seen_on_both_families() {
     let Some(mut watch) = Watch::start() else { return };
     for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
-        let Some((_listener, local)) = listen(address) else { continue };
+        let Some((_listener, local)) = listen(address) else {
+            continue;
+        };
         let seen = find_listen(&mut watch, local.port());
-        assert_eq!(seen, Listen { local, protocol: Protocol::Tcp });
+        assert_eq!(
+            seen,
+            Listen {
+                local,
+                protocol: Protocol::Tcp
+            }
+        );
         let remote = match local.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], local.port())),
             _ => local,
         };
         TcpStream::connect(remote).unwrap();
         let connect = find_connect(&mut watch, remote);
-        assert_eq!((connect.protocol, connect.action), (Protocol::Tcp, KernelAction::None));
+        assert_eq!(
+            (connect.protocol, connect.action),
+            (Protocol::Tcp, KernelAction::None)
+        );
     }
 }
 
 #[test]
 fn a_mapped_address_is_the_ipv4_address_that_it_is() {
     let Some(mut watch) = Watch::start() else { return };
-    let Some((_listener, local)) = listen("127.0.0.1:0") else { return };
+    let Some((_listener, local)) = listen("127.0.0.1:0") else {
+        return;
+    };
     if listen("[::1]:0").is_none() {
         return;
     }
@@ -75,7 +86,9 @@ fn a_mapped_address_is_the_ipv4_address_that_it_is() {
 #[test]
 fn a_connection_that_fails_is_seen_as_attempt() {
     let Some(mut watch) = Watch::start() else { return };
-    let Some((listener, local)) = listen("127.0.0.1:0") else { return };
+    let Some((listener, local)) = listen("127.0.0.1:0") else {
+        return;
+    };
     drop(listener);
     TcpStream::connect(local).unwrap_err();
     find_connect(&mut watch, local);
@@ -84,7 +97,9 @@ fn a_connection_that_fails_is_seen_as_attempt() {
 #[test]
 fn fast_open_is_seen() {
     let Some(mut watch) = Watch::start() else { return };
-    let Some((_listener, local)) = listen("127.0.0.1:0") else { return };
+    let Some((_listener, local)) = listen("127.0.0.1:0") else {
+        return;
+    };
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     match rustix::net::sendto(&socket, b"x", SendFlags::from_bits_retain(MSG_FASTOPEN), &local) {
         Ok(_) => {}

@@ -25,7 +25,10 @@ fn a_symlink_shows_the_file_behind_it() {
     let meta = fs::metadata(&file).unwrap();
     assert_eq!((open.file.inode, open.mode), (meta.ino(), meta.mode()));
     assert_eq!(observation.actor.process.pid, std::process::id());
-    assert_eq!(i64::from(observation.actor.tid), i64::from(rustix::thread::gettid().as_raw_nonzero().get()));
+    assert_eq!(
+        i64::from(observation.actor.tid),
+        i64::from(rustix::thread::gettid().as_raw_nonzero().get())
+    );
 }
 
 #[test]
@@ -33,11 +36,21 @@ fn creation_and_access_are_told() {
     let Some(mut watch) = Watch::start() else { return };
     let (_keep, directory) = directory();
     let file = directory.join("new");
-    OpenOptions::new().write(true).create(true).truncate(true).open(&file).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&file)
+        .unwrap();
     let (_, open) = watch.open(&file);
     assert!(open.created && open.write && !open.read, "{open:?}");
     watch.seen.clear();
-    OpenOptions::new().read(true).append(true).create(true).open(&file).unwrap();
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(&file)
+        .unwrap();
     let (_, open) = watch.open(&file);
     assert!(!open.created && open.write && open.read, "{open:?}");
     assert_ne!(open.flags & OFlags::APPEND.bits(), 0);
@@ -52,7 +65,14 @@ fn openat2_and_relative_paths_are_seen_absolute() {
     let at = File::open(&directory).unwrap();
     watch.open(&directory);
     watch.seen.clear();
-    rustix::fs::openat2(&at, "sub/../sub/./file", OFlags::RDONLY, Mode::empty(), ResolveFlags::BENEATH).unwrap();
+    rustix::fs::openat2(
+        &at,
+        "sub/../sub/./file",
+        OFlags::RDONLY,
+        Mode::empty(),
+        ResolveFlags::BENEATH,
+    )
+    .unwrap();
     watch.open(&directory.join("sub/file"));
     watch.seen.clear();
     rustix::fs::openat(&at, "sub/file", OFlags::RDONLY, Mode::empty()).unwrap();
@@ -139,7 +159,10 @@ fn a_muted_control_group_is_silent_and_others_are_not() {
     let mut controls = watch.controls();
     controls.set_scope(muted.id(), scope(0, SCOPE_MUTE_OPEN)).unwrap();
     let cat = |group: &Group, file: &std::path::Path| {
-        let status = group.shell(&format!("exec cat {}", file.display())).status().unwrap();
+        let status = group
+            .shell(&format!("exec cat {}", file.display()))
+            .status()
+            .unwrap();
         assert!(status.success());
     };
     cat(&muted, &quiet_file);

@@ -18,7 +18,11 @@ fn real(path: &str) -> Vec<u8> {
 #[test]
 fn exec_tells_path_arguments_and_who() {
     let Some(mut watch) = Watch::start() else { return };
-    let mut child = Command::new("/bin/sleep").args(["0", "0.0"]).arg("").spawn().unwrap();
+    let mut child = Command::new("/bin/sleep")
+        .args(["0", "0.0"])
+        .arg("")
+        .spawn()
+        .unwrap();
     let pid = child.id();
     child.wait().unwrap();
     let (observation, exec) = watch.exec("exec of sleep", |seen, _| seen.actor.process.pid == pid);
@@ -40,7 +44,9 @@ fn exec_tells_path_arguments_and_who() {
     let namespace = |name: &str| {
         let link = fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
         let text = link.to_str().unwrap();
-        text[text.find('[').unwrap() + 1..text.len() - 1].parse::<u32>().unwrap()
+        text[text.find('[').unwrap() + 1..text.len() - 1]
+            .parse::<u32>()
+            .unwrap()
     };
     assert_eq!(actor.namespaces.mnt, namespace("mnt"));
     assert_eq!(actor.namespaces.pid, namespace("pid_for_children"));
@@ -56,7 +62,12 @@ fn start_times_agree_with_proc_and_between_events() {
     let (exec, _) = watch.exec("exec of cat", |seen, _| seen.actor.process.pid == pid);
     // Field 22 of /proc/PID/stat is the start time in ticks of 10 ms, in the time of the boot clock.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let ticks: u64 = stat[stat.rfind(')').unwrap() + 2..].split(' ').nth(19).unwrap().parse().unwrap();
+    let ticks: u64 = stat[stat.rfind(')').unwrap() + 2..]
+        .split(' ')
+        .nth(19)
+        .unwrap()
+        .parse()
+        .unwrap();
     assert_eq!(exec.actor.process.start.0 / 10_000_000, ticks);
     drop(child.stdin.take());
     child.wait().unwrap();
@@ -74,13 +85,19 @@ fn start_times_agree_with_proc_and_between_events() {
 #[test]
 fn long_arguments_are_cut_and_flagged() {
     let Some(mut watch) = Watch::start() else { return };
-    let mut child = Command::new("/bin/true").arg("x".repeat(100_000)).spawn().unwrap();
+    let mut child = Command::new("/bin/true")
+        .arg("x".repeat(100_000))
+        .spawn()
+        .unwrap();
     let pid = child.id();
     child.wait().unwrap();
     let (_, exec) = watch.exec("exec of true", |seen, _| seen.actor.process.pid == pid);
     assert!(exec.argv_truncated);
     assert_eq!(exec.argv[0], b"/bin/true");
-    assert_eq!(exec.argv[1], vec![b'x'; norma_abi::ARGV_MAX - "/bin/true".len() - 1]);
+    assert_eq!(
+        exec.argv[1],
+        vec![b'x'; norma_abi::ARGV_MAX - "/bin/true".len() - 1]
+    );
 }
 
 #[test]
@@ -119,8 +136,12 @@ fn a_file_without_a_name_is_flagged() {
     let Some(mut watch) = Watch::start() else { return };
     let flags = rustix::fs::MemfdFlags::empty();
     let memory = rustix::fs::memfd_create("hidden", flags).unwrap();
-    fs::File::from(memory.try_clone().unwrap()).write_all(&fs::read("/bin/true").unwrap()).unwrap();
-    let mut child = Command::new(format!("/proc/self/fd/{}", memory.as_raw_fd())).spawn().unwrap();
+    fs::File::from(memory.try_clone().unwrap())
+        .write_all(&fs::read("/bin/true").unwrap())
+        .unwrap();
+    let mut child = Command::new(format!("/proc/self/fd/{}", memory.as_raw_fd()))
+        .spawn()
+        .unwrap();
     let pid = child.id();
     child.wait().unwrap();
     let (_, exec) = watch.exec("exec of the memfd", |seen, _| seen.actor.process.pid == pid);
@@ -154,19 +175,28 @@ fn a_chroot_does_not_shorten_the_path() {
     }
     let (_keep, directory) = directory();
     fs::copy(static_program, directory.join("busybox")).unwrap();
-    let mut child =
-        Command::new("chroot").arg(&directory).args(["/busybox", "true"]).spawn().unwrap();
+    let mut child = Command::new("chroot")
+        .arg(&directory)
+        .args(["/busybox", "true"])
+        .spawn()
+        .unwrap();
     let pid = child.id();
     child.wait().unwrap();
-    let (_, exec) = watch
-        .exec("exec in the chroot", |seen, exec| seen.actor.process.pid == pid && exec.filename == b"/busybox");
+    let (_, exec) = watch.exec("exec in the chroot", |seen, exec| {
+        seen.actor.process.pid == pid && exec.filename == b"/busybox"
+    });
     assert_eq!(exec.path.bytes, directory.join("busybox").as_os_str().as_bytes());
 }
 
 #[test]
 fn exit_tells_status_and_signal_once_per_process() {
     let Some(mut watch) = Watch::start() else { return };
-    for (script, status) in [("exit 0", 0), ("exit 42", 42 << 8), ("kill -9 $$", 9), ("kill -TERM $$", 15)] {
+    for (script, status) in [
+        ("exit 0", 0),
+        ("exit 42", 42 << 8),
+        ("kill -9 $$", 9),
+        ("kill -TERM $$", 15),
+    ] {
         let mut child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
@@ -197,5 +227,10 @@ fn exit_tells_status_and_signal_once_per_process() {
     exits.sort_by_key(|process| (process.pid, process.start));
     exits.dedup();
     assert_eq!(exits.len(), all, "an end was reported twice");
-    assert!(watch.seen.iter().all(|seen| !matches!(seen.act, Act::Fork(process) if process.pid == myself)));
+    assert!(
+        watch
+            .seen
+            .iter()
+            .all(|seen| !matches!(seen.act, Act::Fork(process) if process.pid == myself))
+    );
 }

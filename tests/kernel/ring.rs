@@ -22,7 +22,9 @@ fn kind(act: &Act) -> usize {
 
 #[test]
 fn what_is_seen_is_delivered_or_counted_as_lost() {
-    let (Some(mut watch), Some(_group)) = (Watch::with_ring(4096), Group::make()) else { return };
+    let (Some(mut watch), Some(_group)) = (Watch::with_ring(4096), Group::make()) else {
+        return;
+    };
     let (_keep, directory) = directory();
     let file = directory.join("file");
     fs::write(&file, "x").unwrap();
@@ -30,7 +32,10 @@ fn what_is_seen_is_delivered_or_counted_as_lost() {
         File::open(&file).unwrap();
     }
     // Quiet the rest of the machine, so that there are moments without events.
-    watch.controls().set_scope(CgroupId(1), scope(0, SCOPE_MUTE_OPEN)).unwrap();
+    watch
+        .controls()
+        .set_scope(CgroupId(1), scope(0, SCOPE_MUTE_OPEN))
+        .unwrap();
     for attempt in 0.. {
         let before = watch.sensor.counters().unwrap();
         while watch.drain() > 0 {}
@@ -44,7 +49,12 @@ fn what_is_seen_is_delivered_or_counted_as_lost() {
             delivered[kind(&observation.act)] += 1;
         }
         for kind in 0..KINDS {
-            assert_eq!(after.seen[kind], delivered[kind] + after.lost[kind], "{:?}", kind_name(kind));
+            assert_eq!(
+                after.seen[kind],
+                delivered[kind] + after.lost[kind],
+                "{:?}",
+                kind_name(kind)
+            );
             assert_eq!(after.failed[kind], 0, "{:?}", kind_name(kind));
         }
         assert!(after.lost[usize::from(KIND_OPEN)] > 1_000, "{after:?}");
@@ -85,7 +95,9 @@ fn nothing_is_lost_at_rest_and_numbers_have_no_gaps() {
 
 #[test]
 fn a_full_ring_wakes_the_reader_long_before_its_time() {
-    let Some(mut watch) = Watch::with_ring(1 << 16) else { return };
+    let Some(mut watch) = Watch::with_ring(1 << 16) else {
+        return;
+    };
     while watch.drain() > 0 {}
     let flood = std::thread::spawn(|| {
         for _ in 0..20_000 {
@@ -96,20 +108,41 @@ fn a_full_ring_wakes_the_reader_long_before_its_time() {
     let mut opens = 0;
     while opens < 100 && started.elapsed().as_secs() < 20 {
         let mut here = 0;
-        watch.sensor.poll(std::time::Duration::from_secs(20), &mut |_| here += 1).unwrap();
+        watch
+            .sensor
+            .poll(std::time::Duration::from_secs(20), &mut |_| here += 1)
+            .unwrap();
         opens += here;
     }
     flood.join().unwrap();
-    assert!(started.elapsed().as_secs() < 20, "the reader slept through a full ring");
+    assert!(
+        started.elapsed().as_secs() < 20,
+        "the reader slept through a full ring"
+    );
 }
 
 #[test]
 fn the_report_names_every_capability_with_its_tier_and_blind_spots() {
     let Some(mut watch) = Watch::start() else { return };
-    let names: Vec<_> = watch.report.capabilities.iter().map(|capability| capability.name).collect();
+    let names: Vec<_> = watch
+        .report
+        .capabilities
+        .iter()
+        .map(|capability| capability.name)
+        .collect();
     assert_eq!(
         names,
-        ["exec", "exit", "fork", "open", "connect", "listen", "cgroup", "deny-connect", "kill-exec"]
+        [
+            "exec",
+            "exit",
+            "fork",
+            "open",
+            "connect",
+            "listen",
+            "cgroup",
+            "deny-connect",
+            "kill-exec"
+        ]
     );
     for capability in &watch.report.capabilities {
         assert!(capability.tier.is_some(), "{capability:?}");

@@ -30,7 +30,11 @@ impl Watch {
 
     pub fn with_ring(ring_bytes: u32) -> Option<Self> {
         match Sensor::start(&SensorConfig { ring_bytes }) {
-            Ok((sensor, report)) => Some(Self { sensor, report, seen: Vec::new() }),
+            Ok((sensor, report)) => Some(Self {
+                sensor,
+                report,
+                seen: Vec::new(),
+            }),
             Err(error @ (SensorError::Capabilities { .. } | SensorError::Btf { .. })) => {
                 eprintln!("skipped: {error}");
                 None
@@ -82,16 +86,21 @@ impl Watch {
     /// Waits for the opening of the file that is called so when it is seen.
     pub fn open(&mut self, path: &Path) -> (Observation, Open) {
         let bytes = path.as_os_str().as_bytes();
-        self.find(&format!("open of {}", path.display()), |observation| match &observation.act {
-            Act::Open(open) if open.path.bytes == bytes => Some((observation.clone(), open.clone())),
-            _ => None,
-        })
+        self.find(
+            &format!("open of {}", path.display()),
+            |observation| match &observation.act {
+                Act::Open(open) if open.path.bytes == bytes => Some((observation.clone(), open.clone())),
+                _ => None,
+            },
+        )
     }
 
     /// Whether an opening of this file is among what was read so far.
     pub fn has_open(&self, path: &Path) -> bool {
         let bytes = path.as_os_str().as_bytes();
-        self.seen.iter().any(|seen| matches!(&seen.act, Act::Open(open) if open.path.bytes == bytes))
+        self.seen
+            .iter()
+            .any(|seen| matches!(&seen.act, Act::Open(open) if open.path.bytes == bytes))
     }
 }
 
@@ -128,7 +137,10 @@ impl Group {
     /// A shell command that runs in this group.
     pub fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("/bin/bash");
-        command.arg("-c").arg(format!("echo $$ > {}/cgroup.procs; {script}", self.path.display()));
+        command.arg("-c").arg(format!(
+            "echo $$ > {}/cgroup.procs; {script}",
+            self.path.display()
+        ));
         command
     }
 }

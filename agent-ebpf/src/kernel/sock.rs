@@ -62,12 +62,17 @@ impl Sock {
 /// The IPv4-mapped IPv6 address `::ffff:a.b.c.d`.
 #[inline(always)]
 pub fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
+    ]
 }
 
 /// Whether an IPv6 address is an IPv4-mapped one.
 #[inline(always)]
 pub fn is_mapped(addr: &[u8; 16]) -> bool {
-    u64::from_ne_bytes([addr[0], addr[1], addr[2], addr[3], addr[4], addr[5], addr[6], addr[7]]) == 0
-        && u32::from_ne_bytes([addr[8], addr[9], addr[10], addr[11]]) == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+    u64::from_ne_bytes([
+        addr[0], addr[1], addr[2], addr[3], addr[4], addr[5], addr[6], addr[7],
+    ]) == 0
+        && u32::from_ne_bytes([addr[8], addr[9], addr[10], addr[11]])
+            == u32::from_ne_bytes([0, 0, 0xff, 0xff])
 }

@@ -103,7 +103,11 @@ impl Task {
         }
         let slots: u64 = read(table, offset!(fdtable_fd));
         let file: u64 = read(slots.wrapping_add(u64::from(descriptor) * 8), 0);
-        if file == 0 { None } else { Some(super::file::File(file)) }
+        if file == 0 {
+            None
+        } else {
+            Some(super::file::File(file))
+        }
     }
 }
 

@@ -40,7 +40,9 @@ fn changed(ctx: &BtfTracePointContext, operation: u32) -> i32 {
         return 0;
     }
     let path = ctx.arg::<*const u8>(1);
-    let Some(scratch) = CGROUP_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(scratch) = CGROUP_SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: the verifier has seen the null check.
     let busy = unsafe { &raw mut (*scratch).busy };
     emit::exclusively(busy, KIND_CGROUP, || record(scratch, cgroup, path, operation));
@@ -53,14 +55,26 @@ fn record(scratch: *mut Scratch, cgroup: Cgroup, path: *const u8, operation: u32
     let scratch = unsafe { &mut *scratch };
     // SAFETY: the helper writes no more than it is told.
     let taken = unsafe {
-        bpf_probe_read_kernel_str((&raw mut scratch.path).cast(), CGROUP_PATH_MAX as u32, path.cast())
+        bpf_probe_read_kernel_str(
+            (&raw mut scratch.path).cast(),
+            CGROUP_PATH_MAX as u32,
+            path.cast(),
+        )
     };
     if taken <= 0 || taken > CGROUP_PATH_MAX as i64 {
         return None;
     }
     let path_len = taken as u64 - 1;
-    let flags = if path_len == CGROUP_PATH_MAX as u64 - 1 { FLAG_PATH_TRUNCATED } else { 0 };
-    scratch.body = CgroupBody { id: cgroup.id(), operation, path_len: path_len as u32 };
+    let flags = if path_len == CGROUP_PATH_MAX as u64 - 1 {
+        FLAG_PATH_TRUNCATED
+    } else {
+        0
+    };
+    scratch.body = CgroupBody {
+        id: cgroup.id(),
+        operation,
+        path_len: path_len as u32,
+    };
     emit::describe(&mut scratch.header, emit::current_cgroup(), flags);
     let fixed = (size_of::<Header>() + size_of::<CgroupBody>()) as u64;
     emit::submit(&raw mut scratch.header, KIND_CGROUP, fixed + path_len);

@@ -49,7 +49,11 @@ fn remote4(ctx: &SockAddrContext) -> [u8; 16] {
     // SAFETY: the verifier checks accesses to the context.
     let addr = unsafe { (*ctx.sock_addr).user_ip4 };
     // The kernel takes the unspecified address for the loopback address.
-    mapped(if addr == 0 { [127, 0, 0, 1] } else { addr.to_ne_bytes() })
+    mapped(if addr == 0 {
+        [127, 0, 0, 1]
+    } else {
+        addr.to_ne_bytes()
+    })
 }
 
 #[inline(always)]
@@ -78,7 +82,9 @@ fn check(remote: [u8; 16], family: u16, ctx: &SockAddrContext) -> i32 {
     }
     // SAFETY: the verifier checks accesses to the context. The port is in network byte order.
     let port = unsafe { (*ctx.sock_addr).user_port } as u16;
-    let Some(rule) = rules::peer(scope, port.to_ne_bytes(), remote) else { return ALLOW };
+    let Some(rule) = rules::peer(scope, port.to_ne_bytes(), remote) else {
+        return ALLOW;
+    };
     // SAFETY: as above.
     let protocol = unsafe { (*ctx.sock_addr).protocol } as u16;
     report(cgroup, remote, u16::from_be(port), family, protocol, rule);

@@ -64,7 +64,11 @@ fn record(scratch: *mut Scratch, bprm: u64) -> Option<()> {
     let at = unsafe { tails.add(path.len as usize) };
     // SAFETY: as above; the helper writes no more than it is told.
     let taken = unsafe { bpf_probe_read_kernel_str(at.cast(), FILENAME_MAX as u32, filename as *const _) };
-    let filename_len = if taken <= 0 || taken > FILENAME_MAX as i64 { 0 } else { taken as u64 - 1 };
+    let filename_len = if taken <= 0 || taken > FILENAME_MAX as i64 {
+        0
+    } else {
+        taken as u64 - 1
+    };
     if filename_len == FILENAME_MAX as u64 - 1 {
         flags |= FLAG_FILENAME_TRUNCATED;
     }
@@ -78,7 +82,11 @@ fn record(scratch: *mut Scratch, bprm: u64) -> Option<()> {
     }
     // SAFETY: path and filename are no longer than their parts of the tails, so argv has its own.
     let result = unsafe {
-        bpf_probe_read_user(at.add(filename_len as usize).cast(), argv_len as u32, start as *const _)
+        bpf_probe_read_user(
+            at.add(filename_len as usize).cast(),
+            argv_len as u32,
+            start as *const _,
+        )
     };
     if result < 0 {
         flags |= FLAG_ARGV_UNREADABLE;
@@ -99,7 +107,11 @@ fn record(scratch: *mut Scratch, bprm: u64) -> Option<()> {
     };
     emit::describe(&mut scratch.header, cgroup, flags);
     let fixed = (size_of::<Header>() + size_of::<ExecBody>()) as u64;
-    emit::submit(&raw mut scratch.header, KIND_EXEC, fixed + path.len + filename_len + argv_len);
+    emit::submit(
+        &raw mut scratch.header,
+        KIND_EXEC,
+        fixed + path.len + filename_len + argv_len,
+    );
     Some(())
 }
 

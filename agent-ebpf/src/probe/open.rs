@@ -33,11 +33,15 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
         return 0;
     }
     // SAFETY: the record of this tracepoint is longer than that.
-    let Ok(result) = (unsafe { ctx.read_at::<i64>(RESULT) }) else { return 0 };
+    let Ok(result) = (unsafe { ctx.read_at::<i64>(RESULT) }) else {
+        return 0;
+    };
     if result < 0 || result > i64::from(i32::MAX) {
         return 0;
     }
-    let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: the verifier has seen the null check.
     let busy = unsafe { &raw mut (*scratch).busy };
     emit::exclusively(busy, KIND_OPEN, || {

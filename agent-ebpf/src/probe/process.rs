@@ -39,7 +39,11 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
     emit::describe(&mut record.header, emit::current_cgroup(), 0);
-    record.body = ForkBody { child_start_ns: child.start(), child_pid: pid, reserved: 0 };
+    record.body = ForkBody {
+        child_start_ns: child.start(),
+        child_pid: pid,
+        reserved: 0,
+    };
     emit::submit(&raw mut record.header, KIND_FORK, size_of::<Fork>() as u64);
     0
 }
@@ -59,7 +63,10 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
     emit::describe(&mut record.header, emit::current_cgroup(), 0);
-    record.body = ExitBody { status: task.exit_status(), reserved: 0 };
+    record.body = ExitBody {
+        status: task.exit_status(),
+        reserved: 0,
+    };
     emit::submit(&raw mut record.header, KIND_EXIT, size_of::<Exit>() as u64);
     0
 }
@@ -67,5 +74,7 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 /// Whether another thread has reported this end: two threads that exit together both find none alive.
 #[inline(always)]
 fn reported(task: Task) -> bool {
-    ENDED.insert([task.leader().start(), u64::from(task.tgid())], 1, BPF_NOEXIST).is_err()
+    ENDED
+        .insert([task.leader().start(), u64::from(task.tgid())], 1, BPF_NOEXIST)
+        .is_err()
 }

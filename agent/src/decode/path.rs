@@ -23,5 +23,10 @@ pub fn kernel_path(components: &[u8], flags: u32) -> KernelPath {
         }
         bytes.extend_from_slice(component);
     }
-    KernelPath { bytes, truncated, disconnected, deleted: flags & FLAG_FILE_DELETED != 0 }
+    KernelPath {
+        bytes,
+        truncated,
+        disconnected,
+        deleted: flags & FLAG_FILE_DELETED != 0,
+    }
 }

@@ -17,22 +17,31 @@ impl<'a> Tail<'a> {
 
     /// Takes the fixed body.
     pub fn body<T: FromBytes>(&mut self) -> Result<T, DecodeError> {
-        let (body, left) = T::read_from_prefix(self.left)
-            .map_err(|_| DecodeError::TooShort { len: self.record_len, part: "body" })?;
+        let (body, left) = T::read_from_prefix(self.left).map_err(|_| DecodeError::TooShort {
+            len: self.record_len,
+            part: "body",
+        })?;
         self.left = left;
         Ok(body)
     }
 
     /// Takes `len` bytes that are the tail called `part`.
     pub fn take(&mut self, len: u32, part: &'static str) -> Result<&'a [u8], DecodeError> {
-        let (taken, left) = self.left.split_at_checked(len as usize).ok_or(DecodeError::Tail { part })?;
+        let (taken, left) = self
+            .left
+            .split_at_checked(len as usize)
+            .ok_or(DecodeError::Tail { part })?;
         self.left = left;
         Ok(taken)
     }
 
     /// Nothing may be left.
     pub fn end(&self) -> Result<(), DecodeError> {
-        if self.left.is_empty() { Ok(()) } else { Err(DecodeError::Tail { part: "end" }) }
+        if self.left.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::Tail { part: "end" })
+        }
     }
 }
 

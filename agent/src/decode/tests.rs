@@ -39,7 +39,11 @@ fn record(mut header: Header, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 fn open_record(components: &[&[u8]], flags: u32) -> Vec<u8> {
-    let tail: Vec<u8> = components.iter().rev().flat_map(|name| [*name, &[0]].concat()).collect();
+    let tail: Vec<u8> = components
+        .iter()
+        .rev()
+        .flat_map(|name| [*name, &[0]].concat())
+        .collect();
     let body = OpenBody {
         inode: 5,
         dev: 6,
@@ -89,7 +93,10 @@ fn exec_record(argv: &[u8], flags: u32, action: u32) -> Vec<u8> {
         argv_len: argv.len() as u32,
         argv_total: argv.len() as u32,
     };
-    record(header(KIND_EXEC, flags), &[body.as_bytes(), b"sh\0bin\0", b"./sh", argv])
+    record(
+        header(KIND_EXEC, flags),
+        &[body.as_bytes(), b"sh\0bin\0", b"./sh", argv],
+    )
 }
 
 #[test]
@@ -113,7 +120,8 @@ fn exec_splits_its_arguments() {
 
 #[test]
 fn addresses_are_canonical() {
-    let mapped = |last: u8| Ipv6Addr::from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, last]).octets();
+    let mapped =
+        |last: u8| Ipv6Addr::from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, last]).octets();
     let body = ConnectBody {
         remote_addr: mapped(1),
         local_addr: mapped(2),
@@ -124,7 +132,10 @@ fn addresses_are_canonical() {
         action: ACTION_DENIED,
         rule: 5,
     };
-    let Act::Connect(connect) = decode(&record(header(KIND_CONNECT, 0), &[body.as_bytes()])).unwrap().act else {
+    let Act::Connect(connect) = decode(&record(header(KIND_CONNECT, 0), &[body.as_bytes()]))
+        .unwrap()
+        .act
+    else {
         panic!("not a connect")
     };
     assert_eq!(connect.remote, "10.0.0.1:443".parse().unwrap());
@@ -135,36 +146,110 @@ fn addresses_are_canonical() {
 
 #[test]
 fn the_actor_comes_from_the_header() {
-    let observation = decode(&record(header(KIND_EXIT, 0), &[ExitBody { status: 9, reserved: 0 }.as_bytes()])).unwrap();
+    let observation = decode(&record(
+        header(KIND_EXIT, 0),
+        &[ExitBody {
+            status: 9,
+            reserved: 0,
+        }
+        .as_bytes()],
+    ))
+    .unwrap();
     assert_eq!(observation.act, Act::Exit(9));
-    assert_eq!((observation.cpu, observation.seq, observation.at), (1, 7, BootTime(1_000)));
+    assert_eq!(
+        (observation.cpu, observation.seq, observation.at),
+        (1, 7, BootTime(1_000))
+    );
     let actor = observation.actor;
-    assert_eq!(actor.process, ProcessKey { pid: 10, start: BootTime(900) });
-    assert_eq!(actor.parent, ProcessKey { pid: 9, start: BootTime(800) });
+    assert_eq!(
+        actor.process,
+        ProcessKey {
+            pid: 10,
+            start: BootTime(900)
+        }
+    );
+    assert_eq!(
+        actor.parent,
+        ProcessKey {
+            pid: 9,
+            start: BootTime(800)
+        }
+    );
     assert_eq!((actor.tid, actor.uid, actor.gid, actor.euid), (11, 1, 2, 3));
-    assert_eq!(actor.namespaces, Namespaces { mnt: 4, pid: 5, net: 6, user: 7 });
-    assert_eq!((actor.cgroup, actor.comm.as_slice()), (CgroupId(42), b"curl".as_slice()));
+    assert_eq!(
+        actor.namespaces,
+        Namespaces {
+            mnt: 4,
+            pid: 5,
+            net: 6,
+            user: 7
+        }
+    );
+    assert_eq!(
+        (actor.cgroup, actor.comm.as_slice()),
+        (CgroupId(42), b"curl".as_slice())
+    );
 }
 
 #[test]
 fn what_is_no_record_is_named() {
     let good = open_record(&[b"etc"], 0);
     let check = |bytes: &[u8], expect: DecodeError| assert_eq!(decode(bytes), Err(expect));
-    check(&[], DecodeError::TooShort { len: 0, part: "header" });
-    check(&good[..good.len() - 1], DecodeError::Length { said: good.len() as u32, len: good.len() - 1 });
-    check(&record(header(KIND_EXIT, 0), &[]), DecodeError::TooShort { len: 112, part: "body" });
+    check(
+        &[],
+        DecodeError::TooShort {
+            len: 0,
+            part: "header",
+        },
+    );
+    check(
+        &good[..good.len() - 1],
+        DecodeError::Length {
+            said: good.len() as u32,
+            len: good.len() - 1,
+        },
+    );
+    check(
+        &record(header(KIND_EXIT, 0), &[]),
+        DecodeError::TooShort {
+            len: 112,
+            part: "body",
+        },
+    );
     check(&record(header(99, 0), &[]), DecodeError::Kind(99));
-    let old = Header { abi: 0, ..header(KIND_EXIT, 0) };
+    let old = Header {
+        abi: 0,
+        ..header(KIND_EXIT, 0)
+    };
     check(&record(old, &[&[0; 8]]), DecodeError::Version { found: 0 });
-    check(&record(header(KIND_EXIT, 0), &[&[0; 9]]), DecodeError::Tail { part: "end" });
-    check(&exec_record(b"", 0, 77), DecodeError::Value { field: "action", value: 77 });
-    let body = CgroupBody { id: 1, operation: CGROUP_MADE, path_len: 9 };
-    check(&record(header(KIND_CGROUP, 0), &[body.as_bytes(), b"/a"]), DecodeError::Tail { part: "path" });
+    check(
+        &record(header(KIND_EXIT, 0), &[&[0; 9]]),
+        DecodeError::Tail { part: "end" },
+    );
+    check(
+        &exec_record(b"", 0, 77),
+        DecodeError::Value {
+            field: "action",
+            value: 77,
+        },
+    );
+    let body = CgroupBody {
+        id: 1,
+        operation: CGROUP_MADE,
+        path_len: 9,
+    };
+    check(
+        &record(header(KIND_CGROUP, 0), &[body.as_bytes(), b"/a"]),
+        DecodeError::Tail { part: "path" },
+    );
 }
 
 /// A component of a path as the kernel can have it.
 fn component() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec((1..=255u8).prop_filter("a slash divides", |byte| *byte != b'/'), 1..20)
+    prop::collection::vec(
+        (1..=255u8).prop_filter("a slash divides", |byte| *byte != b'/'),
+        1..20,
+    )
 }
 
 proptest! {

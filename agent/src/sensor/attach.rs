@@ -21,13 +21,26 @@ pub struct Outcome {
 
 /// Tries the ways of each capability, best first, until one works.
 pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts) -> Vec<Outcome> {
-    let mut attacher = Attacher { ebpf, kernel, facts, loaded: HashMap::new(), attached: HashMap::new() };
+    let mut attacher = Attacher {
+        ebpf,
+        kernel,
+        facts,
+        loaded: HashMap::new(),
+        attached: HashMap::new(),
+    };
     CAPABILITIES
         .iter()
         .map(|capability| {
             let mut troubles = Vec::new();
-            let way = capability.ways.iter().find(|way| attacher.take(way, &mut troubles));
-            Outcome { capability: capability.name, way, troubles }
+            let way = capability
+                .ways
+                .iter()
+                .find(|way| attacher.take(way, &mut troubles));
+            Outcome {
+                capability: capability.name,
+                way,
+                troubles,
+            }
         })
         .collect()
 }
@@ -48,16 +61,17 @@ impl Attacher<'_> {
             troubles.push(lacking);
             return false;
         }
-        let mut works = true;
         for hook in way.hooks {
             if let Err(why) = self.hook(hook) {
-                works &= !hook.essential;
                 if !troubles.contains(&why) {
                     troubles.push(why);
                 }
+                if hook.essential {
+                    return false;
+                }
             }
         }
-        works
+        true
     }
 
     fn hook(&mut self, hook: &Hook) -> Result<(), String> {
@@ -75,13 +89,17 @@ impl Attacher<'_> {
         }
         let program = program(self.ebpf, hook.program)?;
         let result = match (program, hook.at) {
-            (Program::BtfTracePoint(program), At::BtfTracepoint(name)) => program.load(name, &self.kernel.loader),
+            (Program::BtfTracePoint(program), At::BtfTracepoint(name)) => {
+                program.load(name, &self.kernel.loader)
+            }
             (Program::TracePoint(program), At::SyscallExit(_)) => program.load(),
             (Program::CgroupSockAddr(program), At::RootCgroup) => program.load(),
             _ => return Err(mismatch(hook)),
         };
-        let result = result
-            .map_err(|error| self.facts.explain(&format!("{} does not load: {}", hook.program, chain(&error))));
+        let result = result.map_err(|error| {
+            self.facts
+                .explain(&format!("{} does not load: {}", hook.program, chain(&error)))
+        });
         self.loaded.insert(hook.program, result.clone());
         result
     }
@@ -100,18 +118,28 @@ impl Attacher<'_> {
             (Program::CgroupSockAddr(program), At::RootCgroup) => {
                 let path = self.facts.root_cgroup.clone()?;
                 let root = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-                (program.attach(root, CgroupAttachMode::Single).map(drop), path.display().to_string())
+                (
+                    program.attach(root, CgroupAttachMode::Single).map(drop),
+                    path.display().to_string(),
+                )
             }
             _ => return Err(mismatch(hook)),
         };
-        result.map_err(|error| self.facts.explain(&format!("{} at {place}: {}", hook.program, chain(&error))))
+        result.map_err(|error| {
+            self.facts
+                .explain(&format!("{} at {place}: {}", hook.program, chain(&error)))
+        })
     }
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, String> {
-    ebpf.program_mut(name).ok_or_else(|| format!("the built object has no program {name}"))
+    ebpf.program_mut(name)
+        .ok_or_else(|| format!("the built object has no program {name}"))
 }
 
 fn mismatch(hook: &Hook) -> String {
-    format!("the program {} is not of the kind that {:?} takes", hook.program, hook.at)
+    format!(
+        "the program {} is not of the kind that {:?} takes",
+        hook.program, hook.at
+    )
 }

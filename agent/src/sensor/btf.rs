@@ -34,24 +34,33 @@ impl Kernel {
         let types = Btf::from_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
         let loader = aya::Btf::from_sys_fs().map_err(|error| failed(error.to_string()))?;
         let offsets = Resolved::look_up(&types);
-        Ok(Self { types, loader, offsets })
+        Ok(Self {
+            types,
+            loader,
+            offsets,
+        })
     }
 
     /// Whether `sched_process_exit` has a second argument, which says if the thread was the last (6.16).
     pub fn exit_tells_group_dead(&self) -> bool {
         // The first parameter of such a prototype is the probe's own data.
-        self.tracepoint_parameters("sched_process_exit").is_some_and(|count| count == 3)
+        self.tracepoint_parameters("sched_process_exit")
+            .is_some_and(|count| count == 3)
     }
 
     fn tracepoint_parameters(&self, tracepoint: &str) -> Option<usize> {
         let name = format!("btf_trace_{tracepoint}");
-        self.types.resolve_types_by_name(&name).ok()?.iter().find_map(|found| {
-            let Type::Typedef(alias) = found else { return None };
-            self.types.chained_type_iter(alias).find_map(|part| match part {
-                Type::FuncProto(prototype) => Some(prototype.parameters.len()),
-                _ => None,
+        self.types
+            .resolve_types_by_name(&name)
+            .ok()?
+            .iter()
+            .find_map(|found| {
+                let Type::Typedef(alias) = found else { return None };
+                self.types.chained_type_iter(alias).find_map(|part| match part {
+                    Type::FuncProto(prototype) => Some(prototype.parameters.len()),
+                    _ => None,
+                })
             })
-        })
     }
 }
 
@@ -61,9 +70,15 @@ impl Resolved {
         let mut values = Offsets::UNRESOLVED;
         let mut missing = HashMap::<Group, Vec<String>>::new();
         for (field, value) in FIELDS.iter().zip(values.as_mut_bytes().chunks_exact_mut(4)) {
-            let offset = field.paths.iter().find_map(|path| member(types, field.structure, path));
+            let offset = field
+                .paths
+                .iter()
+                .find_map(|path| member(types, field.structure, path));
             if offset.is_none() && !field.optional {
-                missing.entry(field.group).or_default().push(format!("{}.{}", field.structure, field.paths[0]));
+                missing
+                    .entry(field.group)
+                    .or_default()
+                    .push(format!("{}.{}", field.structure, field.paths[0]));
             }
             value.copy_from_slice(&offset.unwrap_or(ABSENT).to_ne_bytes());
         }
@@ -72,8 +87,12 @@ impl Resolved {
 
     /// Why programs of these groups cannot run on this kernel, if they cannot.
     pub fn lacking(&self, groups: &[Group]) -> Option<String> {
-        let fields: Vec<&str> =
-            groups.iter().filter_map(|group| self.missing.get(group)).flatten().map(String::as_str).collect();
+        let fields: Vec<&str> = groups
+            .iter()
+            .filter_map(|group| self.missing.get(group))
+            .flatten()
+            .map(String::as_str)
+            .collect();
         (!fields.is_empty()).then(|| format!("this kernel has no {}", fields.join(", ")))
     }
 }
@@ -136,11 +155,20 @@ mod tests {
         let resolved = Resolved::look_up(&types);
         assert!(resolved.missing.is_empty(), "{:?}", resolved.missing);
         let values = resolved.values;
-        assert_eq!(values.file_mnt + 8, values.file_dentry, "struct path is a mount, then a dentry");
+        assert_eq!(
+            values.file_mnt + 8,
+            values.file_dentry,
+            "struct path is a mount, then a dentry"
+        );
         assert_eq!(values.mm_arg_start + 8, values.mm_arg_end);
         assert_eq!(values.cred_uid + 4, values.cred_gid);
         assert_eq!(values.sock_remote_v4 + 4, values.sock_local_v4);
-        assert!(values.as_bytes().chunks_exact(4).all(|value| value != norma_abi::UNRESOLVED.to_ne_bytes()));
+        assert!(
+            values
+                .as_bytes()
+                .chunks_exact(4)
+                .all(|value| value != norma_abi::UNRESOLVED.to_ne_bytes())
+        );
     }
 
     #[test]
@@ -152,10 +180,22 @@ mod tests {
         let types = Btf::from_bytes(&bytes).unwrap();
         assert_eq!(member(&types, "task_struct", "no_such_field"), None);
         assert_eq!(member(&types, "no_such_struct", "pid"), None);
-        assert_eq!(member(&types, "task_struct", "pid.deeper"), None, "an integer has no members");
+        assert_eq!(
+            member(&types, "task_struct", "pid.deeper"),
+            None,
+            "an integer has no members"
+        );
         let missing = HashMap::from([(Group::Exec, vec!["linux_binprm.file".to_owned()])]);
-        let resolved = Resolved { values: Offsets::UNRESOLVED, missing };
+        let resolved = Resolved {
+            values: Offsets::UNRESOLVED,
+            missing,
+        };
         assert_eq!(resolved.lacking(&[Group::Actor]), None);
-        assert!(resolved.lacking(&[Group::Actor, Group::Exec]).unwrap().contains("linux_binprm.file"));
+        assert!(
+            resolved
+                .lacking(&[Group::Actor, Group::Exec])
+                .unwrap()
+                .contains("linux_binprm.file")
+        );
     }
 }

@@ -37,7 +37,9 @@ pub enum ControlError {
         pattern: String,
     },
     /// More rules than there is room for.
-    #[error("{count} {what} rules are more than the {RULES_MAX} that the kernel side holds; merge or drop some")]
+    #[error(
+        "{count} {what} rules are more than the {RULES_MAX} that the kernel side holds; merge or drop some"
+    )]
     TooManyRules {
         /// `path` or `peer`.
         what: &'static str,
@@ -73,17 +75,30 @@ impl Controls {
         Ok(Self {
             scopes: take(ebpf, "SCOPES")?,
             counts: take(ebpf, "RULE_COUNTS")?,
-            paths: RuleSet { what: "path", trie: take(ebpf, "PATH_RULES")?, held: BTreeMap::new() },
-            peers: RuleSet { what: "peer", trie: take(ebpf, "PEER_RULES")?, held: BTreeMap::new() },
+            paths: RuleSet {
+                what: "path",
+                trie: take(ebpf, "PATH_RULES")?,
+                held: BTreeMap::new(),
+            },
+            peers: RuleSet {
+                what: "peer",
+                trie: take(ebpf, "PEER_RULES")?,
+                held: BTreeMap::new(),
+            },
         })
     }
 
     /// Says what holds in a control group.
     pub fn set_scope(&mut self, cgroup: CgroupId, scope: Scope) -> Result<(), ControlError> {
-        self.scopes.insert(cgroup.0, Shared(scope), ANY).map_err(|source| match full(&source) {
-            true => ControlError::ScopesFull(cgroup),
-            false => ControlError::Map { what: "the scopes", source },
-        })
+        self.scopes
+            .insert(cgroup.0, Shared(scope), ANY)
+            .map_err(|source| match full(&source) {
+                true => ControlError::ScopesFull(cgroup),
+                false => ControlError::Map {
+                    what: "the scopes",
+                    source,
+                },
+            })
     }
 
     /// Forgets a control group; one that is not known is no error.
@@ -91,7 +106,10 @@ impl Controls {
         match self.scopes.remove(&cgroup.0) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(ControlError::Map { what: "the scopes", source }),
+            Err(source) => Err(ControlError::Map {
+                what: "the scopes",
+                source,
+            }),
         }
     }
 
@@ -109,10 +127,16 @@ impl Controls {
     }
 
     fn publish_counts(&mut self) -> Result<(), ControlError> {
-        let counts = RuleCounts { paths: self.paths.held.len() as u32, peers: self.peers.held.len() as u32 };
+        let counts = RuleCounts {
+            paths: self.paths.held.len() as u32,
+            peers: self.peers.held.len() as u32,
+        };
         self.counts
             .set(0, Shared(counts), ANY)
-            .map_err(|source| ControlError::Map { what: "the rule counts", source })
+            .map_err(|source| ControlError::Map {
+                what: "the rule counts",
+                source,
+            })
     }
 }
 
@@ -129,9 +153,17 @@ struct RuleSet<K> {
 impl<K: Copy + FromBytes + IntoBytes + Immutable + 'static> RuleSet<K> {
     fn replace(&mut self, wanted: BTreeMap<Prefix, Rule>) -> Result<(), ControlError> {
         if wanted.len() > RULES_MAX {
-            return Err(ControlError::TooManyRules { what: self.what, count: wanted.len() });
+            return Err(ControlError::TooManyRules {
+                what: self.what,
+                count: wanted.len(),
+            });
         }
-        let stale: Vec<Prefix> = self.held.keys().filter(|prefix| !wanted.contains_key(*prefix)).cloned().collect();
+        let stale: Vec<Prefix> = self
+            .held
+            .keys()
+            .filter(|prefix| !wanted.contains_key(*prefix))
+            .cloned()
+            .collect();
         // New rules come before old ones go, unless both together do not fit.
         let room = self.held.len() + wanted.len() <= RULES_MAX;
         if !room {
@@ -139,7 +171,9 @@ impl<K: Copy + FromBytes + IntoBytes + Immutable + 'static> RuleSet<K> {
         }
         for (prefix, rule) in wanted {
             if self.held.get(&prefix) != Some(&rule) {
-                self.trie.insert(&key(&prefix), Shared(rule), ANY).map_err(|source| self.refused(source))?;
+                self.trie
+                    .insert(&key(&prefix), Shared(rule), ANY)
+                    .map_err(|source| self.refused(source))?;
                 self.held.insert(prefix, rule);
             }
         }
@@ -151,14 +185,23 @@ impl<K: Copy + FromBytes + IntoBytes + Immutable + 'static> RuleSet<K> {
 
     fn remove(&mut self, stale: &[Prefix]) -> Result<(), ControlError> {
         for prefix in stale {
-            self.trie.remove(&key(prefix)).map_err(|source| self.refused(source))?;
+            self.trie
+                .remove(&key(prefix))
+                .map_err(|source| self.refused(source))?;
             self.held.remove(prefix);
         }
         Ok(())
     }
 
     fn refused(&self, source: MapError) -> ControlError {
-        ControlError::Map { what: if self.what == "path" { "the path rules" } else { "the peer rules" }, source }
+        ControlError::Map {
+            what: if self.what == "path" {
+                "the path rules"
+            } else {
+                "the peer rules"
+            },
+            source,
+        }
     }
 }
 

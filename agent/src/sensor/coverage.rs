@@ -59,7 +59,9 @@ pub struct CapabilityReport {
 impl CoverageReport {
     /// Whether every capability is had in full, at whatever tier.
     pub fn is_complete(&self) -> bool {
-        self.capabilities.iter().all(|capability| capability.tier.is_some() && capability.reason.is_none())
+        self.capabilities
+            .iter()
+            .all(|capability| capability.tier.is_some() && capability.reason.is_none())
     }
 }
 
@@ -70,11 +72,18 @@ pub fn report(facts: &Facts, outcomes: &[Outcome]) -> CoverageReport {
         .map(|outcome| CapabilityReport {
             name: outcome.capability,
             tier: outcome.way.map(|way| way.tier),
-            blind_spots: outcome.way.map(|way| way.blind_spots.to_vec()).unwrap_or_default(),
+            blind_spots: outcome
+                .way
+                .map(|way| way.blind_spots.to_vec())
+                .unwrap_or_default(),
             reason: (!outcome.troubles.is_empty()).then(|| outcome.troubles.join("; ")),
         })
         .collect();
-    CoverageReport { kernel: facts.kernel.clone(), facts: facts.describe(), capabilities }
+    CoverageReport {
+        kernel: facts.kernel.clone(),
+        facts: facts.describe(),
+        capabilities,
+    }
 }
 
 /// An error with its causes, which aya keeps apart.
@@ -90,9 +99,20 @@ pub fn chain(error: &dyn Error) -> String {
     }
     // A refused program comes with the verifier's log; its end says why.
     if text.len() > 600 {
-        let tail: String = text.chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect();
+        let tail: String = text
+            .chars()
+            .rev()
+            .take(300)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect();
         let head: String = text.chars().take(200).collect();
         text = format!("{head} ... {tail}");
     }
     text.replace('\n', " ")
+        .trim_end()
+        .trim_end_matches("Verifier output:")
+        .trim_end()
+        .to_owned()
 }

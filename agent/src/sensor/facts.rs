@@ -15,10 +15,18 @@ const ROOT_CGROUP_INODE: u64 = 1;
 /// Capabilities that the sensor uses, with their numbers and uses; see capabilities(7).
 const CAPABILITIES: &[(&str, u32, &str)] = &[
     ("CAP_BPF", 39, "to create maps and load programs"),
-    ("CAP_PERFMON", 38, "to load tracing programs and read kernel memory from them"),
+    (
+        "CAP_PERFMON",
+        38,
+        "to load tracing programs and read kernel memory from them",
+    ),
     ("CAP_NET_ADMIN", 12, "to refuse connections"),
     ("CAP_SYS_ADMIN", 21, "to mount tracefs where nobody has"),
-    ("CAP_DAC_READ_SEARCH", 2, "to read tracefs when not running as root"),
+    (
+        "CAP_DAC_READ_SEARCH",
+        2,
+        "to read tracefs when not running as root",
+    ),
 ];
 const CAP_SYS_ADMIN: u32 = 21;
 
@@ -38,7 +46,11 @@ impl Facts {
     /// Looks around, and mounts tracefs where it is missing and that is allowed.
     pub fn collect() -> Self {
         let process = Process::myself();
-        let effective = process.as_ref().ok().and_then(|process| process.status().ok()).map_or(0, |status| status.capeff);
+        let effective = process
+            .as_ref()
+            .ok()
+            .and_then(|process| process.status().ok())
+            .map_or(0, |status| status.capeff);
         let mounts: Vec<MountInfo> = process
             .and_then(|process| process.mountinfo())
             .map(|mounts| mounts.into_iter().collect())
@@ -60,8 +72,19 @@ impl Facts {
             Err(why) => format!("missing: {why}"),
         };
         let mut facts = vec![
-            ("btf".to_owned(), if Path::new(VMLINUX).exists() { VMLINUX } else { "missing" }.to_owned()),
-            ("security modules".to_owned(), self.security_modules.trim().to_owned()),
+            (
+                "btf".to_owned(),
+                if Path::new(VMLINUX).exists() {
+                    VMLINUX
+                } else {
+                    "missing"
+                }
+                .to_owned(),
+            ),
+            (
+                "security modules".to_owned(),
+                self.security_modules.trim().to_owned(),
+            ),
             ("tracefs".to_owned(), path(&self.tracefs)),
             ("cgroup v2 root".to_owned(), path(&self.root_cgroup)),
         ];
@@ -79,10 +102,16 @@ impl Facts {
 
     /// Adds what to do to an error that comes from a missing capability.
     pub fn explain(&self, error: &str) -> String {
-        let refused = error.contains("os error 1)") || error.contains("os error 13)");
-        match self.missing(&["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_DAC_READ_SEARCH"]) {
-            Some(missing) if refused => format!("{error} (not held: {missing})"),
-            _ => error.to_owned(),
+        let wanted: &[&str] = if error.contains("os error 1)") {
+            &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]
+        } else if error.contains("os error 13)") {
+            &["CAP_DAC_READ_SEARCH"]
+        } else {
+            &[]
+        };
+        match self.missing(wanted) {
+            Some(missing) => format!("{error} (not held: {missing})"),
+            None => error.to_owned(),
         }
     }
 
@@ -95,10 +124,10 @@ impl Facts {
         (!missing.is_empty()).then(|| missing.join(", "))
     }
 
-    /// CAP_SYS_ADMIN holds what was split from it for bpf(2).
+    /// bpf(2) takes CAP_SYS_ADMIN for each of CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
     fn has(&self, bit: u32) -> bool {
         let held = |bit: u32| self.effective & (1 << bit) != 0;
-        held(bit) || (matches!(bit, 38 | 39) && held(CAP_SYS_ADMIN))
+        held(bit) || (matches!(bit, 12 | 38 | 39) && held(CAP_SYS_ADMIN))
     }
 }
 
@@ -106,9 +135,12 @@ fn tracefs(mounts: &[MountInfo], effective: u64) -> Result<PathBuf, String> {
     if let Some(found) = mounts.iter().find(|mount| mount.fs_type == "tracefs") {
         return Ok(found.mount_point.clone());
     }
-    let advice = format!("run `mount -t tracefs tracefs {TRACEFS}`, in a container with that path from the host");
+    let advice =
+        format!("run `mount -t tracefs tracefs {TRACEFS}`, in a container with that path from the host");
     if effective & (1 << CAP_SYS_ADMIN) == 0 {
-        return Err(format!("tracefs is not mounted, and mounting it takes CAP_SYS_ADMIN; {advice}"));
+        return Err(format!(
+            "tracefs is not mounted, and mounting it takes CAP_SYS_ADMIN; {advice}"
+        ));
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
     match mount("tracefs", TRACEFS, "tracefs", flags, None) {
@@ -116,7 +148,9 @@ fn tracefs(mounts: &[MountInfo], effective: u64) -> Result<PathBuf, String> {
             tracing::info!(path = TRACEFS, "mounted tracefs");
             Ok(PathBuf::from(TRACEFS))
         }
-        Err(error) => Err(format!("tracefs is not mounted, and mounting it fails: {error}; {advice}")),
+        Err(error) => Err(format!(
+            "tracefs is not mounted, and mounting it fails: {error}; {advice}"
+        )),
     }
 }
 

@@ -16,10 +16,14 @@ unsafe impl<T: Copy + FromBytes + IntoBytes + Immutable + 'static> aya::Pod for 
 /// Takes a typed map out of the loaded object.
 pub fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M, SensorError> {
     let map = ebpf.take_map(name).ok_or_else(|| no_map(name))?;
-    M::try_from(map).map_err(|error| SensorError::Load { reason: format!("map {name}: {error}") })
+    M::try_from(map).map_err(|error| SensorError::Load {
+        reason: format!("map {name}: {error}"),
+    })
 }
 
 /// The object and the agent do not agree.
 pub fn no_map(name: &str) -> SensorError {
-    SensorError::Load { reason: format!("the built programs have no map {name}") }
+    SensorError::Load {
+        reason: format!("the built programs have no map {name}"),
+    }
 }

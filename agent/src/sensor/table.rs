@@ -45,14 +45,23 @@ pub enum At {
 }
 
 const fn essential(program: &'static str, at: At) -> Hook {
-    Hook { program, at, essential: true }
+    Hook {
+        program,
+        at,
+        essential: true,
+    }
 }
 
 const fn extra(program: &'static str, at: At) -> Hook {
-    Hook { program, at, essential: false }
+    Hook {
+        program,
+        at,
+        essential: false,
+    }
 }
 
-const NOT_MAPPED_AGAIN: &str = "arguments are those at the start; what a program writes over them later is not seen";
+const NOT_MAPPED_AGAIN: &str =
+    "arguments are those at the start; what a program writes over them later is not seen";
 
 /// All that there is.
 pub const CAPABILITIES: &[Capability] = &[
@@ -118,7 +127,10 @@ pub const CAPABILITIES: &[Capability] = &[
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Sock],
-            hooks: &[essential("socket_state", At::BtfTracepoint("inet_sock_set_state"))],
+            hooks: &[essential(
+                "socket_state",
+                At::BtfTracepoint("inet_sock_set_state"),
+            )],
             blind_spots: &[
                 "the attempt is seen, not whether it succeeds",
                 "UDP, raw and ping sockets are not seen, except where a rule refuses the peer",
@@ -132,7 +144,10 @@ pub const CAPABILITIES: &[Capability] = &[
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Sock],
-            hooks: &[essential("socket_state", At::BtfTracepoint("inet_sock_set_state"))],
+            hooks: &[essential(
+                "socket_state",
+                At::BtfTracepoint("inet_sock_set_state"),
+            )],
             blind_spots: &[
                 "a port that the kernel chooses at listen(2) itself is reported as 0",
                 "bound UDP sockets are not seen",

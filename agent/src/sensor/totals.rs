@@ -48,5 +48,8 @@ pub fn kind_name(kind: usize) -> Option<&'static str> {
         (KIND_LISTEN, "listen"),
         (KIND_CGROUP, "cgroup"),
     ];
-    NAMES.iter().find(|(number, _)| usize::from(*number) == kind).map(|(_, name)| *name)
+    NAMES
+        .iter()
+        .find(|(number, _)| usize::from(*number) == kind)
+        .map(|(_, name)| *name)
 }

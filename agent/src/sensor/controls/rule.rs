@@ -33,7 +33,9 @@ pub fn path_entries(rules: &[PathRule]) -> Result<BTreeMap<Prefix, Rule>, Contro
         data.extend(pattern.terminated()?);
         let bits = 8 * data.len() as u32;
         debug_assert!(data.len() <= size_of::<PathRuleKey>());
-        entries.entry((data, bits)).or_insert(entry(ACTION_KILLED, *number));
+        entries
+            .entry((data, bits))
+            .or_insert(entry(ACTION_KILLED, *number));
     }
     Ok(entries)
 }
@@ -54,13 +56,24 @@ pub fn peer_entries(rules: &[PeerRule]) -> BTreeMap<Prefix, Rule> {
             addr: addr.octets(),
         };
         let bits = 8 * offset_of!(PeerRuleKey, addr) as u32 + u32::from(length);
-        entries.entry((key.as_bytes().to_vec(), bits)).or_insert(entry(ACTION_DENIED, *number));
+        entries
+            .entry((key.as_bytes().to_vec(), bits))
+            .or_insert(entry(ACTION_DENIED, *number));
     }
     entries
 }
 
 fn entry(action: u32, number: Option<RuleNumber>) -> Rule {
-    number.map_or(Rule { action: ACTION_NONE, rule: 0 }, |number| Rule { action, rule: number.0 })
+    number.map_or(
+        Rule {
+            action: ACTION_NONE,
+            rule: 0,
+        },
+        |number| Rule {
+            action,
+            rule: number.0,
+        },
+    )
 }
 
 /// A network of IPv4-mapped addresses as the IPv4 network that it is.
@@ -87,7 +100,10 @@ impl PathPattern {
             return Err(ControlError::NotAbsolute { pattern: text() });
         }
         if path.len() >= RULE_PATH_MAX {
-            return Err(ControlError::PathTooLong { pattern: text(), length: path.len() });
+            return Err(ControlError::PathTooLong {
+                pattern: text(),
+                length: path.len(),
+            });
         }
         Ok([path, &[end]].concat())
     }
@@ -97,26 +113,49 @@ impl PathPattern {
 mod tests {
     use super::*;
 
-    fn terminated(pattern: PathPattern) -> Result<Vec<u8>, String> {
+    fn terminated(pattern: &PathPattern) -> Result<Vec<u8>, String> {
         pattern.terminated().map_err(|error| error.to_string())
     }
 
     #[test]
     fn patterns_end_so_that_a_prefix_is_a_whole_component() {
-        assert_eq!(terminated(PathPattern::Exact(b"/bin/nc".to_vec())), Ok(b"/bin/nc\0".to_vec()));
-        assert_eq!(terminated(PathPattern::Subtree(b"/tmp".to_vec())), Ok(b"/tmp/".to_vec()));
-        assert_eq!(terminated(PathPattern::Subtree(b"/tmp/".to_vec())), Ok(b"/tmp/".to_vec()));
-        assert_eq!(terminated(PathPattern::Subtree(b"/".to_vec())), Ok(b"/".to_vec()));
+        assert_eq!(
+            terminated(&PathPattern::Exact(b"/bin/nc".to_vec())),
+            Ok(b"/bin/nc\0".to_vec())
+        );
+        assert_eq!(
+            terminated(&PathPattern::Subtree(b"/tmp".to_vec())),
+            Ok(b"/tmp/".to_vec())
+        );
+        assert_eq!(
+            terminated(&PathPattern::Subtree(b"/tmp/".to_vec())),
+            Ok(b"/tmp/".to_vec())
+        );
+        assert_eq!(
+            terminated(&PathPattern::Subtree(b"/".to_vec())),
+            Ok(b"/".to_vec())
+        );
     }
 
     #[test]
     fn patterns_that_do_not_fit_are_named() {
-        assert!(terminated(PathPattern::Exact(b"bin/nc".to_vec())).unwrap_err().contains("bin/nc"));
-        assert!(terminated(PathPattern::Exact(b"/bin\0/nc".to_vec())).is_err());
+        assert!(
+            terminated(&PathPattern::Exact(b"bin/nc".to_vec()))
+                .unwrap_err()
+                .contains("bin/nc")
+        );
+        assert!(terminated(&PathPattern::Exact(b"/bin\0/nc".to_vec())).is_err());
         let long = [b"/", vec![b'x'; RULE_PATH_MAX].as_slice()].concat();
-        assert!(terminated(PathPattern::Exact(long)).unwrap_err().contains("249 bytes"));
+        assert!(
+            terminated(&PathPattern::Exact(long))
+                .unwrap_err()
+                .contains("249 bytes")
+        );
         let longest = [b"/", vec![b'x'; RULE_PATH_MAX - 2].as_slice()].concat();
-        assert_eq!(terminated(PathPattern::Exact(longest)).unwrap().len(), RULE_PATH_MAX);
+        assert_eq!(
+            terminated(&PathPattern::Exact(longest)).unwrap().len(),
+            RULE_PATH_MAX
+        );
     }
 
     #[test]
@@ -130,7 +169,13 @@ mod tests {
     fn of_two_rules_for_the_same_peers_the_first_counts() {
         let net: IpNet = "10.1.2.3/8".parse().unwrap();
         let same: IpNet = "10.0.0.0/8".parse().unwrap();
-        let entries = peer_entries(&[(7, net, Some(443), Some(RuleNumber(1))), (7, same, Some(443), Some(RuleNumber(2)))]);
-        assert_eq!(entries.into_values().map(|rule| rule.rule).collect::<Vec<_>>(), [1]);
+        let entries = peer_entries(&[
+            (7, net, Some(443), Some(RuleNumber(1))),
+            (7, same, Some(443), Some(RuleNumber(2))),
+        ]);
+        assert_eq!(
+            entries.into_values().map(|rule| rule.rule).collect::<Vec<_>>(),
+            [1]
+        );
     }
 }
