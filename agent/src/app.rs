@@ -38,7 +38,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let baselines = Baselines::open(&config.state_dir.join("baselines"), config.learning_window)?;
     let (outbox, repairs) = match &config.collector {
         Some(_) => {
-            let (outbox, repairs) = Outbox::open(&config.state_dir.join("outbox"), config.node.as_str(), config.outbox)?;
+            let (outbox, repairs) = Outbox::open(
+                &config.state_dir.join("outbox"),
+                config.node.as_str(),
+                config.outbox,
+            )?;
             (Some(outbox), repairs)
         }
         None => {
@@ -47,11 +51,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
 
-    let (mut sensor, coverage) = Sensor::start(&SensorConfig { ring_bytes: config.ring_bytes })?;
+    let (mut sensor, coverage) = Sensor::start(&SensorConfig {
+        ring_bytes: config.ring_bytes,
+    })?;
     log_coverage(&coverage);
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
-    let hierarchy = Hierarchy::find()
-        .context("no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")?;
+    let hierarchy = Hierarchy::find().context(
+        "no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
+    )?;
     let identity = Identity::start(hierarchy, &config.runtime_roots);
 
     let reader = outbox.as_ref().map(Outbox::reader);
@@ -61,7 +68,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         node: config.node.as_str().to_owned(),
         epoch: outbox.as_ref().map_or(0, Outbox::epoch),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
     };
     let mut pipeline = Pipeline::new(Parts {
         sensor,
@@ -91,11 +101,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let (ended_tx, mut ended) = watch::channel(false);
     let thread = {
         let stop = Arc::clone(&stop);
-        std::thread::Builder::new().name("norma-pipeline".to_owned()).spawn(move || {
-            let result = pipeline.run(&stop);
-            ended_tx.send_replace(true);
-            result
-        })?
+        std::thread::Builder::new()
+            .name("norma-pipeline".to_owned())
+            .spawn(move || {
+                let result = pipeline.run(&stop);
+                ended_tx.send_replace(true);
+                result
+            })?
     };
     let (ship_stop, ship_stopped) = watch::channel(false);
     let result = runtime.block_on(async {
@@ -153,19 +165,29 @@ fn opening(config: &Config, coverage: &CoverageReport, repairs: &[Repair]) -> Ve
         .map(|capability| pb::Capability {
             name: capability.name.to_owned(),
             tier: capability.tier.map(|tier| tier.to_string()).unwrap_or_default(),
-            blind_spots: capability.blind_spots.iter().map(|spot| (*spot).to_owned()).collect(),
+            blind_spots: capability
+                .blind_spots
+                .iter()
+                .map(|spot| (*spot).to_owned())
+                .collect(),
             reason: capability.reason.clone().unwrap_or_default(),
         })
         .collect();
     let coverage = event::own(
         Kind::Coverage,
-        Detail::Coverage(pb::Coverage { kernel: coverage.kernel.clone(), capabilities }),
+        Detail::Coverage(pb::Coverage {
+            kernel: coverage.kernel.clone(),
+            capabilities,
+        }),
     );
     let repairs = repairs.iter().map(|repair| {
         tracing::warn!(bytes = repair.bytes, "{}", repair.what);
         event::own(
             Kind::Recovery,
-            Detail::Recovery(pb::Recovery { what: repair.what.clone(), bytes_dropped: repair.bytes }),
+            Detail::Recovery(pb::Recovery {
+                what: repair.what.clone(),
+                bytes_dropped: repair.bytes,
+            }),
         )
     });
     [started, coverage].into_iter().chain(repairs).collect()

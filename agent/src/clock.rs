@@ -25,7 +25,10 @@ impl WallClock {
     /// The relation as it is now.
     pub fn read() -> Self {
         let offset_ns = offset();
-        Self { offset_ns, announced_ns: offset_ns }
+        Self {
+            offset_ns,
+            announced_ns: offset_ns,
+        }
     }
 
     /// Wall time of a moment of kernel time, nanoseconds since 1970 UTC.
@@ -61,7 +64,9 @@ fn offset() -> i64 {
 
 fn nanoseconds(clock: ClockId) -> i64 {
     let time = clock_gettime(clock);
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
 }
 
 #[cfg(test)]
@@ -70,7 +75,10 @@ mod tests {
 
     #[test]
     fn a_jump_is_told_once_and_slewing_never() {
-        let mut clock = WallClock { offset_ns: 0, announced_ns: 0 };
+        let mut clock = WallClock {
+            offset_ns: 0,
+            announced_ns: 0,
+        };
         for millis in 1..1_000 {
             assert_eq!(clock.observe(millis * 1_000_000), None);
         }
@@ -78,6 +86,9 @@ mod tests {
         let now = clock.offset_ns;
         assert_eq!(clock.observe(now - step), Some(-step));
         assert_eq!(clock.observe(now - step), None);
-        assert_eq!(clock.wall_ns(BootTime(u64::try_from(step).unwrap())), u64::try_from(now).unwrap());
+        assert_eq!(
+            clock.wall_ns(BootTime(u64::try_from(step).unwrap())),
+            u64::try_from(now).unwrap()
+        );
     }
 }

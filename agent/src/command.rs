@@ -128,7 +128,9 @@ impl Cli {
     /// Sets the log up.
     pub fn init_logging(&self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr);
         match self.log_format {
             LogFormat::Human => log.with_ansi(io::stderr().is_terminal()).init(),
             LogFormat::Json => log.json().init(),

@@ -34,11 +34,15 @@ impl NodeName {
     /// A name of 1 to 253 letters, digits, dots and hyphens, as Kubernetes names nodes.
     pub fn parse(text: &str) -> Result<Self, String> {
         let fits = (1..=253).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
         if fits {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("node name `{text}` must be 1 to 253 letters, digits, `.` or `-`"))
+            Err(format!(
+                "node name `{text}` must be 1 to 253 letters, digits, `.` or `-`"
+            ))
         }
     }
 
@@ -97,25 +101,21 @@ pub fn load(path: &Path) -> Result<Config, SettingsError> {
     digest.update(std::fs::read(path).unwrap_or_default());
 
     let node = match &raw.node {
-        Some(name) => NodeName::parse(&name.value).map_err(|fault| faults.push(path, name, fault)).ok(),
+        Some(name) => NodeName::parse(&name.value)
+            .map_err(|fault| faults.push(path, name, fault))
+            .ok(),
         None => hostname(path, &mut faults),
     };
-    let collector = raw.collector.as_ref().and_then(|raw| raw.validate(path, base, &mut faults));
+    let collector = raw
+        .collector
+        .as_ref()
+        .and_then(|raw| raw.validate(path, base, &mut faults));
     let learning_window = raw
         .learning
         .and_then(|learning| learning.window)
-        .map(|text| match norma_settings::duration(&text.value) {
-            Ok(window) if !window.is_zero() => window,
-            Ok(_) => {
-                faults.push(path, &text, "the learning window must be longer than nothing");
-                DEFAULT_LEARNING_WINDOW
-            }
-            Err(fault) => {
-                faults.push(path, &text, fault);
-                DEFAULT_LEARNING_WINDOW
-            }
-        })
-        .unwrap_or(DEFAULT_LEARNING_WINDOW);
+        .map_or(DEFAULT_LEARNING_WINDOW, |text| {
+            raw::learning_window(path, &text, &mut faults)
+        });
     let outbox = raw.outbox.validate(path, &mut faults);
     let ring_bytes = raw.sensor.validate(path, &mut faults);
 
@@ -126,7 +126,10 @@ pub fn load(path: &Path) -> Result<Config, SettingsError> {
             Err(error) => faults.push(
                 path,
                 place,
-                format!("policies cannot be read from {}: {error}", base.join(&place.value).display()),
+                format!(
+                    "policies cannot be read from {}: {error}",
+                    base.join(&place.value).display()
+                ),
             ),
         }
     }
@@ -135,7 +138,9 @@ pub fn load(path: &Path) -> Result<Config, SettingsError> {
         digest.update(std::fs::read(file).unwrap_or_default());
     }
 
-    let Some(node) = node else { return Err(SettingsError::Wrong(faults)) };
+    let Some(node) = node else {
+        return Err(SettingsError::Wrong(faults));
+    };
     faults.or(Config {
         node,
         state_dir: raw
@@ -186,7 +191,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("agent.yaml");
         std::fs::write(&file, text).unwrap();
-        load(&file).map_err(|error| error.to_string().replace(&format!("{}/", dir.path().display()), ""))
+        load(&file).map_err(|error| {
+            error
+                .to_string()
+                .replace(&format!("{}/", dir.path().display()), "")
+        })
     }
 
     #[test]
@@ -204,7 +213,13 @@ mod tests {
             "node: 'a b'\nlearning: {window: soon}\noutbox: {segment_bytes: 1}\nsensor: {ring_bytes: 5}\npolicies: [nowhere]\n",
         )
         .unwrap_err();
-        for expected in ["agent.yaml:1:7", "agent.yaml:2:20", "agent.yaml:3:25", "agent.yaml:4:22", "agent.yaml:5:12"] {
+        for expected in [
+            "agent.yaml:1:7",
+            "agent.yaml:2:20",
+            "agent.yaml:3:25",
+            "agent.yaml:4:22",
+            "agent.yaml:5:12",
+        ] {
             assert!(message.contains(expected), "{expected} not in\n{message}");
         }
     }
@@ -212,6 +227,9 @@ mod tests {
     #[test]
     fn a_misspelt_key_is_refused_with_the_nearest() {
         let message = load_text("node: a\ncolector:\n  address: x\n").unwrap_err();
-        assert!(message.starts_with("agent.yaml:2:1: unknown key `colector`; did you mean `collector`?"), "{message}");
+        assert!(
+            message.starts_with("agent.yaml:2:1: unknown key `colector`; did you mean `collector`?"),
+            "{message}"
+        );
     }
 }

@@ -7,16 +7,36 @@ use norma_wire::pb::{self, Kind};
 use norma_wire::text::printable;
 use norma_wire::{Detail, Event};
 
+/// Kind of the event of an act; `None` for what only keeps the agent informed (forks, control groups).
+pub fn kind(act: &Act) -> Option<Kind> {
+    match act {
+        Act::Exec(_) => Some(Kind::Exec),
+        Act::Exit(_) => Some(Kind::Exit),
+        Act::Open(_) => Some(Kind::Open),
+        Act::Connect(_) => Some(Kind::Connect),
+        Act::Listen(_) => Some(Kind::Listen),
+        Act::Fork(_) | Act::Cgroup(_) => None,
+    }
+}
+
 /// The event of an observation; `None` for what only keeps the agent informed (forks, control groups).
 pub fn from_observation(identified: &Identified, clock: &WallClock) -> Option<Event> {
     let observation = &identified.observation;
-    let (kind, detail) = detail(identified)?;
+    let kind = kind(&observation.act)?;
+    let detail = detail(identified)?;
     Some(Event {
         boot_ns: observation.at.0,
         wall_ns: clock.wall_ns(observation.at),
         kind: kind as i32,
-        process: Some(process(&identified.process, &observation.actor, identified.place.container().map(AsRef::as_ref))),
-        container: identified.place.container().map(|container| self::container(container)),
+        process: Some(process(
+            &identified.process,
+            &observation.actor,
+            identified.place.container().map(AsRef::as_ref),
+        )),
+        container: identified
+            .place
+            .container()
+            .map(|container| self::container(container)),
         detail: Some(detail),
         ..Event::default()
     })
@@ -39,44 +59,38 @@ pub fn loss(loss: pb::Loss) -> Event {
     own(Kind::Loss, Detail::Loss(loss))
 }
 
-fn detail(identified: &Identified) -> Option<(Kind, Detail)> {
+fn detail(identified: &Identified) -> Option<Detail> {
     let observation = &identified.observation;
     Some(match &observation.act {
-        Act::Exec(exec) => (
-            Kind::Exec,
-            Detail::Exec(pb::Exec {
-                filename: printable(&exec.filename),
-                path_truncated: exec.path.truncated,
-                path_disconnected: exec.path.disconnected,
-                file_deleted: exec.path.deleted,
-                argv_truncated: exec.argv_truncated,
-                inode: exec.file.inode,
-                dev: exec.file.dev,
-            }),
-        ),
+        Act::Exec(exec) => Detail::Exec(pb::Exec {
+            filename: printable(&exec.filename),
+            path_truncated: exec.path.truncated,
+            path_disconnected: exec.path.disconnected,
+            file_deleted: exec.path.deleted,
+            argv_truncated: exec.argv_truncated,
+            inode: exec.file.inode,
+            dev: exec.file.dev,
+        }),
         Act::Exit(status) => {
             let lifetime = observation.at.0.saturating_sub(identified.process.key.start.0);
-            (Kind::Exit, Detail::Exit(exit(*status, lifetime)))
+            Detail::Exit(exit(*status, lifetime))
         }
-        Act::Open(open) => (Kind::Open, Detail::Open(self::open(open))),
-        Act::Connect(connect) => (
-            Kind::Connect,
-            Detail::Connect(pb::Connect {
-                remote_address: connect.remote.ip().to_string(),
-                remote_port: connect.remote.port().into(),
-                local_address: connect.local.map(|local| local.ip().to_string()).unwrap_or_default(),
-                local_port: connect.local.map_or(0, |local| local.port().into()),
-                protocol: protocol(connect.protocol),
-            }),
-        ),
-        Act::Listen(listen) => (
-            Kind::Listen,
-            Detail::Listen(pb::Listen {
-                address: listen.local.ip().to_string(),
-                port: listen.local.port().into(),
-                protocol: protocol(listen.protocol),
-            }),
-        ),
+        Act::Open(open) => Detail::Open(self::open(open)),
+        Act::Connect(connect) => Detail::Connect(pb::Connect {
+            remote_address: connect.remote.ip().to_string(),
+            remote_port: connect.remote.port().into(),
+            local_address: connect
+                .local
+                .map(|local| local.ip().to_string())
+                .unwrap_or_default(),
+            local_port: connect.local.map_or(0, |local| local.port().into()),
+            protocol: protocol(connect.protocol),
+        }),
+        Act::Listen(listen) => Detail::Listen(pb::Listen {
+            address: listen.local.ip().to_string(),
+            port: listen.local.port().into(),
+            protocol: protocol(listen.protocol),
+        }),
         Act::Fork(_) | Act::Cgroup(_) => return None,
     })
 }
@@ -101,7 +115,12 @@ fn protocol(protocol: Protocol) -> String {
 }
 
 fn open(open: &Open) -> pb::Open {
-    let KernelPath { bytes, truncated, disconnected, deleted } = &open.path;
+    let KernelPath {
+        bytes,
+        truncated,
+        disconnected,
+        deleted,
+    } = &open.path;
     pb::Open {
         path: printable(bytes),
         flags: flag_names(open.flags),
@@ -132,9 +151,21 @@ fn file_type(mode: u32) -> &'static str {
 
 /// Names of O_* flags (asm-generic/fcntl.h; O_DIRECT and O_DIRECTORY differ on arm64).
 fn flag_names(flags: u32) -> Vec<String> {
-    const DIRECT: u32 = if cfg!(target_arch = "aarch64") { 0o200_000 } else { 0o40_000 };
-    const DIRECTORY: u32 = if cfg!(target_arch = "aarch64") { 0o40_000 } else { 0o200_000 };
-    const NOFOLLOW: u32 = if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
+    const DIRECT: u32 = if cfg!(target_arch = "aarch64") {
+        0o200_000
+    } else {
+        0o40_000
+    };
+    const DIRECTORY: u32 = if cfg!(target_arch = "aarch64") {
+        0o40_000
+    } else {
+        0o200_000
+    };
+    const NOFOLLOW: u32 = if cfg!(target_arch = "aarch64") {
+        0o100_000
+    } else {
+        0o400_000
+    };
     const NAMES: [(u32, &str); 14] = [
         (0o100, "O_CREAT"),
         (0o200, "O_EXCL"),
@@ -158,7 +189,12 @@ fn flag_names(flags: u32) -> Vec<String> {
         _ => "O_ACCMODE",
     };
     std::iter::once(access)
-        .chain(NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name))
+        .chain(
+            NAMES
+                .iter()
+                .filter(|(bit, _)| flags & bit != 0)
+                .map(|(_, name)| *name),
+        )
         .map(str::to_owned)
         .collect()
 }
@@ -217,7 +253,6 @@ pub fn container(container: &Container) -> pb::Container {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +261,10 @@ mod tests {
     fn a_wait_status_is_a_code_or_a_signal() {
         assert_eq!((exit(3 << 8, 1).code, exit(3 << 8, 1).signal), (Some(3), None));
         let killed = exit(9 | 0x80, 1);
-        assert_eq!((killed.code, killed.signal, killed.core_dumped), (None, Some(9), true));
+        assert_eq!(
+            (killed.code, killed.signal, killed.core_dumped),
+            (None, Some(9), true)
+        );
     }
 
     #[test]

@@ -115,7 +115,9 @@ impl Identity {
     pub fn identify(&mut self, observation: Observation, out: &mut Vec<Identified>) {
         let actor = &observation.actor;
         let containers = &self.containers;
-        let (process, exec_by) = self.processes.update(&observation, |cgroup| containers.is_host(cgroup));
+        let (process, exec_by) = self
+            .processes
+            .update(&observation, |cgroup| containers.is_host(cgroup));
         let cgroup = actor.cgroup;
         if let Act::Cgroup(change) = &observation.act {
             if change.removed {
@@ -130,7 +132,12 @@ impl Identity {
         let at = observation.at;
         let namespaced = self.processes.is_namespaced(actor);
         let placement = self.place(cgroup, namespaced, actor);
-        let identified = Identified { observation, process, exec_by, place: Place::Host };
+        let identified = Identified {
+            observation,
+            process,
+            exec_by,
+            place: Place::Host,
+        };
         match placement {
             Placement::Unknown => {
                 if self.held.len() >= HELD_MAX
@@ -138,7 +145,10 @@ impl Identity {
                 {
                     out.push(self.give_up(oldest));
                 }
-                self.held.push_back(Held { identified, since: at });
+                self.held.push_back(Held {
+                    identified,
+                    since: at,
+                });
             }
             known => out.push(self.complete(identified, &known)),
         }
@@ -155,13 +165,16 @@ impl Identity {
             let due = self.next_retry.get(&cgroup).is_none_or(|at| *at <= now);
             let namespaced = self.processes.is_namespaced(&held.identified.observation.actor);
             let placement = if due {
-                self.next_retry.insert(cgroup, BootTime(now.0 + RETRY.as_nanos() as u64));
+                self.next_retry
+                    .insert(cgroup, BootTime(now.0 + RETRY.as_nanos() as u64));
                 self.containers.lookup(cgroup, &self.cgroups, namespaced)
             } else {
                 self.containers.known(cgroup)
             };
             match placement {
-                Placement::Unknown if now.0 < held.since.0 + HOLD.as_nanos() as u64 => waiting.push_back(held),
+                Placement::Unknown if now.0 < held.since.0 + HOLD.as_nanos() as u64 => {
+                    waiting.push_back(held)
+                }
                 Placement::Unknown => out.push(self.give_up(held)),
                 known => {
                     self.note(cgroup, &known);
@@ -219,7 +232,11 @@ impl Identity {
     fn complete(&self, mut identified: Identified, placement: &Placement) -> Identified {
         identified.place = match placement {
             Placement::Host | Placement::Unknown => Place::Host,
-            Placement::Container(container) if self.processes.started_outside(&identified.process, |cgroup| self.containers.is_host(cgroup)) => {
+            Placement::Container(container)
+                if self
+                    .processes
+                    .started_outside(&identified.process, |cgroup| self.containers.is_host(cgroup)) =>
+            {
                 Place::Runtime(Arc::clone(container))
             }
             Placement::Container(container) => Place::Workload(Arc::clone(container)),

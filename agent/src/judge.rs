@@ -12,7 +12,7 @@ mod reasons;
 pub use fact::{Access, Fact};
 
 use crate::identity::{Container, Identified, Place};
-use crate::observation::BootTime;
+use crate::observation::{Act, BootTime, CgroupId};
 use baseline::{Baselines, Membership};
 use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};
 use policy::{PolicySet, Response, Verb};
@@ -22,8 +22,8 @@ use std::time::Duration;
 
 /// The same alert of the same container is raised again after this time; repeats before are counted.
 const REALERT_AFTER: Duration = Duration::from_secs(3600);
-/// Most alerts per container that are remembered for that; above it the oldest are forgotten.
-const REMEMBERED_ALERTS: usize = 10_000;
+/// Most behaviours per container that are remembered as reported; above it the older half is forgotten.
+const REMEMBERED: usize = 20_000;
 
 /// A verdict and what follows from it.
 #[derive(Clone, Debug)]
@@ -51,19 +51,30 @@ pub enum News {
 pub struct Judge {
     policies: PolicySet,
     baselines: Baselines,
-    seen: HashMap<crate::observation::CgroupId, Seen>,
+    said: HashMap<CgroupId, Said>,
 }
 
 /// What was said of a container already.
 #[derive(Default)]
-struct Seen {
-    facts: HashMap<Fact, BootTime>,
+struct Said {
+    facts: HashMap<Fact, Last>,
+}
+
+/// How a behaviour was judged last, and when it was last reported.
+#[derive(Clone, Copy)]
+struct Last {
+    alert: bool,
+    reported: BootTime,
 }
 
 impl Judge {
     /// A judge with these norms.
     pub fn new(policies: PolicySet, baselines: Baselines) -> Self {
-        Self { policies, baselines, seen: HashMap::new() }
+        Self {
+            policies,
+            baselines,
+            said: HashMap::new(),
+        }
     }
 
     /// The verdict on what was seen.
@@ -71,15 +82,23 @@ impl Judge {
         let container = match &identified.place {
             Place::Host => return Judgement::unjudged(News::Yes),
             // The runtime's own work before it hands over says nothing about the workload.
-            Place::Runtime(container) => {
-                let news = self.news(container, Fact::of(identified), identified.observation.at, false);
-                return Judgement::unjudged(news);
+            Place::Runtime(_) if matches!(identified.observation.act, Act::Open(_)) => {
+                return Judgement::unjudged(News::Repeated);
             }
+            Place::Runtime(_) => return Judgement::unjudged(News::Yes),
             Place::Workload(container) => container,
         };
-        let Some(fact) = Fact::of(identified) else { return Judgement::unjudged(News::Yes) };
-        let hit = self.policies.evaluate(container, &fact);
-        let judgement = match hit {
+        let Some(fact) = Fact::of(identified) else {
+            return Judgement::unjudged(News::Yes);
+        };
+        let at = identified.observation.at;
+        if self.is_old_news(container.cgroup, &fact) {
+            return Judgement {
+                news: News::Repeated,
+                ..Judgement::plain(expected())
+            };
+        }
+        let judgement = match self.policies.evaluate(container, &fact) {
             Some(hit) if hit.verb != Verb::Allow => Judgement {
                 verdict: reasons::violation(container, &fact, &hit),
                 response: hit.response.map(|response| (hit.clause.clone(), response)),
@@ -90,12 +109,11 @@ impl Judge {
                 Membership::Learned | Membership::LearnedBefore => {
                     Judgement::plain(verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new()))
                 }
-                Membership::Known => Judgement::plain(verdict(VerdictKind::Expected, Severity::Info, 0, Vec::new())),
+                Membership::Known => Judgement::plain(expected()),
                 Membership::Novel(context) => Judgement::plain(reasons::novel(container, &fact, &context)),
             },
         };
-        let alert = judgement.is_alert();
-        let news = self.news(container, Some(fact), identified.observation.at, alert);
+        let news = self.news(container.cgroup, fact, at, judgement.is_alert());
         Judgement { news, ..judgement }
     }
 
@@ -105,8 +123,8 @@ impl Judge {
     }
 
     /// Forgets what was said of a container that is gone.
-    pub fn forget(&mut self, cgroup: crate::observation::CgroupId) {
-        self.seen.remove(&cgroup);
+    pub fn forget(&mut self, cgroup: CgroupId) {
+        self.said.remove(&cgroup);
     }
 
     /// The declared half.
@@ -119,47 +137,65 @@ impl Judge {
         &mut self.baselines
     }
 
-    fn news(&mut self, container: &Container, fact: Option<Fact>, at: BootTime, alert: bool) -> News {
-        let Some(fact) = fact else { return News::Yes };
-        // Each exec, connection and listener is an event of its own for the auditor; only opens repeat.
-        let always = !alert && !matches!(fact, Fact::Open { .. });
-        let seen = self.seen.entry(container.cgroup).or_default();
-        if seen.facts.len() >= REMEMBERED_ALERTS {
-            seen.forget_oldest_half();
+    /// The container did the same before and it was no alert: nothing has to be looked up. Each exec,
+    /// connection and listener is an event of its own for the auditor; only opens get old.
+    fn is_old_news(&self, cgroup: CgroupId, fact: &Fact) -> bool {
+        matches!(fact, Fact::Open { .. })
+            && self
+                .said
+                .get(&cgroup)
+                .and_then(|said| said.facts.get(fact))
+                .is_some_and(|last| !last.alert)
+    }
+
+    fn news(&mut self, cgroup: CgroupId, fact: Fact, at: BootTime, alert: bool) -> News {
+        let said = self.said.entry(cgroup).or_default();
+        if said.facts.len() >= REMEMBERED {
+            said.forget_older_half();
         }
         let again = REALERT_AFTER.as_nanos() as u64;
-        match seen.facts.get_mut(&fact) {
-            Some(last) if alert && at.0 >= last.0.saturating_add(again) => {
-                *last = at;
+        match said.facts.get_mut(&fact) {
+            Some(last) if alert && last.alert && at.0 < last.reported.0.saturating_add(again) => {
+                News::RepeatedAlert
+            }
+            Some(last) => {
+                *last = Last { alert, reported: at };
                 News::Yes
             }
-            Some(_) if alert => News::RepeatedAlert,
-            Some(_) if always => News::Yes,
-            Some(_) => News::Repeated,
             None => {
-                seen.facts.insert(fact, at);
+                said.facts.insert(fact, Last { alert, reported: at });
                 News::Yes
             }
         }
     }
 }
 
-impl Seen {
-    fn forget_oldest_half(&mut self) {
-        let mut times: Vec<BootTime> = self.facts.values().copied().collect();
+impl Said {
+    fn forget_older_half(&mut self) {
+        let mut times: Vec<BootTime> = self.facts.values().map(|last| last.reported).collect();
         times.sort_unstable();
-        let Some(middle) = times.get(times.len() / 2).copied() else { return };
-        self.facts.retain(|_, at| *at > middle);
+        let Some(middle) = times.get(times.len() / 2).copied() else {
+            return;
+        };
+        self.facts.retain(|_, last| last.reported > middle);
     }
 }
 
 impl Judgement {
     fn unjudged(news: News) -> Self {
-        Self { verdict: verdict(VerdictKind::Unjudged, Severity::Info, 0, Vec::new()), response: None, news }
+        Self {
+            verdict: verdict(VerdictKind::Unjudged, Severity::Info, 0, Vec::new()),
+            response: None,
+            news,
+        }
     }
 
     fn plain(verdict: Verdict) -> Self {
-        Self { verdict, response: None, news: News::Yes }
+        Self {
+            verdict,
+            response: None,
+            news: News::Yes,
+        }
     }
 
     /// Somebody should read it.
@@ -168,6 +204,15 @@ impl Judgement {
     }
 }
 
+fn expected() -> Verdict {
+    verdict(VerdictKind::Expected, Severity::Info, 0, Vec::new())
+}
+
 fn verdict(kind: VerdictKind, severity: Severity, score: u32, reasons: Vec<Reason>) -> Verdict {
-    Verdict { kind: kind as i32, severity: severity as i32, score, reasons }
+    Verdict {
+        kind: kind as i32,
+        severity: severity as i32,
+        score,
+        reasons,
+    }
 }

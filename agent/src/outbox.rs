@@ -240,7 +240,11 @@ impl Outbox {
 
     fn store(&mut self, event: &mut Event) -> bool {
         let sequence = self.next;
-        event.id = Some(EventId { node: self.node.clone(), epoch: self.shared.epoch, sequence });
+        event.id = Some(EventId {
+            node: self.node.clone(),
+            epoch: self.shared.epoch,
+            sequence,
+        });
         let record = Record {
             sequence,
             kind: event.kind,
@@ -264,7 +268,10 @@ impl Outbox {
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        if self.current.as_ref().is_some_and(|current| current.bytes() >= self.limits.segment_bytes)
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.bytes() >= self.limits.segment_bytes)
             && let Some(full) = self.current.take()
         {
             full.sync()?;
@@ -311,7 +318,10 @@ impl Outbox {
             };
             let refused_before = self.ledger.total();
             if self.store(&mut crate::event::loss(loss)) {
-                tracing::warn!(events = counts.values().sum::<u64>(), "the outbox can be written again; lost events were reported");
+                tracing::warn!(
+                    events = counts.values().sum::<u64>(),
+                    "the outbox can be written again; lost events were reported"
+                );
                 self.ledger.save();
             } else {
                 debug_assert!(self.ledger.total() > refused_before);
@@ -326,7 +336,10 @@ impl Outbox {
         let done: Vec<Segment> = {
             let mut index = self.shared.index();
             let mut done = Vec::new();
-            while index.front().is_some_and(|segment| segment.last <= acked && Some(segment.first) != current) {
+            while index
+                .front()
+                .is_some_and(|segment| segment.last <= acked && Some(segment.first) != current)
+            {
                 done.extend(index.pop_front());
             }
             done
@@ -345,10 +358,18 @@ impl Outbox {
             let victim = {
                 let index = self.shared.index();
                 let mut closed = index.iter().filter(|segment| Some(segment.first) != current);
-                closed.clone().find(|segment| !segment.reduced).or_else(|| closed.next()).cloned()
+                closed
+                    .clone()
+                    .find(|segment| !segment.reduced)
+                    .or_else(|| closed.next())
+                    .cloned()
             };
             let Some(victim) = victim else { return };
-            let dropped = if victim.reduced { self.remove_segment(&victim) } else { self.reduce_segment(&victim) };
+            let dropped = if victim.reduced {
+                self.remove_segment(&victim)
+            } else {
+                self.reduce_segment(&victim)
+            };
             match dropped {
                 Ok(Some(loss)) => self.losses.push(loss),
                 Ok(None) => {}
@@ -381,7 +402,12 @@ impl Outbox {
         file.sync()?;
         let bytes = file.bytes();
         std::fs::rename(&temporary, &victim.path)?;
-        if let Some(segment) = self.shared.index().iter_mut().find(|segment| segment.first == victim.first) {
+        if let Some(segment) = self
+            .shared
+            .index()
+            .iter_mut()
+            .find(|segment| segment.first == victim.first)
+        {
             segment.bytes = bytes;
             segment.reduced = true;
         }
@@ -400,7 +426,9 @@ impl Outbox {
             }
         }
         std::fs::remove_file(&victim.path)?;
-        self.shared.index().retain(|segment| segment.first != victim.first);
+        self.shared
+            .index()
+            .retain(|segment| segment.first != victim.first);
         self.shared.generation.fetch_add(1, Ordering::AcqRel);
         Ok(dropped.into_loss())
     }
@@ -448,7 +476,13 @@ impl Dropped {
 
 /// Counts by kind as the wire has them.
 pub fn named(counts: &BTreeMap<String, u64>) -> Vec<KindCount> {
-    counts.iter().map(|(kind, count)| KindCount { kind: kind.clone(), count: *count }).collect()
+    counts
+        .iter()
+        .map(|(kind, count)| KindCount {
+            kind: kind.clone(),
+            count: *count,
+        })
+        .collect()
 }
 
 /// Name of an event kind, such as `open`.
@@ -459,8 +493,18 @@ pub fn kind_name(kind: i32) -> String {
 /// Kept longest when room must be made: alerts, and what admits a loss.
 fn keeps(event: &Event) -> bool {
     use norma_wire::pb::Kind;
-    let alert = event.verdict.as_ref().is_some_and(norma_wire::id::calls_for_action);
-    let telemetry = [Kind::Exec, Kind::Exit, Kind::Open, Kind::Connect, Kind::Listen, Kind::Rollup];
+    let alert = event
+        .verdict
+        .as_ref()
+        .is_some_and(norma_wire::id::calls_for_action);
+    let telemetry = [
+        Kind::Exec,
+        Kind::Exit,
+        Kind::Open,
+        Kind::Connect,
+        Kind::Listen,
+        Kind::Rollup,
+    ];
     alert || !telemetry.iter().any(|kind| *kind as i32 == event.kind)
 }
 
@@ -471,11 +515,19 @@ fn lock(directory: &Path) -> Result<File, OutboxError> {
         .truncate(false)
         .write(true)
         .open(&path)
-        .map_err(|source| OutboxError::Io { path: path.clone(), source })?;
+        .map_err(|source| OutboxError::Io {
+            path: path.clone(),
+            source,
+        })?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OutboxError::Locked { path: directory.to_owned() }),
-        Err(error) => Err(OutboxError::Io { path, source: error.into() }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OutboxError::Locked {
+            path: directory.to_owned(),
+        }),
+        Err(error) => Err(OutboxError::Io {
+            path,
+            source: error.into(),
+        }),
     }
 }
 
@@ -496,7 +548,10 @@ fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result<(u64, VecD
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 // Made and never written to, or not a segment at all: there is no record to lose or save.
                 let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-                repairs.push(Repair { what: format!("segment {} without a header was removed", path.display()), bytes });
+                repairs.push(Repair {
+                    what: format!("segment {} without a header was removed", path.display()),
+                    bytes,
+                });
                 remove(&path);
                 continue;
             }
@@ -504,7 +559,10 @@ fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result<(u64, VecD
         };
         let header = scanner.header();
         if epoch.is_some_and(|epoch| epoch != header.epoch) {
-            repairs.push(Repair { what: format!("segment {} is of another epoch and was set aside", path.display()), bytes: 0 });
+            repairs.push(Repair {
+                what: format!("segment {} is of another epoch and was set aside", path.display()),
+                bytes: 0,
+            });
             std::fs::rename(&path, path.with_extension("foreign"))?;
             continue;
         }
@@ -516,7 +574,13 @@ fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result<(u64, VecD
     Ok((epoch.unwrap_or_else(new_epoch), segments))
 }
 
-fn inspect(path: &Path, first: u64, scanner: Scanner, newest: bool, repairs: &mut Vec<Repair>) -> io::Result<Segment> {
+fn inspect(
+    path: &Path,
+    first: u64,
+    scanner: Scanner,
+    newest: bool,
+    repairs: &mut Vec<Repair>,
+) -> io::Result<Segment> {
     let mut last = first.saturating_sub(1);
     let mut reduced = false;
     let mut bytes = std::fs::metadata(path)?.len();
@@ -531,7 +595,10 @@ fn inspect(path: &Path, first: u64, scanner: Scanner, newest: bool, repairs: &mu
                 file.set_len(offset)?;
                 file.sync_all()?;
                 repairs.push(Repair {
-                    what: format!("an unfinished record at the end of {} was cut off", path.display()),
+                    what: format!(
+                        "an unfinished record at the end of {} was cut off",
+                        path.display()
+                    ),
                     bytes: bytes - offset,
                 });
                 bytes = offset;
@@ -544,7 +611,13 @@ fn inspect(path: &Path, first: u64, scanner: Scanner, newest: bool, repairs: &mu
         // After a kill its end may be in memory only, and what is given out must be on stable storage.
         File::open(path)?.sync_all()?;
     }
-    Ok(Segment { path: path.to_owned(), first, last, bytes, reduced })
+    Ok(Segment {
+        path: path.to_owned(),
+        first,
+        last,
+        bytes,
+        reduced,
+    })
 }
 
 /// Wall time in nanoseconds: different for each spool of a node, and later for a later one.

@@ -12,7 +12,7 @@ use crate::clock::{WallClock, boot_now};
 use crate::decode;
 use crate::event;
 use crate::identity::{Identified, Identity, Place, Placed};
-use crate::judge::{Judge, Judgement, News};
+use crate::judge::{Judge, News};
 use crate::observation::{BootTime, CgroupId};
 use crate::outbox::{Outbox, named};
 use crate::respond::{self, Enforcement};
@@ -164,35 +164,37 @@ impl Pipeline {
         if matches!(identified.place, Place::Host) && !self.parts.host_events {
             return;
         }
-        let Some(mut event) = event::from_observation(identified, &self.clock) else { return };
+        let Some(kind) = event::kind(&identified.observation.act) else {
+            return;
+        };
         let judgement = self.parts.judge.judge(identified);
-        if let Some(response) = respond::respond(identified, judgement.response.as_ref()) {
-            event.responses.push(response);
+        let response = respond::respond(identified, judgement.response.as_ref());
+        if judgement.news != News::Yes && response.is_none() {
+            let alert = judgement.news == News::RepeatedAlert;
+            self.rollups.count(identified, kind, alert);
+            return;
         }
-        let cgroup = identified.observation.actor.cgroup;
-        match judgement.news {
-            News::Repeated if event.responses.is_empty() => self.rollups.count(cgroup, event.kind, identified, false),
-            News::RepeatedAlert if event.responses.is_empty() => {
-                self.rollups.count(cgroup, event.kind, identified, true);
-            }
-            _ => {
-                let alert = judgement.is_alert();
-                let Judgement { verdict, .. } = judgement;
-                event.verdict = Some(verdict);
-                if alert {
-                    self.alerts += 1;
-                    tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
-                }
-                self.store(event);
-            }
+        let Some(mut event) = event::from_observation(identified, &self.clock) else {
+            return;
+        };
+        event.responses.extend(response);
+        let alert = judgement.is_alert();
+        event.verdict = Some(judgement.verdict);
+        if alert {
+            self.alerts += 1;
+            tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
         }
+        self.store(event);
     }
 
     fn tick(&mut self, now: BootTime) {
         self.report_losses();
         if let Some(step_ns) = self.clock.update() {
             tracing::warn!(seconds = step_ns as f64 / 1e9, "the wall clock was set");
-            self.store(event::own(Kind::ClockStep, Detail::ClockStep(pb::ClockStep { step_ns })));
+            self.store(event::own(
+                Kind::ClockStep,
+                Detail::ClockStep(pb::ClockStep { step_ns }),
+            ));
         }
         let running = self.parts.identity.containers();
         for completed in self.parts.judge.tick(&running, now) {
@@ -201,8 +203,11 @@ impl Pipeline {
                 facts = completed.facts.values().sum::<u64>(),
                 "baseline complete: from here on novelty is an alert"
             );
-            let facts: BTreeMap<String, u64> =
-                completed.facts.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+            let facts: BTreeMap<String, u64> = completed
+                .facts
+                .iter()
+                .map(|(kind, count)| ((*kind).to_owned(), *count))
+                .collect();
             self.store(event::own(
                 Kind::BaselineReady,
                 Detail::BaselineReady(pb::BaselineReady {
@@ -225,7 +230,13 @@ impl Pipeline {
                          to an earlier state; sequences go on after that"
                     );
                     tracing::error!("{what}");
-                    outbox.append(&mut event::own(Kind::Recovery, Detail::Recovery(pb::Recovery { what, bytes_dropped: 0 })));
+                    outbox.append(&mut event::own(
+                        Kind::Recovery,
+                        Detail::Recovery(pb::Recovery {
+                            what,
+                            bytes_dropped: 0,
+                        }),
+                    ));
                 }
             }
             outbox.tick();
@@ -247,7 +258,10 @@ impl Pipeline {
         if undecodable > 0 {
             self.store(event::loss(pb::Loss {
                 cause: LossCause::Undecodable as i32,
-                counts: vec![pb::KindCount { kind: "unknown".to_owned(), count: undecodable }],
+                counts: vec![pb::KindCount {
+                    kind: "unknown".to_owned(),
+                    count: undecodable,
+                }],
                 ..pb::Loss::default()
             }));
         }
@@ -288,7 +302,7 @@ impl Pipeline {
                 bytes: outbox.bytes(),
                 refused: outbox.refused(),
             }),
-            containers: containers.iter().map(|container| container_name(container)).collect(),
+            containers: containers.iter().map(container_name).collect(),
             baselines: self.parts.judge.baselines().summaries(),
         };
         self.parts.status.write(&snapshot);

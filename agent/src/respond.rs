@@ -27,7 +27,12 @@ pub fn respond(identified: &Identified, wanted: Option<&(ClauseRef, Response)>) 
         KernelAction::None => None,
     };
     if let Some(action) = action {
-        return Some(response(action, ResponseResult::Prevented, wanted.map(|(clause, _)| clause), String::new()));
+        return Some(response(
+            action,
+            ResponseResult::Prevented,
+            wanted.map(|(clause, _)| clause),
+            String::new(),
+        ));
     }
     let (clause, wanted) = wanted?;
     Some(match wanted {
@@ -46,12 +51,19 @@ pub fn respond(identified: &Identified, wanted: Option<&(ClauseRef, Response)>) 
     })
 }
 
-fn response(action: Action, result: ResponseResult, clause: Option<&ClauseRef>, detail: String) -> pb::Response {
+fn response(
+    action: Action,
+    result: ResponseResult,
+    clause: Option<&ClauseRef>,
+    detail: String,
+) -> pb::Response {
     pb::Response {
         action: action as i32,
         result: result as i32,
         policy: clause.map(|clause| clause.policy.to_string()).unwrap_or_default(),
-        policy_revision: clause.map(|clause| clause.revision.to_string()).unwrap_or_default(),
+        policy_revision: clause
+            .map(|clause| clause.revision.to_string())
+            .unwrap_or_default(),
         detail,
     }
 }
@@ -59,7 +71,10 @@ fn response(action: Action, result: ResponseResult, clause: Option<&ClauseRef>, 
 /// Kills exactly this process: the pidfd is opened before the start time is compared, so that a reused pid
 /// is never hit.
 fn kill(process: ProcessKey) -> Result<(), KillError> {
-    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(KillError::Gone)?;
+    let pid = i32::try_from(process.pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(KillError::Gone)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(KillError::Refused)?;
     let stat = procfs::process::Process::new(pid.as_raw_nonzero().get())
         .and_then(|process| process.stat())

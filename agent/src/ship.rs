@@ -79,8 +79,14 @@ pub async fn run(
     ahead: watch::Sender<Ahead>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let new_delays =
-        || ExponentialBuilder::new().with_min_delay(FIRST_DELAY).with_max_delay(LAST_DELAY).with_jitter().without_max_times().build();
+    let new_delays = || {
+        ExponentialBuilder::new()
+            .with_min_delay(FIRST_DELAY)
+            .with_max_delay(LAST_DELAY)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    };
     let mut delays = new_delays();
     loop {
         let result = session::run(&target, &hello, &mut reader, &status, &ahead, &mut stop).await;

@@ -76,7 +76,11 @@ pub struct StatusFile {
 impl StatusFile {
     /// A status file in the state directory.
     pub fn new(state_dir: &Path, node: &str, shipping: Option<SharedStatus>) -> Self {
-        Self { path: state_dir.join(STATUS_FILE), node: node.to_owned(), shipping }
+        Self {
+            path: state_dir.join(STATUS_FILE),
+            node: node.to_owned(),
+            shipping,
+        }
     }
 
     /// Replaces the file. That it cannot be written (a full disk) is no reason to stop.
@@ -105,5 +109,7 @@ impl StatusFile {
 
 /// Milliseconds since 1970 UTC.
 pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }

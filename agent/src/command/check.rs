@@ -11,7 +11,12 @@ use std::path::{Path, PathBuf};
 
 pub(super) fn config(file: &Path) -> anyhow::Result<ExitStatus> {
     let config = config::load(file)?;
-    say(&format!("{}: good; node {}, {} policies", file.display(), config.node.as_str(), config.policies.len()))?;
+    say(&format!(
+        "{}: good; node {}, {} policies",
+        file.display(),
+        config.node.as_str(),
+        config.policies.len()
+    ))?;
     Ok(ExitStatus::Success)
 }
 
@@ -25,19 +30,34 @@ pub(super) fn policies(places: &[PathBuf], output: Output) -> anyhow::Result<Exi
     let set = faults.or(set)?;
     let every: Vec<usize> = (0..set.len()).collect();
     let rules = set.selected_rules(&every);
-    let enforced = rules.paths.iter().filter(|(_, effect)| *effect != Effect::Exempt).count();
-    let refused = rules.peers.iter().filter(|(_, _, effect)| *effect != Effect::Exempt).count();
+    let enforced = rules
+        .paths
+        .iter()
+        .filter(|(_, effect)| *effect != Effect::Exempt)
+        .count();
+    let refused = rules
+        .peers
+        .iter()
+        .filter(|(_, _, effect)| *effect != Effect::Exempt)
+        .count();
     let late = set.late();
     match output {
         Output::Human => {
             say(&format!("{} policies in {} files: good", set.len(), files.len()))?;
-            say(&format!("{enforced} program patterns are killed before their first instruction, {refused} peers are refused"))?;
+            say(&format!(
+                "{enforced} program patterns are killed before their first instruction, {refused} peers are refused"
+            ))?;
             for (place, pattern) in &late {
-                say(&format!("{place}: `{pattern}` is acted on after the fact: it has no exact form for the kernel"))?;
+                say(&format!(
+                    "{place}: `{pattern}` is acted on after the fact: it has no exact form for the kernel"
+                ))?;
             }
         }
         Output::Json => {
-            let late: Vec<_> = late.iter().map(|(place, pattern)| json!({"clause": place, "pattern": pattern})).collect();
+            let late: Vec<_> = late
+                .iter()
+                .map(|(place, pattern)| json!({"clause": place, "pattern": pattern}))
+                .collect();
             say(&json!({
                 "policies": set.len(), "files": files.len(),
                 "kernel": {"programs": enforced, "peers": refused}, "after_the_fact": late,

@@ -17,7 +17,9 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
-    let (_sensor, report) = match Sensor::start(&SensorConfig { ring_bytes: RING_BYTES }) {
+    let (_sensor, report) = match Sensor::start(&SensorConfig {
+        ring_bytes: RING_BYTES,
+    }) {
         Ok(started) => started,
         Err(error) if options.output == Output::Json => {
             say(&json!({"usable": false, "error": error.to_string()}).to_string())?;
@@ -29,8 +31,15 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
         Output::Human => human(&report)?,
         Output::Json => say(&machine(&report).to_string())?,
     }
-    let complete = report.capabilities.iter().all(|capability| capability.tier.is_some());
-    Ok(if complete { ExitStatus::Success } else { ExitStatus::Failure })
+    let complete = report
+        .capabilities
+        .iter()
+        .all(|capability| capability.tier.is_some());
+    Ok(if complete {
+        ExitStatus::Success
+    } else {
+        ExitStatus::Failure
+    })
 }
 
 fn human(report: &CoverageReport) -> anyhow::Result<()> {
@@ -55,8 +64,11 @@ fn human(report: &CoverageReport) -> anyhow::Result<()> {
 }
 
 fn machine(report: &CoverageReport) -> serde_json::Value {
-    let facts: serde_json::Map<String, serde_json::Value> =
-        report.facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let facts: serde_json::Map<String, serde_json::Value> = report
+        .facts
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
     let capabilities: Vec<_> = report
         .capabilities
         .iter()

@@ -72,17 +72,31 @@ impl EventKind {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     let stop = stop_on_signal()?;
-    let (mut sensor, coverage) = Sensor::start(&SensorConfig { ring_bytes: options.ring_bytes })?;
-    for capability in coverage.capabilities.iter().filter(|capability| capability.tier.is_none()) {
+    let (mut sensor, coverage) = Sensor::start(&SensorConfig {
+        ring_bytes: options.ring_bytes,
+    })?;
+    for capability in coverage
+        .capabilities
+        .iter()
+        .filter(|capability| capability.tier.is_none())
+    {
         let reason = capability.reason.as_deref().unwrap_or("unknown");
-        tracing::warn!(capability = capability.name, reason, "not seen; see `norma-agent doctor`");
+        tracing::warn!(
+            capability = capability.name,
+            reason,
+            "not seen; see `norma-agent doctor`"
+        );
     }
     let mut enforcement = Enforcement::start(sensor.controls()?, PolicySet::default(), options.host)?;
     let hierarchy = Hierarchy::find().context("no cgroup v2 hierarchy is mounted")?;
     let mut identity = Identity::start(hierarchy, &options.runtime_roots);
     enforcement.follow(&identity.take_placed());
     let clock = WallClock::read();
-    let mut printer = Printer { options, clock, printed: 0 };
+    let mut printer = Printer {
+        options,
+        clock,
+        printed: 0,
+    };
     let mut ready = Vec::new();
     let mut lost_before = 0;
     let mut last_look = 0;
@@ -132,7 +146,10 @@ impl Printer<'_> {
     }
 
     fn print_loss(&mut self, count: u64) -> anyhow::Result<()> {
-        let counts = vec![pb::KindCount { kind: "all".to_owned(), count }];
+        let counts = vec![pb::KindCount {
+            kind: "all".to_owned(),
+            count,
+        }];
         self.print_event(&event::loss(pb::Loss {
             cause: pb::LossCause::RingFull as i32,
             counts,
@@ -153,11 +170,18 @@ impl Printer<'_> {
     }
 
     fn is_wanted_place(&self, place: &Place) -> bool {
-        let Some(container) = place.container() else { return self.options.host };
+        let Some(container) = place.container() else {
+            return self.options.host;
+        };
         self.options.container.as_ref().is_none_or(|text| {
-            [&container.id.0, &container.name, &container.workload.0, &container.pod]
-                .iter()
-                .any(|name| name.contains(text.as_str()))
+            [
+                &container.id.0,
+                &container.name,
+                &container.workload.0,
+                &container.pod,
+            ]
+            .iter()
+            .any(|name| name.contains(text.as_str()))
         })
     }
 }
@@ -166,17 +190,21 @@ impl Printer<'_> {
 fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("norma-signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            if let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            {
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            }
-            flag.store(true, Ordering::Release);
-        });
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("norma-signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                use tokio::signal::unix::{SignalKind, signal};
+                if let (Ok(mut interrupt), Ok(mut terminate)) =
+                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+                {
+                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                }
+                flag.store(true, Ordering::Release);
+            });
+        })?;
     Ok(stop)
 }

@@ -21,29 +21,57 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     let path = options.state_dir.join(STATUS_FILE);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}; is an agent running with this state directory?", path.display()))?;
-    let document: Value = serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
-    let vital: Vital = serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read {}; is an agent running with this state directory?",
+            path.display()
+        )
+    })?;
+    let document: Value =
+        serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
+    let vital: Vital =
+        serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
     let age = unix_ms().saturating_sub(vital.updated_unix_ms);
     let working = u128::from(age) < STALE_AFTER.as_millis();
     match options.output {
         Output::Json => say(&document.to_string())?,
         Output::Human => human(&document, age, working)?,
     }
-    Ok(if working { ExitStatus::Success } else { ExitStatus::Failure })
+    Ok(if working {
+        ExitStatus::Success
+    } else {
+        ExitStatus::Failure
+    })
 }
 
 fn human(document: &Value, age_ms: u64, working: bool) -> anyhow::Result<()> {
-    let text = |pointer: &str| document.pointer(pointer).map(ToString::to_string).unwrap_or_default();
+    let text = |pointer: &str| {
+        document
+            .pointer(pointer)
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    };
     let state = if working { "working" } else { "NOT WORKING" };
-    say(&format!("agent on {}: {state}, last sign {:.1} s ago", text("/node"), age_ms as f64 / 1000.0))?;
-    say(&format!("records read {}, alerts {}", text("/delivered"), text("/alerts")))?;
+    say(&format!(
+        "agent on {}: {state}, last sign {:.1} s ago",
+        text("/node"),
+        age_ms as f64 / 1000.0
+    ))?;
+    say(&format!(
+        "records read {}, alerts {}",
+        text("/delivered"),
+        text("/alerts")
+    ))?;
     if let Some(kernel) = document.get("kernel").and_then(Value::as_object) {
         for (kind, totals) in kernel {
             let of = |name: &str| totals.get(name).and_then(Value::as_u64).unwrap_or(0);
             if of("seen") > 0 {
-                say(&format!("  {kind:<8} seen {:>10}  lost {:>6}  unreadable {:>6}", of("seen"), of("lost"), of("failed")))?;
+                say(&format!(
+                    "  {kind:<8} seen {:>10}  lost {:>6}  unreadable {:>6}",
+                    of("seen"),
+                    of("lost"),
+                    of("failed")
+                ))?;
             }
         }
     }
@@ -56,13 +84,33 @@ fn human(document: &Value, age_ms: u64, working: bool) -> anyhow::Result<()> {
             text("/outbox/refused")
         ))?;
         let connected = document.pointer("/collector/connected").and_then(Value::as_bool) == Some(true);
-        let why = document.pointer("/collector/last_error").and_then(Value::as_str).unwrap_or("not yet");
-        say(&format!("collector: {}", if connected { "connected" } else { why }))?;
+        let why = document
+            .pointer("/collector/last_error")
+            .and_then(Value::as_str)
+            .unwrap_or("not yet");
+        say(&format!(
+            "collector: {}",
+            if connected { "connected" } else { why }
+        ))?;
     }
-    for baseline in document.get("baselines").and_then(Value::as_array).into_iter().flatten() {
+    for baseline in document
+        .get("baselines")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let of = |name: &str| baseline.get(name).map(ToString::to_string).unwrap_or_default();
-        let state = if of("ready") == "true" { "complete" } else { "learning" };
-        say(&format!("baseline {}: {state}, {} behaviours, learned for {} s", of("workload"), of("facts"), of("learned_seconds")))?;
+        let state = if of("ready") == "true" {
+            "complete"
+        } else {
+            "learning"
+        };
+        say(&format!(
+            "baseline {}: {state}, {} behaviours, learned for {} s",
+            of("workload"),
+            of("facts"),
+            of("learned_seconds")
+        ))?;
     }
     Ok(())
 }

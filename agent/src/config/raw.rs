@@ -1,12 +1,14 @@
 //! The configuration file as typed.
 
 use super::{
-    CollectorTarget, DEFAULT_OUTBOX_BYTES, DEFAULT_RING_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
+    CollectorTarget, DEFAULT_LEARNING_WINDOW, DEFAULT_OUTBOX_BYTES, DEFAULT_RING_BYTES,
+    DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
 };
 use crate::outbox::Limits;
 use norma_settings::{Faults, Spanned};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,7 +71,10 @@ impl RawCollector {
     pub fn validate(&self, path: &Path, base: &Path, faults: &mut Faults) -> Option<CollectorTarget> {
         let address = &self.address.value;
         let host = address.rsplit_once(':').and_then(|(host, port)| {
-            port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty()).map(|_| host)
+            port.parse::<u16>()
+                .ok()
+                .filter(|port| *port != 0 && !host.is_empty())
+                .map(|_| host)
         });
         let Some(host) = host else {
             faults.push(path, &self.address, format!("`{address}` is not `host:port`"));
@@ -88,34 +93,67 @@ impl RawCollector {
                 key: base.join(&self.key),
             }),
             Err(_) => {
-                faults.push(path, at, format!("`{name}` is neither a DNS name nor an IP address"));
+                faults.push(
+                    path,
+                    at,
+                    format!("`{name}` is neither a DNS name nor an IP address"),
+                );
                 None
             }
         }
     }
 }
 
+/// The learning window; the default stands in for a faulty one.
+pub(super) fn learning_window(path: &Path, text: &Spanned<String>, faults: &mut Faults) -> Duration {
+    match norma_settings::duration(&text.value) {
+        Ok(window) if !window.is_zero() => return window,
+        Ok(_) => faults.push(path, text, "the learning window must be longer than nothing"),
+        Err(fault) => faults.push(path, text, fault),
+    }
+    DEFAULT_LEARNING_WINDOW
+}
+
 impl RawOutbox {
     pub fn validate(&self, path: &Path, faults: &mut Faults) -> Limits {
-        let segment_bytes = self.segment_bytes.as_ref().map_or(DEFAULT_SEGMENT_BYTES, |given| given.value);
-        let max_bytes = self.max_bytes.as_ref().map_or(DEFAULT_OUTBOX_BYTES, |given| given.value);
+        let segment_bytes = self
+            .segment_bytes
+            .as_ref()
+            .map_or(DEFAULT_SEGMENT_BYTES, |given| given.value);
+        let max_bytes = self
+            .max_bytes
+            .as_ref()
+            .map_or(DEFAULT_OUTBOX_BYTES, |given| given.value);
         if let Some(given) = &self.segment_bytes
             && given.value < MIN_SEGMENT_BYTES
         {
-            faults.push(path, given, format!("segment_bytes must be at least {MIN_SEGMENT_BYTES}"));
+            faults.push(
+                path,
+                given,
+                format!("segment_bytes must be at least {MIN_SEGMENT_BYTES}"),
+            );
         }
         if max_bytes < segment_bytes.saturating_mul(2)
             && let Some(at) = self.max_bytes.as_ref().or(self.segment_bytes.as_ref())
         {
-            faults.push(path, at, "max_bytes must hold at least two segments (2 × segment_bytes)");
+            faults.push(
+                path,
+                at,
+                "max_bytes must hold at least two segments (2 × segment_bytes)",
+            );
         }
-        Limits { max_bytes, segment_bytes }
+        Limits {
+            max_bytes,
+            segment_bytes,
+        }
     }
 }
 
 impl RawSensor {
     pub fn validate(&self, path: &Path, faults: &mut Faults) -> u32 {
-        let Some(given) = &self.ring_bytes else { return DEFAULT_RING_BYTES };
+        let Some(given) = &self.ring_bytes else {
+            return DEFAULT_RING_BYTES;
+        };
         if !given.value.is_power_of_two() || given.value < 4096 {
             faults.push(path, given, "ring_bytes must be a power of two of at least 4096");
         }

@@ -29,7 +29,11 @@ impl Hierarchy {
     /// Control group of a process, with its path from the root of the hierarchy.
     pub fn of_process(&self, pid: u32) -> Option<(CgroupId, String)> {
         let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-        let v2 = process.cgroups().ok()?.into_iter().find(|group| group.hierarchy == 0)?;
+        let v2 = process
+            .cgroups()
+            .ok()?
+            .into_iter()
+            .find(|group| group.hierarchy == 0)?;
         let directory = self.0.join(v2.pathname.trim_start_matches('/'));
         Some((CgroupId(std::fs::metadata(directory).ok()?.ino()), v2.pathname))
     }
@@ -44,19 +48,29 @@ pub(super) struct Cgroups {
 impl Cgroups {
     /// Reads the tree.
     pub fn scan(hierarchy: Hierarchy) -> Self {
-        let mut this = Self { paths: HashMap::new(), hierarchy };
+        let mut this = Self {
+            paths: HashMap::new(),
+            hierarchy,
+        };
         let root = this.hierarchy.0.clone();
         this.scan_below(&root, 0);
         this
     }
 
     fn scan_below(&mut self, directory: &Path, depth: usize) {
-        let Ok(metadata) = std::fs::metadata(directory) else { return };
+        let Ok(metadata) = std::fs::metadata(directory) else {
+            return;
+        };
         let path = directory.strip_prefix(&self.hierarchy.0).unwrap_or(directory);
         self.insert(CgroupId(metadata.ino()), path.as_os_str().as_bytes());
-        let Ok(entries) = std::fs::read_dir(directory) else { return };
+        let Ok(entries) = std::fs::read_dir(directory) else {
+            return;
+        };
         if depth < DEPTH_MAX {
-            for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            for entry in entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            {
                 self.scan_below(&entry.path(), depth + 1);
             }
         }

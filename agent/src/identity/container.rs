@@ -69,12 +69,17 @@ pub(super) struct Containers {
 
 impl Containers {
     pub fn new(roots: Roots) -> Self {
-        Self { placements: DashMap::new(), roots }
+        Self {
+            placements: DashMap::new(),
+            roots,
+        }
     }
 
     /// What is known without looking anything up.
     pub fn known(&self, cgroup: CgroupId) -> Placement {
-        self.placements.get(&cgroup).map_or(Placement::Unknown, |placement| placement.clone())
+        self.placements
+            .get(&cgroup)
+            .map_or(Placement::Unknown, |placement| placement.clone())
     }
 
     /// The control group is known to be the host's.
@@ -88,7 +93,9 @@ impl Containers {
             .placements
             .iter()
             .filter_map(|entry| match entry.value() {
-                Placement::Container(container) if container.cgroup == *entry.key() => Some(Arc::clone(container)),
+                Placement::Container(container) if container.cgroup == *entry.key() => {
+                    Some(Arc::clone(container))
+                }
                 _ => None,
             })
             .collect();
@@ -108,7 +115,9 @@ impl Containers {
     /// Asks control group path, runtime state and, for a group that no runtime claims, the namespaces of
     /// the acting process.
     pub fn lookup(&mut self, cgroup: CgroupId, cgroups: &Cgroups, namespaced: bool) -> Placement {
-        let Some(path) = cgroups.path(cgroup) else { return Placement::Unknown };
+        let Some(path) = cgroups.path(cgroup) else {
+            return Placement::Unknown;
+        };
         if path == "/" {
             return self.set(cgroup, Placement::Host);
         }
@@ -126,7 +135,10 @@ impl Containers {
                 let container = Arc::new(from_state(cgroup, own, &state, recognised.as_ref()));
                 self.set(cgroup, Placement::Container(container))
             }
-            (None, None) if namespaced => self.set(cgroup, Placement::Container(Arc::new(pending(cgroup, path, None)))),
+            (None, None) if namespaced => self.set(
+                cgroup,
+                Placement::Container(Arc::new(pending(cgroup, path, None))),
+            ),
             _ => Placement::Unknown,
         }
     }
@@ -136,9 +148,10 @@ impl Containers {
     pub fn give_up(&mut self, cgroup: CgroupId, cgroups: &Cgroups) -> Placement {
         let path = cgroups.path(cgroup).unwrap_or("");
         match recognise(path) {
-            Some(recognised) => {
-                self.set(cgroup, Placement::Container(Arc::new(pending(cgroup, path, Some(&recognised)))))
-            }
+            Some(recognised) => self.set(
+                cgroup,
+                Placement::Container(Arc::new(pending(cgroup, path, Some(&recognised)))),
+            ),
             None => self.set(cgroup, Placement::Host),
         }
     }
@@ -162,7 +175,9 @@ impl Containers {
     fn enclosing(&self, path: &str) -> Option<Arc<Container>> {
         self.placements.iter().find_map(|entry| match entry.value() {
             Placement::Container(container)
-                if path.strip_prefix(container.cgroup_path.as_str()).is_some_and(|rest| rest.starts_with('/')) =>
+                if path
+                    .strip_prefix(container.cgroup_path.as_str())
+                    .is_some_and(|rest| rest.starts_with('/')) =>
             {
                 Some(Arc::clone(container))
             }
@@ -211,7 +226,11 @@ fn recognise(path: &str) -> Option<Recognised> {
         if let Some((id, runtime)) = found
             && is_container_id(id)
         {
-            return Some(Recognised { id: id.to_owned(), runtime, path: own });
+            return Some(Recognised {
+                id: id.to_owned(),
+                runtime,
+                path: own,
+            });
         }
         above = component;
     }
@@ -223,9 +242,18 @@ fn is_container_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn from_state(cgroup: CgroupId, path: &str, state: &RuntimeState, recognised: Option<&Recognised>) -> Container {
+fn from_state(
+    cgroup: CgroupId,
+    path: &str,
+    state: &RuntimeState,
+    recognised: Option<&Recognised>,
+) -> Container {
     let runtime = recognised.map_or(state.runtime.as_str(), |recognised| recognised.runtime);
-    let name = if state.name.is_empty() { &state.id } else { &state.name };
+    let name = if state.name.is_empty() {
+        &state.id
+    } else {
+        &state.name
+    };
     let workload = if state.pod.is_empty() {
         workload::of_container(runtime, name)
     } else {
@@ -249,8 +277,16 @@ fn from_state(cgroup: CgroupId, path: &str, state: &RuntimeState, recognised: Op
 
 fn pending(cgroup: CgroupId, path: &str, recognised: Option<&Recognised>) -> Container {
     let (id, runtime, path) = match recognised {
-        Some(recognised) => (recognised.id.clone(), recognised.runtime, recognised.path.as_str()),
-        None => (path.rsplit('/').next().unwrap_or(path).to_owned(), "unknown", path),
+        Some(recognised) => (
+            recognised.id.clone(),
+            recognised.runtime,
+            recognised.path.as_str(),
+        ),
+        None => (
+            path.rsplit('/').next().unwrap_or(path).to_owned(),
+            "unknown",
+            path,
+        ),
     };
     Container {
         workload: workload::of_container(runtime, &id),
@@ -276,17 +312,37 @@ mod tests {
     fn paths_of_known_runtimes_are_recognised() {
         let id = "0123456789abcdef".repeat(4);
         for (path, runtime, own) in [
-            (format!("/kubepods/burstable/pod12-3/{id}"), "containerd", format!("/kubepods/burstable/pod12-3/{id}")),
+            (
+                format!("/kubepods/burstable/pod12-3/{id}"),
+                "containerd",
+                format!("/kubepods/burstable/pod12-3/{id}"),
+            ),
             (
                 format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope/sub"),
                 "containerd",
                 format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
             ),
-            (format!("/machine.slice/libpod-{id}.scope"), "podman", format!("/machine.slice/libpod-{id}.scope")),
+            (
+                format!("/machine.slice/libpod-{id}.scope"),
+                "podman",
+                format!("/machine.slice/libpod-{id}.scope"),
+            ),
             (format!("/docker/{id}"), "docker", format!("/docker/{id}")),
-            (format!("/system.slice/docker-{id}.scope"), "docker", format!("/system.slice/docker-{id}.scope")),
+            (
+                format!("/system.slice/docker-{id}.scope"),
+                "docker",
+                format!("/system.slice/docker-{id}.scope"),
+            ),
         ] {
-            assert_eq!(recognise(&path), Some(Recognised { id: id.clone(), runtime, path: own }), "{path}");
+            assert_eq!(
+                recognise(&path),
+                Some(Recognised {
+                    id: id.clone(),
+                    runtime,
+                    path: own
+                }),
+                "{path}"
+            );
         }
         assert_eq!(recognise("/system.slice/ssh.service"), None);
         assert_eq!(recognise("/docker/short"), None);

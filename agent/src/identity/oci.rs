@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 /// Roots that hold one directory per container.
 const ROOTS: [&str; 3] = ["/run/runc", "/run/crun", "/run/youki"];
 /// Roots that hold one such root per namespace.
-const NAMESPACED_ROOTS: [&str; 3] = ["/run/containerd/runc", "/run/docker/runtime-runc", "/run/docker/runtime-crun"];
+const NAMESPACED_ROOTS: [&str; 3] = [
+    "/run/containerd/runc",
+    "/run/docker/runtime-runc",
+    "/run/docker/runtime-crun",
+];
 /// Where control groups are mounted, pure v2 or with a directory per hierarchy below.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
 /// Where Docker keeps what it knows of its containers.
@@ -40,7 +44,9 @@ pub(super) struct Roots {
 
 impl Roots {
     pub fn new(extra: &[PathBuf]) -> Self {
-        Self { extra: extra.to_vec() }
+        Self {
+            extra: extra.to_vec(),
+        }
     }
 
     /// The state of the container with this id.
@@ -63,7 +69,12 @@ impl Roots {
             .iter()
             .filter_map(|root| std::fs::read_dir(root).ok())
             .flat_map(|entries| entries.flatten().map(|entry| entry.path()));
-        self.extra.iter().cloned().chain(ROOTS.iter().map(PathBuf::from)).chain(below).collect()
+        self.extra
+            .iter()
+            .cloned()
+            .chain(ROOTS.iter().map(PathBuf::from))
+            .chain(below)
+            .collect()
     }
 }
 
@@ -132,7 +143,8 @@ struct DockerInner {
 fn read(directory: &Path, id: &str) -> Option<RuntimeState> {
     let mut state = read_runc(directory).or_else(|| read_crun(directory))?;
     id.clone_into(&mut state.id);
-    if let Some(docker) = json::<DockerConfig>(&Path::new(DOCKER_CONTAINERS).join(id).join("config.v2.json")) {
+    if let Some(docker) = json::<DockerConfig>(&Path::new(DOCKER_CONTAINERS).join(id).join("config.v2.json"))
+    {
         docker.name.trim_start_matches('/').clone_into(&mut state.name);
         state.image = docker.config.image;
         state.image_digest = docker.image_digest;
@@ -152,17 +164,32 @@ fn read_runc(directory: &Path) -> Option<RuntimeState> {
     let mut state = from_annotations(&labels);
     "runc".clone_into(&mut state.runtime);
     state.init_pid = raw.init_process_pid;
-    state.cgroup_paths =
-        raw.cgroup_paths.iter().filter_map(|(controller, directory)| below_root(controller, directory)).collect();
-    state.cgroup_paths.extend(raw.config.cgroups.map(|cgroups| cgroups.path).filter(|path| !path.is_empty()));
+    state.cgroup_paths = raw
+        .cgroup_paths
+        .iter()
+        .filter_map(|(controller, directory)| below_root(controller, directory))
+        .collect();
+    state.cgroup_paths.extend(
+        raw.config
+            .cgroups
+            .map(|cgroups| cgroups.path)
+            .filter(|path| !path.is_empty()),
+    );
     Some(state)
 }
 
 /// Path from the root of a hierarchy of a directory that runc names with its controller (`""` for v2).
 fn below_root(controller: &str, directory: &str) -> Option<String> {
     let below = directory.strip_prefix(CGROUP_MOUNT)?;
-    let hierarchy = if controller.is_empty() { "/unified" } else { &format!("/{controller}") };
-    let below = below.strip_prefix(hierarchy).filter(|rest| rest.starts_with('/')).unwrap_or(below);
+    let hierarchy = if controller.is_empty() {
+        "/unified"
+    } else {
+        &format!("/{controller}")
+    };
+    let below = below
+        .strip_prefix(hierarchy)
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(below);
     Some(below.to_owned())
 }
 
@@ -179,10 +206,17 @@ fn read_crun(directory: &Path) -> Option<RuntimeState> {
 /// What containerd's CRI plugin, CRI-O and podman tell the runtime about pod and image.
 fn from_annotations(annotations: &HashMap<String, String>) -> RuntimeState {
     let first = |keys: &[&str]| {
-        keys.iter().find_map(|key| annotations.get(*key)).cloned().unwrap_or_default()
+        keys.iter()
+            .find_map(|key| annotations.get(*key))
+            .cloned()
+            .unwrap_or_default()
     };
     let mut state = RuntimeState {
-        name: first(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.podman.annotations.name"]),
+        name: first(&[
+            "io.kubernetes.cri.container-name",
+            "io.kubernetes.container.name",
+            "io.podman.annotations.name",
+        ]),
         image: first(&[
             "io.kubernetes.cri.image-name",
             "io.kubernetes.cri-o.ImageName",
@@ -190,7 +224,10 @@ fn from_annotations(annotations: &HashMap<String, String>) -> RuntimeState {
             "org.opencontainers.image.ref.name",
         ]),
         pod: first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
-        pod_namespace: first(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
+        pod_namespace: first(&[
+            "io.kubernetes.cri.sandbox-namespace",
+            "io.kubernetes.pod.namespace",
+        ]),
         ..RuntimeState::default()
     };
     if state.name.is_empty() && first(&["io.kubernetes.cri.container-type"]) == "sandbox" {
@@ -225,9 +262,16 @@ mod tests {
         .unwrap();
         let roots = Roots::new(&[dir.path().to_owned()]);
         let state = roots.by_cgroup_path("/shop/web").unwrap();
-        assert_eq!((state.id.as_str(), state.init_pid, state.pod.as_str()), ("web", 42, "web-0"));
+        assert_eq!(
+            (state.id.as_str(), state.init_pid, state.pod.as_str()),
+            ("web", 42, "web-0")
+        );
         assert_eq!(state.image_digest, "sha256:ab");
-        assert_eq!(roots.by_cgroup_path("/web"), None, "a shorter path is another group");
+        assert_eq!(
+            roots.by_cgroup_path("/web"),
+            None,
+            "a shorter path is another group"
+        );
         assert!(roots.by_id("web").is_some());
     }
 }

@@ -85,7 +85,9 @@ impl Processes {
             hierarchy: hierarchy.clone(),
             last_expiry: BootTime(0),
         };
-        let Ok(all) = procfs::process::all_processes() else { return this };
+        let Ok(all) = procfs::process::all_processes() else {
+            return this;
+        };
         let stats: HashMap<u32, procfs::process::Stat> = all
             .flatten()
             .filter_map(|process| process.stat().ok())
@@ -107,9 +109,18 @@ impl Processes {
         if parent != 0 {
             self.adopt_from_proc(parent, stats, depth + 1);
         }
-        let key = ProcessKey { pid, start: BootTime(stat.starttime * TICK_NS) };
-        let ancestors = self.by_pid.get(&parent).map_or_else(|| Arc::from([]), |entry| lineage_below(entry));
-        let cgroup = self.hierarchy.of_process(pid).map_or(CgroupId(0), |(cgroup, _)| cgroup);
+        let key = ProcessKey {
+            pid,
+            start: BootTime(stat.starttime * TICK_NS),
+        };
+        let ancestors = self
+            .by_pid
+            .get(&parent)
+            .map_or_else(|| Arc::from([]), lineage_below);
+        let cgroup = self
+            .hierarchy
+            .of_process(pid)
+            .map_or(CgroupId(0), |(cgroup, _)| cgroup);
         self.insert(read_proc(key, cgroup, ancestors), cgroup);
     }
 
@@ -126,11 +137,17 @@ impl Processes {
         let process = self.actor(actor);
         match &observation.act {
             Act::Exec(exec) => {
-                let before = Before { exe: Arc::clone(&process.exe), outside: self.started_outside(&process, is_host) };
+                let before = Before {
+                    exe: Arc::clone(&process.exe),
+                    outside: self.started_outside(&process, is_host),
+                };
                 let after = Process {
                     exe: Arc::from(printable(&exec.path.bytes)),
                     argv: exec.argv.iter().map(|argument| printable(argument)).collect(),
-                    origin: Origin { mnt_ns: actor.namespaces.mnt, cgroup: actor.cgroup },
+                    origin: Origin {
+                        mnt_ns: actor.namespaces.mnt,
+                        cgroup: actor.cgroup,
+                    },
                     from_proc: false,
                     ..Process::clone(&process)
                 };
@@ -140,7 +157,12 @@ impl Processes {
                 let entry = self.by_pid.get(&actor.process.pid);
                 let ancestors = entry.map_or_else(|| Arc::clone(&process.ancestors), lineage_below);
                 self.insert(
-                    Process { key: *child, ancestors, from_proc: false, ..Process::clone(&process) },
+                    Process {
+                        key: *child,
+                        ancestors,
+                        from_proc: false,
+                        ..Process::clone(&process)
+                    },
                     actor.cgroup,
                 );
                 (process, None)
@@ -182,7 +204,8 @@ impl Processes {
             return;
         }
         self.last_expiry = now;
-        self.by_pid.retain(|_, entry| entry.ended.is_none_or(|at| now.0 < at.0 + keep));
+        self.by_pid
+            .retain(|_, entry| entry.ended.is_none_or(|at| now.0 < at.0 + keep));
     }
 
     /// The actor as known; one whose start was not seen is taken from /proc as far as it is still there.
@@ -192,7 +215,10 @@ impl Processes {
         {
             entry.cgroup = actor.cgroup;
             if entry.process.key != actor.process {
-                entry.process = Arc::new(Process { key: actor.process, ..Process::clone(&entry.process) });
+                entry.process = Arc::new(Process {
+                    key: actor.process,
+                    ..Process::clone(&entry.process)
+                });
             }
             return Arc::clone(&entry.process);
         }
@@ -200,7 +226,12 @@ impl Processes {
             Some(parent) if same_process(&parent.process, actor.parent) => lineage_below(parent),
             _ if actor.parent.pid != 0 => {
                 let exe = read_exe(actor.parent.pid).unwrap_or_default();
-                Arc::from([Ancestor { key: actor.parent, exe, cgroup: CgroupId(0), origin: Origin::default() }])
+                Arc::from([Ancestor {
+                    key: actor.parent,
+                    exe,
+                    cgroup: CgroupId(0),
+                    origin: Origin::default(),
+                }])
             }
             _ => Arc::from([]),
         };
@@ -209,7 +240,11 @@ impl Processes {
 
     fn insert(&mut self, process: Process, cgroup: CgroupId) -> Arc<Process> {
         let process = Arc::new(process);
-        let entry = Entry { process: Arc::clone(&process), cgroup, ended: None };
+        let entry = Entry {
+            process: Arc::clone(&process),
+            cgroup,
+            ended: None,
+        };
         self.by_pid.insert(process.key.pid, entry);
         process
     }
@@ -223,7 +258,10 @@ fn lineage_below(parent: &Entry) -> Arc<[Ancestor]> {
         cgroup: parent.cgroup,
         origin: parent.process.origin,
     };
-    std::iter::once(own).chain(parent.process.ancestors.iter().cloned()).take(ANCESTORS_MAX).collect()
+    std::iter::once(own)
+        .chain(parent.process.ancestors.iter().cloned())
+        .take(ANCESTORS_MAX)
+        .collect()
 }
 
 /// Whether the entry is this process: exactly, or as exactly as /proc can tell.
@@ -242,10 +280,16 @@ fn read_proc(key: ProcessKey, cgroup: CgroupId, ancestors: Arc<[Ancestor]>) -> P
     Process {
         key,
         exe: read_exe(key.pid).unwrap_or_default(),
-        argv: argv.iter().map(|argument| printable(argument.as_bytes())).collect(),
+        argv: argv
+            .iter()
+            .map(|argument| printable(argument.as_bytes()))
+            .collect(),
         ancestors,
         from_proc: true,
-        origin: Origin { mnt_ns: namespace(key.pid, "mnt"), cgroup },
+        origin: Origin {
+            mnt_ns: namespace(key.pid, "mnt"),
+            cgroup,
+        },
     }
 }
 
@@ -253,7 +297,9 @@ fn read_exe(pid: u32) -> Option<Arc<str>> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let bytes = path.as_os_str().as_bytes();
-    Some(Arc::from(printable(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes))))
+    Some(Arc::from(printable(
+        bytes.strip_suffix(b" (deleted)").unwrap_or(bytes),
+    )))
 }
 
 /// Inode number of a namespace of a process; 0 where it cannot be read.
@@ -261,7 +307,12 @@ fn namespace(pid: u32, name: &str) -> u32 {
     std::fs::read_link(format!("/proc/{pid}/ns/{name}"))
         .ok()
         .and_then(|link| {
-            link.to_str()?.split_once('[')?.1.trim_end_matches(']').parse().ok()
+            link.to_str()?
+                .split_once('[')?
+                .1
+                .trim_end_matches(']')
+                .parse()
+                .ok()
         })
         .unwrap_or(0)
 }
@@ -289,7 +340,10 @@ mod tests {
     }
 
     fn key(pid: u32, start: u64) -> ProcessKey {
-        ProcessKey { pid, start: BootTime(start) }
+        ProcessKey {
+            pid,
+            start: BootTime(start),
+        }
     }
 
     fn observe(process: ProcessKey, parent: ProcessKey, cgroup: CgroupId, mnt: u32, act: Act) -> Observation {
@@ -305,7 +359,12 @@ mod tests {
                 gid: 0,
                 euid: 0,
                 cgroup,
-                namespaces: Namespaces { mnt, pid: 9, net: 0, user: 0 },
+                namespaces: Namespaces {
+                    mnt,
+                    pid: 9,
+                    net: 0,
+                    user: 0,
+                },
                 comm: b"x".to_vec(),
             },
             act,
@@ -314,7 +373,10 @@ mod tests {
 
     fn exec(path: &str) -> Act {
         Act::Exec(Exec {
-            path: KernelPath { bytes: path.into(), ..KernelPath::default() },
+            path: KernelPath {
+                bytes: path.into(),
+                ..KernelPath::default()
+            },
             file: FileId::default(),
             mode: 0,
             filename: Vec::new(),
@@ -332,18 +394,33 @@ mod tests {
     fn a_forked_child_inherits_and_an_exec_names_what_ran_before() {
         let mut table = table();
         let nobody = key(0, 0);
-        update(&mut table, &observe(key(A, 5), nobody, CONTAINER, 3, exec("/bin/bash")));
-        update(&mut table, &observe(key(A, 5), nobody, CONTAINER, 3, Act::Fork(key(B, 6))));
-        let (process, before) = update(&mut table, &observe(key(B, 6), key(A, 5), CONTAINER, 3, exec("/bin/cat")));
+        update(
+            &mut table,
+            &observe(key(A, 5), nobody, CONTAINER, 3, exec("/bin/bash")),
+        );
+        update(
+            &mut table,
+            &observe(key(A, 5), nobody, CONTAINER, 3, Act::Fork(key(B, 6))),
+        );
+        let (process, before) = update(
+            &mut table,
+            &observe(key(B, 6), key(A, 5), CONTAINER, 3, exec("/bin/cat")),
+        );
         assert_eq!(before.as_ref().map(|before| &*before.exe), Some("/bin/bash"));
         assert_eq!(&*process.exe, "/bin/cat");
-        assert_eq!(process.ancestors.iter().map(|a| &*a.exe).collect::<Vec<_>>(), ["/bin/bash"]);
+        assert_eq!(
+            process.ancestors.iter().map(|a| &*a.exe).collect::<Vec<_>>(),
+            ["/bin/bash"]
+        );
     }
 
     #[test]
     fn a_reused_pid_is_another_process() {
         let mut table = table();
-        update(&mut table, &observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash")));
+        update(
+            &mut table,
+            &observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash")),
+        );
         let later = observe(key(A, 900_000_000), key(0, 0), CONTAINER, 3, Act::Exit(0));
         assert_eq!(&*update(&mut table, &later).0.exe, "");
     }
@@ -352,9 +429,15 @@ mod tests {
     fn a_program_executed_on_the_host_is_from_outside_until_it_executes_another() {
         for (cgroup, mnt) in [(HOST, 5), (CONTAINER, 1)] {
             let mut table = table();
-            let (runtime, _) = update(&mut table, &observe(key(A, 5), key(0, 0), cgroup, mnt, exec("/usr/sbin/runc")));
+            let (runtime, _) = update(
+                &mut table,
+                &observe(key(A, 5), key(0, 0), cgroup, mnt, exec("/usr/sbin/runc")),
+            );
             assert!(table.started_outside(&runtime, |cgroup| cgroup == HOST));
-            let (program, _) = update(&mut table, &observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash")));
+            let (program, _) = update(
+                &mut table,
+                &observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash")),
+            );
             assert!(!table.started_outside(&program, |cgroup| cgroup == HOST));
         }
     }
@@ -363,11 +446,26 @@ mod tests {
     fn a_runtime_in_a_namespace_of_its_own_is_told_by_its_ancestor_on_the_host() {
         let mut table = table();
         let is_host = |cgroup| cgroup == HOST;
-        update(&mut table, &observe(key(A, 5), key(0, 0), HOST, 9, exec("/usr/sbin/runc")));
-        update(&mut table, &observe(key(A, 5), key(0, 0), HOST, 9, Act::Fork(key(B, 6))));
-        let (again, _) = update(&mut table, &observe(key(B, 6), key(A, 5), CONTAINER, 9, exec("/runc")));
+        update(
+            &mut table,
+            &observe(key(A, 5), key(0, 0), HOST, 9, exec("/usr/sbin/runc")),
+        );
+        update(
+            &mut table,
+            &observe(key(A, 5), key(0, 0), HOST, 9, Act::Fork(key(B, 6))),
+        );
+        let (again, _) = update(
+            &mut table,
+            &observe(key(B, 6), key(A, 5), CONTAINER, 9, exec("/runc")),
+        );
         assert!(table.started_outside(&again, is_host));
-        let (unshared, _) = update(&mut table, &observe(key(B, 6), key(A, 5), CONTAINER, 4, exec("/bin/sh")));
-        assert!(!table.started_outside(&unshared, is_host), "a namespace that a container made is its own");
+        let (unshared, _) = update(
+            &mut table,
+            &observe(key(B, 6), key(A, 5), CONTAINER, 4, exec("/bin/sh")),
+        );
+        assert!(
+            !table.started_outside(&unshared, is_host),
+            "a namespace that a container made is its own"
+        );
     }
 }

@@ -21,11 +21,12 @@ pub(super) fn of_container(runtime: &str, name: &str) -> WorkloadName {
 }
 
 fn owner(pod: &str) -> (&'static str, &str) {
-    let is_suffix =
-        |text: &str, lengths: std::ops::RangeInclusive<usize>| {
-            lengths.contains(&text.len()) && text.bytes().all(|byte| SUFFIX_ALPHABET.contains(&byte))
-        };
-    let Some((head, tail)) = pod.rsplit_once('-') else { return ("Pod", pod) };
+    let is_suffix = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&text.len()) && text.bytes().all(|byte| SUFFIX_ALPHABET.contains(&byte))
+    };
+    let Some((head, tail)) = pod.rsplit_once('-') else {
+        return ("Pod", pod);
+    };
     if is_suffix(tail, POD_SUFFIX..=POD_SUFFIX) {
         return match head.rsplit_once('-') {
             Some((name, hash)) if is_suffix(hash, 6..=10) => ("Deployment", name),
@@ -44,9 +45,15 @@ mod tests {
 
     #[test]
     fn replicas_of_one_owner_share_a_name() {
-        assert_eq!(of_pod("shop", "web-7c5ddbdf54-x2l9z", "nginx").0, "shop/Deployment/web/nginx");
+        assert_eq!(
+            of_pod("shop", "web-7c5ddbdf54-x2l9z", "nginx").0,
+            "shop/Deployment/web/nginx"
+        );
         assert_eq!(of_pod("shop", "agent-x2l9z", "a").0, "shop/ReplicaSet/agent/a");
-        assert_eq!(of_pod("shop", "db-0", "postgres").0, "shop/StatefulSet/db/postgres");
+        assert_eq!(
+            of_pod("shop", "db-0", "postgres").0,
+            "shop/StatefulSet/db/postgres"
+        );
         assert_eq!(of_pod("shop", "debug", "sh").0, "shop/Pod/debug/sh");
     }
 }

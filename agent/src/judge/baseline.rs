@@ -8,7 +8,7 @@ use crate::identity::{Container, WorkloadName};
 use crate::observation::BootTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ struct Baseline {
     learned_ns: u64,
     ready: bool,
     overflowed: bool,
-    facts: BTreeSet<Fact>,
+    facts: HashSet<Fact>,
     #[serde(skip)]
     dirty: bool,
 }
@@ -113,7 +113,10 @@ pub struct Baselines {
 impl Baselines {
     /// Reads what was learned before. A damaged file is set aside with a warning and learned anew.
     pub fn open(directory: &Path, window: Duration) -> Result<Self, BaselineError> {
-        let fail = |source| BaselineError::Directory { path: directory.to_owned(), source };
+        let fail = |source| BaselineError::Directory {
+            path: directory.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(directory).map_err(fail)?;
         let mut by_workload = HashMap::new();
         for entry in std::fs::read_dir(directory).map_err(fail)?.flatten() {
@@ -121,9 +124,11 @@ impl Baselines {
             if path.extension().is_none_or(|extension| extension != "msgpack") {
                 continue;
             }
-            match std::fs::read(&path).map_err(|error| error.to_string()).and_then(|bytes| {
-                rmp_serde::from_slice::<Baseline>(&bytes).map_err(|error| error.to_string())
-            }) {
+            match std::fs::read(&path)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| {
+                    rmp_serde::from_slice::<Baseline>(&bytes).map_err(|error| error.to_string())
+                }) {
                 Ok(baseline) if baseline.format == FORMAT => {
                     by_workload.insert(WorkloadName(baseline.workload.clone()), baseline);
                 }
@@ -154,7 +159,11 @@ impl Baselines {
                     baseline.facts.insert(fact.clone());
                 } else if !baseline.overflowed {
                     baseline.overflowed = true;
-                    tracing::warn!(workload = workload.0, limit = FACTS_MAX, "baseline is full; further behaviours are not learned");
+                    tracing::warn!(
+                        workload = workload.0,
+                        limit = FACTS_MAX,
+                        "baseline is full; further behaviours are not learned"
+                    );
                 }
                 Membership::Learned
             }
@@ -163,10 +172,14 @@ impl Baselines {
 
     /// Credits learning time to workloads that run; gives those that became complete.
     pub fn tick(&mut self, running: &[Arc<Container>], now: BootTime) -> Vec<Completed> {
-        let step = self.last_tick.map_or(0, |last| now.0.saturating_sub(last.0)).min(TICK_MAX.as_nanos() as u64);
+        let step = self
+            .last_tick
+            .map_or(0, |last| now.0.saturating_sub(last.0))
+            .min(TICK_MAX.as_nanos() as u64);
         self.last_tick = Some(now);
         let window = self.window.as_nanos() as u64;
-        let workloads: BTreeSet<&WorkloadName> = running.iter().map(|container| &container.workload).collect();
+        let workloads: BTreeSet<&WorkloadName> =
+            running.iter().map(|container| &container.workload).collect();
         let mut completed = Vec::new();
         for workload in workloads {
             let baseline = self.baseline(workload);
@@ -224,15 +237,17 @@ impl Baselines {
     }
 
     fn baseline(&mut self, workload: &WorkloadName) -> &mut Baseline {
-        self.by_workload.entry(workload.clone()).or_insert_with(|| Baseline {
-            format: FORMAT,
-            workload: workload.0.clone(),
-            learned_ns: 0,
-            ready: false,
-            overflowed: false,
-            facts: BTreeSet::new(),
-            dirty: true,
-        })
+        self.by_workload
+            .entry(workload.clone())
+            .or_insert_with(|| Baseline {
+                format: FORMAT,
+                workload: workload.0.clone(),
+                learned_ns: 0,
+                ready: false,
+                overflowed: false,
+                facts: HashSet::new(),
+                dirty: true,
+            })
     }
 }
 
@@ -242,8 +257,11 @@ const EXAMPLES: usize = 5;
 impl Baseline {
     fn expectation(&self, fact: &Fact) -> Expectation {
         let actor = fact.actor();
-        let same_kind_by_actor: Vec<&Fact> =
-            self.facts.iter().filter(|known| known.kind() == fact.kind() && known.actor() == actor).collect();
+        let same_kind_by_actor: Vec<&Fact> = self
+            .facts
+            .iter()
+            .filter(|known| known.kind() == fact.kind() && known.actor() == actor)
+            .collect();
         let actor_known = self.facts.iter().any(|known| match known {
             Fact::Exec { by, exe } => by == actor || exe == actor,
             other => other.actor() == actor,
@@ -254,7 +272,10 @@ impl Baseline {
         Expectation {
             learned_for: Duration::from_nanos(self.learned_ns),
             actor_known,
-            target_known: self.facts.iter().any(|known| known.kind() == fact.kind() && target(known) == target(fact)),
+            target_known: self
+                .facts
+                .iter()
+                .any(|known| known.kind() == fact.kind() && target(known) == target(fact)),
             usual_count: usual.len(),
             usual: nearest(usual, &target(fact)),
         }
@@ -263,7 +284,12 @@ impl Baseline {
 
 /// The known targets that share the longest beginning with the novel one.
 fn nearest(mut usual: Vec<String>, novel: &str) -> Vec<String> {
-    let shared = |text: &str| text.bytes().zip(novel.bytes()).take_while(|(left, right)| left == right).count();
+    let shared = |text: &str| {
+        text.bytes()
+            .zip(novel.bytes())
+            .take_while(|(left, right)| left == right)
+            .count()
+    };
     usual.sort_by_key(|text| std::cmp::Reverse(shared(text)));
     usual.truncate(EXAMPLES);
     usual
@@ -273,9 +299,21 @@ fn nearest(mut usual: Vec<String>, novel: &str) -> Vec<String> {
 fn target(fact: &Fact) -> String {
     match fact {
         Fact::Exec { exe, .. } => exe.to_string(),
-        Fact::Open { path, access: Access::Read, .. } => path.to_string(),
-        Fact::Open { path, access: Access::Write, .. } => format!("{path} (write)"),
-        Fact::Open { path, access: Access::Create, .. } => format!("{path} (create)"),
+        Fact::Open {
+            path,
+            access: Access::Read,
+            ..
+        } => path.to_string(),
+        Fact::Open {
+            path,
+            access: Access::Write,
+            ..
+        } => format!("{path} (write)"),
+        Fact::Open {
+            path,
+            access: Access::Create,
+            ..
+        } => format!("{path} (create)"),
         Fact::Connect { peer, port, .. } => std::net::SocketAddr::new(*peer, *port).to_string(),
         Fact::Listen { port, .. } => format!("port {port}"),
     }
@@ -326,7 +364,11 @@ mod tests {
     }
 
     fn open(path: &str) -> Fact {
-        Fact::Open { exe: "/bin/cat".into(), path: path.into(), access: Access::Read }
+        Fact::Open {
+            exe: "/bin/cat".into(),
+            path: path.into(),
+            access: Access::Read,
+        }
     }
 
     #[test]
@@ -337,7 +379,10 @@ mod tests {
         let workload = &running[0].workload;
         let mut baselines = Baselines::open(dir.path(), window).unwrap();
         assert_eq!(baselines.observe(workload, &open("/a")), Membership::Learned);
-        assert_eq!(baselines.observe(workload, &open("/a")), Membership::LearnedBefore);
+        assert_eq!(
+            baselines.observe(workload, &open("/a")),
+            Membership::LearnedBefore
+        );
         let mut completed = Vec::new();
         for second in 0..=3 {
             completed.extend(baselines.tick(&running, BootTime(second * SECOND)));
@@ -347,10 +392,15 @@ mod tests {
 
         let mut baselines = Baselines::open(dir.path(), window).unwrap();
         assert_eq!(baselines.observe(workload, &open("/a")), Membership::Known);
-        let Membership::Novel(expectation) = baselines.observe(workload, &open("/b")) else { panic!() };
+        let Membership::Novel(expectation) = baselines.observe(workload, &open("/b")) else {
+            panic!()
+        };
         assert_eq!(expectation.usual, ["/a"]);
         assert!(expectation.actor_known && !expectation.target_known);
-        assert!(baselines.tick(&running, BootTime(9 * SECOND)).is_empty(), "complete only once");
+        assert!(
+            baselines.tick(&running, BootTime(9 * SECOND)).is_empty(),
+            "complete only once"
+        );
     }
 
     #[test]

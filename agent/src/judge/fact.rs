@@ -92,7 +92,10 @@ impl Fact {
                 port: connect.remote.port(),
                 udp: connect.protocol == Protocol::Udp,
             }),
-            Act::Listen(listen) => Some(Self::Listen { exe, port: listen.local.port() }),
+            Act::Listen(listen) => Some(Self::Listen {
+                exe,
+                port: listen.local.port(),
+            }),
             Act::Fork(_) | Act::Exit(_) | Act::Cgroup(_) => None,
         }
     }
@@ -118,10 +121,14 @@ impl Fact {
 
 /// Process and thread numbers below /proc as `<pid>`: they are another one each time.
 fn without_pids(path: &str) -> String {
-    let Some(below) = path.strip_prefix("/proc/") else { return path.to_owned() };
+    let Some(below) = path.strip_prefix("/proc/") else {
+        return path.to_owned();
+    };
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let parts: Vec<&str> =
-        below.split('/').map(|part| if number(part) { "<pid>" } else { part }).collect();
+    let parts: Vec<&str> = below
+        .split('/')
+        .map(|part| if number(part) { "<pid>" } else { part })
+        .collect();
     format!("/proc/{}", parts.join("/"))
 }
 
@@ -131,8 +138,14 @@ mod tests {
 
     #[test]
     fn process_numbers_are_not_part_of_a_behaviour() {
-        assert_eq!(without_pids("/proc/12/task/34/stat"), "/proc/<pid>/task/<pid>/stat");
-        assert_eq!(without_pids("/proc/sys/kernel/pid_max"), "/proc/sys/kernel/pid_max");
+        assert_eq!(
+            without_pids("/proc/12/task/34/stat"),
+            "/proc/<pid>/task/<pid>/stat"
+        );
+        assert_eq!(
+            without_pids("/proc/sys/kernel/pid_max"),
+            "/proc/sys/kernel/pid_max"
+        );
         assert_eq!(without_pids("/data/12"), "/data/12");
     }
 }

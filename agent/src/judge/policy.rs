@@ -84,7 +84,11 @@ struct Clause {
 #[derive(Clone, Debug)]
 enum Subject {
     Process(PathClause),
-    File { paths: PathClause, read: bool, write: bool },
+    File {
+        paths: PathClause,
+        read: bool,
+        write: bool,
+    },
     Network(PeerClause),
 }
 
@@ -113,7 +117,10 @@ impl PolicySet {
                         path: file.clone(),
                         line: 0,
                         column: 0,
-                        message: format!("a policy named `{}` exists already; names must be unique", policy.name),
+                        message: format!(
+                            "a policy named `{}` exists already; names must be unique",
+                            policy.name
+                        ),
                     });
                 }
                 policies.push(policy);
@@ -138,10 +145,13 @@ impl PolicySet {
         if universal.as_ref().is_some_and(|hit| hit.verb == Verb::Deny) {
             return universal;
         }
-        let selected =
-            self.decide(fact, |policy| !policy.select.is_universal() && policy.select.matches(container));
+        let selected = self.decide(fact, |policy| {
+            !policy.select.is_universal() && policy.select.matches(container)
+        });
         match (universal, selected) {
-            (Some(universal), Some(selected)) if universal.verb > selected.verb && selected.verb != Verb::Deny => {
+            (Some(universal), Some(selected))
+                if universal.verb > selected.verb && selected.verb != Verb::Deny =>
+            {
                 Some(universal)
             }
             (universal, None) => universal,
@@ -175,11 +185,16 @@ impl PolicySet {
             .filter(|clause| clause.response == Some(Response::Kill))
             .flat_map(|clause| {
                 let texts: Vec<&str> = match &clause.subject {
-                    Subject::Process(paths) => paths.texts().filter(|text| !compile::has_kernel_form(text)).collect(),
+                    Subject::Process(paths) => paths
+                        .texts()
+                        .filter(|text| !compile::has_kernel_form(text))
+                        .collect(),
                     Subject::File { paths, .. } => paths.texts().collect(),
                     Subject::Network(_) => Vec::new(),
                 };
-                texts.into_iter().map(|text| (clause.reference.place.to_string(), text.to_owned()))
+                texts
+                    .into_iter()
+                    .map(|text| (clause.reference.place.to_string(), text.to_owned()))
             })
             .collect()
     }
@@ -240,15 +255,27 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let mut faults = Faults::default();
         let set = PolicySet::load(&[file], &mut faults);
-        faults.or(set).map_err(|error| error.to_string().replace(&format!("{}/", dir.path().display()), ""))
+        faults.or(set).map_err(|error| {
+            error
+                .to_string()
+                .replace(&format!("{}/", dir.path().display()), "")
+        })
     }
 
     fn exec(exe: &str) -> Fact {
-        Fact::Exec { by: "/bin/bash".into(), exe: exe.into() }
+        Fact::Exec {
+            by: "/bin/bash".into(),
+            exe: exe.into(),
+        }
     }
 
     fn connect(peer: &str, port: u16) -> Fact {
-        Fact::Connect { exe: "/bin/bash".into(), peer: peer.parse().unwrap(), port, udp: false }
+        Fact::Connect {
+            exe: "/bin/bash".into(),
+            peer: peer.parse().unwrap(),
+            port,
+            udp: false,
+        }
     }
 
     const HEAD: &str = "apiVersion: norma.dev/v1alpha1\nkind: Policy\nmetadata: {name: a}\nspec:\n";
@@ -263,9 +290,15 @@ mod tests {
         let verb = |fact: &Fact| set.evaluate(&container, fact).map(|hit| (hit.verb, hit.response));
         assert_eq!(verb(&exec("/tmp/x/y")), Some((Verb::Deny, Some(Response::Kill))));
         assert_eq!(verb(&exec("/tmp/ok")), Some((Verb::Allow, None)));
-        assert_eq!(verb(&exec("/usr/bin/nc.openbsd")), Some((Verb::Deny, Some(Response::Kill))));
+        assert_eq!(
+            verb(&exec("/usr/bin/nc.openbsd")),
+            Some((Verb::Deny, Some(Response::Kill)))
+        );
         assert_eq!(verb(&exec("/usr/bin/x/nc")), None);
-        assert_eq!(verb(&connect("10.1.2.3", 4444)), Some((Verb::Deny, Some(Response::Deny))));
+        assert_eq!(
+            verb(&connect("10.1.2.3", 4444)),
+            Some((Verb::Deny, Some(Response::Deny)))
+        );
         assert_eq!(verb(&connect("10.1.2.3", 80)), None);
         assert_eq!(verb(&connect("2001:db8::1", 80)), Some((Verb::Alert, None)));
     }
@@ -279,22 +312,46 @@ mod tests {
         let web = container("shop/Deployment/web/nginx", "");
         assert_eq!(set.evaluate(&web, &exec("/bin/nc")).unwrap().verb, Verb::Deny);
         assert_eq!(set.evaluate(&web, &exec("/bin/id")).unwrap().verb, Verb::Deny);
-        assert!(set.evaluate(&container("shop/Deployment/db/x", ""), &exec("/bin/id")).is_none());
+        assert!(
+            set.evaluate(&container("shop/Deployment/db/x", ""), &exec("/bin/id"))
+                .is_none()
+        );
         assert_eq!(set.selecting(&web), [1]);
     }
 
     #[test]
     fn faults_name_file_line_and_remedy() {
         for (text, expected) in [
-            (format!("{HEAD}  proces: []\n"), "p.yaml:5:3: unknown key `proces`; did you mean `process`?"),
-            (format!("{HEAD}  process:\n  - {{deny: [bin/nc]}}\n"), "p.yaml:6:13: path pattern `bin/nc`"),
-            (format!("{HEAD}  network:\n  - {{deny: [10.0.0.0/99]}}\n"), "p.yaml:6:13: `10.0.0.0/99` is neither"),
-            (format!("{HEAD}  process:\n  - {{deny: [/a], alert: [/b]}}\n"), "p.yaml:6:"),
-            (format!("{HEAD}  process:\n  - {{deny: [/a], response: deny}}\n"), "p.yaml:6:28: "),
-            (HEAD.replace("v1alpha1", "v9") + "  process: []\n", "p.yaml:1:13: apiVersion"),
+            (
+                format!("{HEAD}  proces: []\n"),
+                "p.yaml:5:3: unknown key `proces`; did you mean `process`?",
+            ),
+            (
+                format!("{HEAD}  process:\n  - {{deny: [bin/nc]}}\n"),
+                "p.yaml:6:13: path pattern `bin/nc`",
+            ),
+            (
+                format!("{HEAD}  network:\n  - {{deny: [10.0.0.0/99]}}\n"),
+                "p.yaml:6:13: `10.0.0.0/99` is neither",
+            ),
+            (
+                format!("{HEAD}  process:\n  - {{deny: [/a], alert: [/b]}}\n"),
+                "p.yaml:6:",
+            ),
+            (
+                format!("{HEAD}  process:\n  - {{deny: [/a], response: deny}}\n"),
+                "p.yaml:6:28: ",
+            ),
+            (
+                HEAD.replace("v1alpha1", "v9") + "  process: []\n",
+                "p.yaml:1:13: apiVersion",
+            ),
         ] {
             let message = policies(&text).unwrap_err();
-            assert!(message.starts_with(expected), "{message}\n  does not begin with {expected}");
+            assert!(
+                message.starts_with(expected),
+                "{message}\n  does not begin with {expected}"
+            );
         }
     }
 }

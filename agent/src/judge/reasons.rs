@@ -69,7 +69,9 @@ pub(super) fn violation(container: &Container, fact: &Fact, hit: &Hit<'_>) -> Ve
             "policy {} says that {} {what} in {}",
             hit.clause.policy, hit.pattern, container.workload.0
         ),
-        why: hit.why.map_or_else(|| why(fact, &Expectation::default()).to_owned(), str::to_owned),
+        why: hit
+            .why
+            .map_or_else(|| why(fact, &Expectation::default()).to_owned(), str::to_owned),
         policy: hit.clause.policy.to_string(),
         clause: hit.clause.place.to_string(),
         controls: controls(fact),
@@ -99,15 +101,23 @@ fn weigh(fact: &Fact, expectation: &Expectation) -> (Severity, u32) {
     match fact {
         Fact::Exec { .. } if expectation.target_known => (Severity::Medium, 55),
         Fact::Exec { .. } => (Severity::High, 80),
-        Fact::Open { path, access: Access::Read, .. } if is_sensitive(path) => (Severity::High, 85),
+        Fact::Open {
+            path,
+            access: Access::Read,
+            ..
+        } if is_sensitive(path) => (Severity::High, 85),
         // A new program has been reported as such; that it loads its libraries adds nothing.
-        Fact::Open { path, access: Access::Read, .. } if !expectation.actor_known && is_start_up(path) => {
-            (Severity::Info, 10)
-        }
-        Fact::Open { access: Access::Read, .. } if expectation.target_known || !expectation.actor_known => {
-            (Severity::Low, 30)
-        }
-        Fact::Open { access: Access::Read, .. } => (Severity::Medium, 50),
+        Fact::Open {
+            path,
+            access: Access::Read,
+            ..
+        } if !expectation.actor_known && is_start_up(path) => (Severity::Info, 10),
+        Fact::Open {
+            access: Access::Read, ..
+        } if expectation.target_known || !expectation.actor_known => (Severity::Low, 30),
+        Fact::Open {
+            access: Access::Read, ..
+        } => (Severity::Medium, 50),
         Fact::Open { .. } => (Severity::Medium, 60),
         Fact::Connect { .. } if expectation.target_known => (Severity::Medium, 55),
         Fact::Connect { .. } => (Severity::High, 75),
@@ -129,7 +139,9 @@ fn expected(container: &Container, fact: &Fact, expectation: &Expectation) -> St
         "" => "an unknown executable",
         other => other,
     };
-    let span = humantime::format_duration(std::time::Duration::from_secs(expectation.learned_for.as_secs().max(1)));
+    let span = humantime::format_duration(std::time::Duration::from_secs(
+        expectation.learned_for.as_secs().max(1),
+    ));
     let workload = &container.workload.0;
     let did = match fact {
         Fact::Exec { .. } => "started",
@@ -168,15 +180,25 @@ fn why(fact: &Fact, expectation: &Expectation) -> &'static str {
         Fact::Exec { .. } if expectation.target_known => {
             "the program is known here, but not started by this one: an intruder often drives a container's own tools"
         }
-        Fact::Exec { .. } => "a program that the workload never needed is the usual first sign of an intrusion",
-        Fact::Open { path, access: Access::Read, .. } if is_sensitive(path) => {
+        Fact::Exec { .. } => {
+            "a program that the workload never needed is the usual first sign of an intrusion"
+        }
+        Fact::Open {
+            path,
+            access: Access::Read,
+            ..
+        } if is_sensitive(path) => {
             "the file holds credentials or keys, which are what an intruder looks for to get further"
         }
-        Fact::Open { access: Access::Read, .. } => {
-            "reading what was never needed can be the search for secrets or for a way on"
+        Fact::Open {
+            access: Access::Read, ..
+        } => "reading what was never needed can be the search for secrets or for a way on",
+        Fact::Open { .. } => {
+            "writing where nothing was written before can plant a program or change a configuration"
         }
-        Fact::Open { .. } => "writing where nothing was written before can plant a program or change a configuration",
-        Fact::Connect { .. } => "a new peer can be a command channel, the way out for data, or the next victim",
+        Fact::Connect { .. } => {
+            "a new peer can be a command channel, the way out for data, or the next victim"
+        }
         Fact::Listen { .. } => "a new listening port can be a back door",
     }
 }
@@ -184,15 +206,22 @@ fn why(fact: &Fact, expectation: &Expectation) -> &'static str {
 fn controls(fact: &Fact) -> Vec<String> {
     let specific: &[&str] = match fact {
         Fact::Exec { .. } => &["NIST 800-53 CM-7(5)", "MITRE ATT&CK T1059"],
-        Fact::Open { path, access: Access::Read, .. } if is_sensitive(path) => {
-            &["NIST 800-53 AC-6", "MITRE ATT&CK T1552.001"]
-        }
-        Fact::Open { access: Access::Read, .. } => &["NIST 800-53 AC-6", "MITRE ATT&CK T1005"],
+        Fact::Open {
+            path,
+            access: Access::Read,
+            ..
+        } if is_sensitive(path) => &["NIST 800-53 AC-6", "MITRE ATT&CK T1552.001"],
+        Fact::Open {
+            access: Access::Read, ..
+        } => &["NIST 800-53 AC-6", "MITRE ATT&CK T1005"],
         Fact::Open { .. } => &["NIST 800-53 SI-7", "MITRE ATT&CK T1565.001"],
         Fact::Connect { .. } => &["NIST 800-53 SC-7(5)", "MITRE ATT&CK T1071"],
         Fact::Listen { .. } => &["NIST 800-53 SC-7", "MITRE ATT&CK T1571"],
     };
-    std::iter::once("NIST 800-53 SI-4").chain(specific.iter().copied()).map(str::to_owned).collect()
+    std::iter::once("NIST 800-53 SI-4")
+        .chain(specific.iter().copied())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]
@@ -201,13 +230,23 @@ mod tests {
 
     #[test]
     fn secrets_weigh_more_than_other_reads_and_a_new_programs_libraries_less() {
-        let read = |path: &str| Fact::Open { exe: "/bin/x".into(), path: path.into(), access: Access::Read };
+        let read = |path: &str| Fact::Open {
+            exe: "/bin/x".into(),
+            path: path.into(),
+            access: Access::Read,
+        };
         let unknown = Expectation::default();
         let severity = |fact: &Fact| weigh(fact, &unknown).0;
         assert_eq!(severity(&read("/etc/shadow")), Severity::High);
         assert_eq!(severity(&read("/srv/data")), Severity::Low);
-        assert_eq!(severity(&read("/usr/lib/x86_64-linux-gnu/libc.so.6")), Severity::Info);
-        let known = Expectation { actor_known: true, ..Expectation::default() };
+        assert_eq!(
+            severity(&read("/usr/lib/x86_64-linux-gnu/libc.so.6")),
+            Severity::Info
+        );
+        let known = Expectation {
+            actor_known: true,
+            ..Expectation::default()
+        };
         assert_eq!(weigh(&read("/usr/lib/evil.so"), &known).0, Severity::Medium);
         assert_eq!(weigh(&read("/srv/data"), &known).0, Severity::Medium);
     }

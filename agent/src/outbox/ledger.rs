@@ -23,8 +23,17 @@ pub struct Ledger {
 impl Ledger {
     /// Opens or makes the file. A ledger without a file still counts, but forgets at a restart.
     pub fn open(path: &Path) -> Self {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let mut ledger = Self { file: None, counts: BTreeMap::new(), dirty: false };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let mut ledger = Self {
+            file: None,
+            counts: BTreeMap::new(),
+            dirty: false,
+        };
         match file {
             Ok(file) => {
                 let mut bytes = vec![0; LEDGER_LEN];
@@ -34,7 +43,9 @@ impl Ledger {
                 ledger.dirty = read < LEDGER_LEN;
                 ledger.save();
             }
-            Err(error) => tracing::warn!(file = %path.display(), %error, "cannot open the ledger of lost events"),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "cannot open the ledger of lost events")
+            }
         }
         ledger
     }
@@ -68,8 +79,12 @@ impl Ledger {
 
     /// Writes the counts where they changed.
     pub fn save(&mut self) {
-        let Some(file) = self.file.as_ref().filter(|_| self.dirty) else { return };
-        let Ok(mut bytes) = serde_json::to_vec(&self.counts) else { return };
+        let Some(file) = self.file.as_ref().filter(|_| self.dirty) else {
+            return;
+        };
+        let Ok(mut bytes) = serde_json::to_vec(&self.counts) else {
+            return;
+        };
         bytes.resize(LEDGER_LEN, b' ');
         match file.write_all_at(&bytes, 0).and_then(|()| file.sync_data()) {
             Ok(()) => self.dirty = false,

@@ -5,7 +5,7 @@ use super::segment::{Item, Scanner};
 use bytes::Bytes;
 use norma_wire::pb::{Loss, LossCause};
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
@@ -54,7 +54,14 @@ impl SpoolReader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let durable = shared.durable.subscribe();
         let next = shared.acked.load(Ordering::Acquire) + 1;
-        Self { shared, durable, next, place: None, read_ahead: None, damaged: false }
+        Self {
+            shared,
+            durable,
+            next,
+            place: None,
+            read_ahead: None,
+            damaged: false,
+        }
     }
 
     /// Epoch of the spool.
@@ -98,7 +105,9 @@ impl SpoolReader {
         let mut batch = Batch::default();
         let mut bytes = 0;
         while self.next <= durable && batch.events.len() < max_events && bytes < max_bytes {
-            let Some((sequence, event)) = self.next_record(durable)? else { break };
+            let Some((sequence, event)) = self.next_record(durable)? else {
+                break;
+            };
             bytes += event.len();
             batch.last = sequence;
             batch.events.push(event);
@@ -109,7 +118,9 @@ impl SpoolReader {
 
     fn next_record(&mut self, durable: u64) -> io::Result<Option<(u64, Bytes)>> {
         while self.next <= durable {
-            let Some(ahead) = self.read_ahead(durable)? else { return Ok(None) };
+            let Some(ahead) = self.read_ahead(durable)? else {
+                return Ok(None);
+            };
             match ahead.scanner.next() {
                 Some(Item::Record { record, end }) if record.sequence <= durable => {
                     self.place = Some(Place {
@@ -124,7 +135,12 @@ impl SpoolReader {
                     }
                 }
                 Some(Item::Damaged { from, to }) => {
-                    tracing::error!(segment = ahead.segment, from, to, "part of an outbox segment is damaged");
+                    tracing::error!(
+                        segment = ahead.segment,
+                        from,
+                        to,
+                        "part of an outbox segment is damaged"
+                    );
                     self.damaged = true;
                 }
                 Some(Item::Record { .. } | Item::Torn { .. }) | None => {
@@ -143,7 +159,11 @@ impl SpoolReader {
     /// What was read of the segment in which the next sequence lies; `None` where there is none.
     fn read_ahead(&mut self, durable: u64) -> io::Result<Option<&mut ReadAhead>> {
         let generation = self.shared.generation.load(Ordering::Acquire);
-        if self.read_ahead.as_ref().is_some_and(|ahead| ahead.generation != generation) {
+        if self
+            .read_ahead
+            .as_ref()
+            .is_some_and(|ahead| ahead.generation != generation)
+        {
             self.read_ahead = None;
         }
         if self.read_ahead.is_none() {
@@ -174,7 +194,7 @@ impl SpoolReader {
         Ok(self.read_ahead.as_mut())
     }
 
-    fn open(&self, path: &PathBuf, segment: u64, generation: u64) -> io::Result<Scanner> {
+    fn open(&self, path: &Path, segment: u64, generation: u64) -> io::Result<Scanner> {
         match self.place {
             Some(place) if place.segment == segment && place.generation == generation => {
                 Scanner::resume(path, place.offset, place.last)

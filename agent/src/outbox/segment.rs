@@ -99,15 +99,26 @@ impl Scanner {
     /// `InvalidData` where they do not begin with a header.
     pub fn new(bytes: Vec<u8>) -> io::Result<Self> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        let head = bytes.get(..HEADER_LEN).ok_or_else(|| invalid("too short for a segment header"))?;
+        let head = bytes
+            .get(..HEADER_LEN)
+            .ok_or_else(|| invalid("too short for a segment header"))?;
         if &head[..8] != MAGIC {
             return Err(invalid("not an outbox segment"));
         }
         if u32_at(head, 8) != Some(VERSION) {
             return Err(invalid("outbox segment of an unknown version"));
         }
-        let header = Header { epoch: u64_at(head, 12).unwrap_or(0), first: u64_at(head, 20).unwrap_or(0) };
-        Ok(Self { bytes, base: 0, offset: HEADER_LEN, last: header.first.saturating_sub(1), header })
+        let header = Header {
+            epoch: u64_at(head, 12).unwrap_or(0),
+            first: u64_at(head, 20).unwrap_or(0),
+        };
+        Ok(Self {
+            bytes,
+            base: 0,
+            offset: HEADER_LEN,
+            last: header.first.saturating_sub(1),
+            header,
+        })
     }
 
     /// Reads what was appended to a file since a reading that ended at `offset` after the record `last`.
@@ -116,7 +127,16 @@ impl Scanner {
         file.seek(io::SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        Ok(Self { bytes, base: offset, header: Header { epoch: 0, first: last + 1 }, offset: 0, last })
+        Ok(Self {
+            bytes,
+            base: offset,
+            header: Header {
+                epoch: 0,
+                first: last + 1,
+            },
+            offset: 0,
+            last,
+        })
     }
 
     /// What the segment says of itself.
@@ -166,15 +186,23 @@ impl Iterator for Scanner {
         if let Some((record, end)) = self.record_at(from) {
             self.last = record.sequence;
             self.offset = end;
-            return Some(Item::Record { record, end: self.base + end as u64 });
+            return Some(Item::Record {
+                record,
+                end: self.base + end as u64,
+            });
         }
         let next = (from + 1..self.bytes.len()).find(|offset| self.record_at(*offset).is_some());
         let to = next.unwrap_or(self.bytes.len());
         self.offset = to;
         if next.is_none() && self.is_torn_at(from) {
-            return Some(Item::Torn { offset: self.base + from as u64 });
+            return Some(Item::Torn {
+                offset: self.base + from as u64,
+            });
         }
-        Some(Item::Damaged { from: self.base + from as u64, to: self.base + to as u64 })
+        Some(Item::Damaged {
+            from: self.base + from as u64,
+            to: self.base + to as u64,
+        })
     }
 }
 
@@ -203,7 +231,11 @@ impl SegmentFile {
             std::fs::remove_file(path)?;
             return Err(error);
         }
-        Ok(Self { file: Arc::new(file), first, bytes: HEADER_LEN as u64 })
+        Ok(Self {
+            file: Arc::new(file),
+            first,
+            bytes: HEADER_LEN as u64,
+        })
     }
 
     /// Sequence of its first record.
@@ -242,7 +274,10 @@ impl SegmentFile {
 fn frame(record: &Record) -> io::Result<Vec<u8>> {
     let payload = rmp_serde::to_vec(record).map_err(io::Error::other)?;
     if payload.len() > PAYLOAD_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "event is too large for the outbox"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "event is too large for the outbox",
+        ));
     }
     let mut frame = Vec::with_capacity(FRAME_LEN + payload.len());
     frame.extend_from_slice(&(payload.len() as u32).to_le_bytes());
@@ -252,9 +287,13 @@ fn frame(record: &Record) -> io::Result<Vec<u8>> {
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_le_bytes(
+        bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
 fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
+    Some(u64::from_le_bytes(
+        bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?,
+    ))
 }

@@ -31,7 +31,11 @@ impl Syncer {
                 }
             }
         })?;
-        Ok(Self { requests: Some(requests), thread: Some(thread), requested: 0 })
+        Ok(Self {
+            requests: Some(requests),
+            thread: Some(thread),
+            requested: 0,
+        })
     }
 
     /// Asks for everything up to a sequence. While a request waits, another is not needed: the next round

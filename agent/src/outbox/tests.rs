@@ -2,14 +2,28 @@ use super::*;
 use norma_wire::pb::{Kind, Open, Severity, Verdict, VerdictKind};
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits { max_bytes: 1 << 20, segment_bytes: 4096 };
+const LIMITS: Limits = Limits {
+    max_bytes: 1 << 20,
+    segment_bytes: 4096,
+};
 
 fn event(path: &str, alert: bool) -> Event {
-    let kind = if alert { VerdictKind::Novel } else { VerdictKind::Expected };
+    let kind = if alert {
+        VerdictKind::Novel
+    } else {
+        VerdictKind::Expected
+    };
     Event {
         kind: Kind::Open as i32,
-        verdict: Some(Verdict { kind: kind as i32, severity: Severity::High as i32, ..Verdict::default() }),
-        detail: Some(norma_wire::Detail::Open(Open { path: path.into(), ..Open::default() })),
+        verdict: Some(Verdict {
+            kind: kind as i32,
+            severity: Severity::High as i32,
+            ..Verdict::default()
+        }),
+        detail: Some(norma_wire::Detail::Open(Open {
+            path: path.into(),
+            ..Open::default()
+        })),
         ..Event::default()
     }
 }
@@ -30,7 +44,10 @@ fn read_all(reader: &mut SpoolReader) -> Vec<Event> {
 }
 
 fn sequences(events: &[Event]) -> Vec<u64> {
-    events.iter().map(|event| event.id.as_ref().unwrap().sequence).collect()
+    events
+        .iter()
+        .map(|event| event.id.as_ref().unwrap().sequence)
+        .collect()
 }
 
 #[test]
@@ -48,7 +65,10 @@ fn what_was_appended_comes_out_in_order_over_segments_and_restarts() {
         outbox.close();
     }
     let (outbox, _) = open(dir.path(), LIMITS);
-    assert_eq!(sequences(&read_all(&mut outbox.reader())), (1..=600).collect::<Vec<_>>());
+    assert_eq!(
+        sequences(&read_all(&mut outbox.reader())),
+        (1..=600).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -76,7 +96,10 @@ fn acknowledged_segments_are_removed_and_not_read_again() {
     assert!(outbox.bytes() < before / 2);
     drop(outbox);
     let (outbox, _) = open(dir.path(), LIMITS);
-    assert_eq!(sequences(&read_all(&mut outbox.reader())), (251..=300).collect::<Vec<_>>());
+    assert_eq!(
+        sequences(&read_all(&mut outbox.reader())),
+        (251..=300).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -112,7 +135,13 @@ fn a_damaged_record_is_skipped_and_reported_with_its_sequence() {
     let mut bytes = std::fs::read(&segment).unwrap();
     let third = Scanner::new(bytes.clone())
         .unwrap()
-        .filter_map(|item| if let Item::Record { end, .. } = item { Some(end) } else { None })
+        .filter_map(|item| {
+            if let Item::Record { end, .. } = item {
+                Some(end)
+            } else {
+                None
+            }
+        })
         .nth(1)
         .unwrap();
     bytes[usize::try_from(third).unwrap() + 20] ^= 1;
@@ -124,14 +153,19 @@ fn a_damaged_record_is_skipped_and_reported_with_its_sequence() {
     outbox.tick();
     outbox.close();
     let events = read_all(&mut reader);
-    let Some(norma_wire::Detail::Loss(loss)) = &events[0].detail else { panic!("{events:?}") };
+    let Some(norma_wire::Detail::Loss(loss)) = &events[0].detail else {
+        panic!("{events:?}")
+    };
     assert_eq!((loss.first_sequence, loss.last_sequence), (3, 3));
 }
 
 #[test]
 fn at_the_bound_alerts_stay_longest_and_every_drop_is_accounted_for() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits { max_bytes: 64 << 10, segment_bytes: 4096 };
+    let limits = Limits {
+        max_bytes: 64 << 10,
+        segment_bytes: 4096,
+    };
     let (mut outbox, _) = open(dir.path(), limits);
     for number in 0..3000 {
         outbox.append(&mut event(&format!("/{number}"), number % 100 == 0));
@@ -140,12 +174,20 @@ fn at_the_bound_alerts_stay_longest_and_every_drop_is_accounted_for() {
     outbox.close();
     assert!(outbox.bytes() <= limits.max_bytes + limits.segment_bytes);
     let events = read_all(&mut outbox.reader());
-    let alerts = events.iter().filter(|event| event.kind == Kind::Open as i32 && keeps(event)).count();
-    let plain = events.iter().filter(|event| event.kind == Kind::Open as i32 && !keeps(event)).count() as u64;
+    let alerts = events
+        .iter()
+        .filter(|event| event.kind == Kind::Open as i32 && keeps(event))
+        .count();
+    let plain = events
+        .iter()
+        .filter(|event| event.kind == Kind::Open as i32 && !keeps(event))
+        .count() as u64;
     let dropped: u64 = events
         .iter()
         .filter_map(|event| match &event.detail {
-            Some(norma_wire::Detail::Loss(loss)) => Some(loss.counts.iter().map(|count| count.count).sum::<u64>()),
+            Some(norma_wire::Detail::Loss(loss)) => {
+                Some(loss.counts.iter().map(|count| count.count).sum::<u64>())
+            }
             _ => None,
         })
         .sum();
@@ -158,7 +200,10 @@ fn at_the_bound_alerts_stay_longest_and_every_drop_is_accounted_for() {
 fn a_second_agent_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(dir.path(), LIMITS);
-    assert!(matches!(Outbox::open(dir.path(), "n", LIMITS), Err(OutboxError::Locked { .. })));
+    assert!(matches!(
+        Outbox::open(dir.path(), "n", LIMITS),
+        Err(OutboxError::Locked { .. })
+    ));
 }
 
 #[test]
@@ -180,8 +225,12 @@ fn spool(count: u64) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let path = dir.path().join("s");
     let mut file = SegmentFile::create(&path, 7, 1).unwrap();
     for sequence in 1..=count {
-        let record =
-            Record { sequence, kind: 3, keep: false, event: vec![u8::try_from(sequence % 251).unwrap(); 40].into() };
+        let record = Record {
+            sequence,
+            kind: 3,
+            keep: false,
+            event: vec![u8::try_from(sequence % 251).unwrap(); 40].into(),
+        };
         file.append(&record).unwrap();
     }
     let bytes = std::fs::read(&path).unwrap();

@@ -12,7 +12,9 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
 /// Names of the kernel side's kinds, by number.
-const KERNEL_KINDS: [&str; KINDS] = ["unknown", "exec", "fork", "exit", "open", "connect", "listen", "cgroup"];
+const KERNEL_KINDS: [&str; KINDS] = [
+    "unknown", "exec", "fork", "exit", "open", "connect", "listen", "cgroup",
+];
 
 /// What the kernel side counted of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,23 +40,42 @@ impl KernelCounts {
             let counts: BTreeMap<String, u64> = KERNEL_KINDS
                 .iter()
                 .enumerate()
-                .map(|(kind, name)| ((*name).to_owned(), now[kind] - before.map_or(0, |before| before[kind])))
+                .map(|(kind, name)| {
+                    (
+                        (*name).to_owned(),
+                        now[kind] - before.map_or(0, |before| before[kind]),
+                    )
+                })
                 .filter(|(_, count)| *count > 0)
                 .collect();
-            (!counts.is_empty()).then(|| pb::Loss { cause: cause as i32, counts: named(&counts), ..pb::Loss::default() })
+            (!counts.is_empty()).then(|| pb::Loss {
+                cause: cause as i32,
+                counts: named(&counts),
+                ..pb::Loss::default()
+            })
         };
         let before = self.last.as_ref();
         let losses = [
-            since(&totals.lost, before.map(|before| &before.lost), LossCause::RingFull),
-            since(&totals.failed, before.map(|before| &before.failed), LossCause::Unreadable),
+            since(
+                &totals.lost,
+                before.map(|before| &before.lost),
+                LossCause::RingFull,
+            ),
+            since(
+                &totals.failed,
+                before.map(|before| &before.failed),
+                LossCause::Unreadable,
+            ),
         ];
-        self.last = Some(totals.clone());
+        self.last = Some(*totals);
         losses.into_iter().flatten().collect()
     }
 
     /// The counters by kind.
     pub fn by_kind(&self) -> BTreeMap<&'static str, KindTotals> {
-        let Some(totals) = &self.last else { return BTreeMap::new() };
+        let Some(totals) = &self.last else {
+            return BTreeMap::new();
+        };
         KERNEL_KINDS
             .iter()
             .enumerate()
@@ -71,8 +92,8 @@ impl KernelCounts {
 struct Rollup {
     container: Option<pb::Container>,
     since: BootTime,
-    counts: BTreeMap<String, u64>,
-    repeated_alerts: BTreeMap<String, u64>,
+    counts: BTreeMap<i32, u64>,
+    repeated_alerts: BTreeMap<i32, u64>,
 }
 
 /// Events that said nothing new, by control group.
@@ -83,41 +104,58 @@ pub(super) struct Rollups {
 
 impl Rollups {
     /// Counts one.
-    pub fn count(&mut self, cgroup: CgroupId, kind: i32, identified: &Identified, alert: bool) {
+    pub fn count(&mut self, identified: &Identified, kind: Kind, alert: bool) {
+        let cgroup = identified.observation.actor.cgroup;
         let rollup = self.by_cgroup.entry(cgroup).or_insert_with(|| Rollup {
-            container: identified.place.container().map(|container| crate::event::container(container)),
+            container: identified
+                .place
+                .container()
+                .map(|container| crate::event::container(container)),
             since: identified.observation.at,
             counts: BTreeMap::new(),
             repeated_alerts: BTreeMap::new(),
         });
-        let name = kind_name(kind);
+        *rollup.counts.entry(kind as i32).or_default() += 1;
         if alert {
-            *rollup.repeated_alerts.entry(name.clone()).or_default() += 1;
+            *rollup.repeated_alerts.entry(kind as i32).or_default() += 1;
         }
-        *rollup.counts.entry(name).or_default() += 1;
     }
 
     /// All of them as events; counting begins anew.
     pub fn take(&mut self, now: BootTime, clock: &WallClock) -> Vec<Event> {
-        std::mem::take(&mut self.by_cgroup).into_values().map(|rollup| rollup.into_event(now, clock)).collect()
+        std::mem::take(&mut self.by_cgroup)
+            .into_values()
+            .map(|rollup| rollup.into_event(now, clock))
+            .collect()
     }
 
     /// That of one control group.
     pub fn take_one(&mut self, cgroup: CgroupId, now: BootTime, clock: &WallClock) -> Option<Event> {
-        self.by_cgroup.remove(&cgroup).map(|rollup| rollup.into_event(now, clock))
+        self.by_cgroup
+            .remove(&cgroup)
+            .map(|rollup| rollup.into_event(now, clock))
     }
 }
 
 impl Rollup {
     fn into_event(self, now: BootTime, clock: &WallClock) -> Event {
+        let named = |counts: BTreeMap<i32, u64>| {
+            counts
+                .into_iter()
+                .map(|(kind, count)| pb::KindCount {
+                    kind: kind_name(kind),
+                    count,
+                })
+                .collect()
+        };
         Event {
             boot_ns: now.0,
             wall_ns: clock.wall_ns(now),
             kind: Kind::Rollup as i32,
             container: self.container,
             detail: Some(Detail::Rollup(pb::Rollup {
-                counts: named(&self.counts),
-                repeated_alerts: named(&self.repeated_alerts),
+                counts: named(self.counts),
+                repeated_alerts: named(self.repeated_alerts),
                 since_boot_ns: self.since.0,
             })),
             ..Event::default()

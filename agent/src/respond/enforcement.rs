@@ -20,7 +20,12 @@ pub struct Enforcement {
 impl Enforcement {
     /// Puts the rules that hold for every container in force.
     pub fn start(controls: Controls, policies: PolicySet, report_host: bool) -> Result<Self, ControlError> {
-        let mut this = Self { controls, policies, report_host, scopes: HashMap::new() };
+        let mut this = Self {
+            controls,
+            policies,
+            report_host,
+            scopes: HashMap::new(),
+        };
         this.install()?;
         Ok(this)
     }
@@ -44,7 +49,13 @@ impl Enforcement {
 
     fn set_host(&mut self, cgroup: CgroupId) -> Result<(), ControlError> {
         let mute = if self.report_host { 0 } else { SCOPE_MUTE_OPEN };
-        self.controls.set_scope(cgroup, Scope { id: SCOPE_ANY, flags: SCOPE_EXEMPT | mute })
+        self.controls.set_scope(
+            cgroup,
+            Scope {
+                id: SCOPE_ANY,
+                flags: SCOPE_EXEMPT | mute,
+            },
+        )
     }
 
     fn set_container(&mut self, cgroup: CgroupId, selecting: Vec<usize>) -> Result<(), ControlError> {
@@ -63,7 +74,11 @@ impl Enforcement {
 
     fn install(&mut self) -> Result<(), ControlError> {
         let mut scoped: Vec<(u32, Rules)> = vec![(SCOPE_ANY, self.policies.universal_rules())];
-        scoped.extend(self.scopes.iter().map(|(set, id)| (*id, self.policies.selected_rules(set))));
+        scoped.extend(
+            self.scopes
+                .iter()
+                .map(|(set, id)| (*id, self.policies.selected_rules(set))),
+        );
         let mut number = 0;
         let mut next = |effect: &Effect| match effect {
             Effect::Enforce(_) => {

@@ -53,9 +53,14 @@ pub async fn run(
         .send_compressed(CompressionEncoding::Zstd)
         .accept_compressed(CompressionEncoding::Zstd);
     let (outgoing, queue) = mpsc::channel(QUEUED_BATCHES);
-    let message = |message| ToCollector { message: Some(message) };
+    let message = |message| ToCollector {
+        message: Some(message),
+    };
     let gone = || ShipError::Stream("the connection is closed".to_owned());
-    outgoing.send(message(to_collector::Message::Hello(hello.clone()))).await.map_err(|_| gone())?;
+    outgoing
+        .send(message(to_collector::Message::Hello(hello.clone())))
+        .await
+        .map_err(|_| gone())?;
     let deliver = client.deliver(ReceiverStream::new(queue));
     let mut incoming = tokio::time::timeout(WELCOME_TIMEOUT, deliver)
         .await
@@ -138,9 +143,16 @@ fn take(
     match message {
         Some(to_agent::Message::Ack(ack)) => reader.acknowledge(ack.through.min(reader.durable())),
         Some(to_agent::Message::Rejection(rejection)) => {
-            let reason = norma_wire::pb::RejectionReason::try_from(rejection.reason)
-                .map_or_else(|_| rejection.reason.to_string(), |reason| reason.as_str_name().to_owned());
-            tracing::error!(sequence = rejection.sequence, reason, detail = rejection.detail, "the collector rejected an event");
+            let reason = norma_wire::pb::RejectionReason::try_from(rejection.reason).map_or_else(
+                |_| rejection.reason.to_string(),
+                |reason| reason.as_str_name().to_owned(),
+            );
+            tracing::error!(
+                sequence = rejection.sequence,
+                reason,
+                detail = rejection.detail,
+                "the collector rejected an event"
+            );
             status.lock().unwrap_or_else(PoisonError::into_inner).rejected += 1;
         }
         Some(to_agent::Message::Busy(busy)) => return Err(self::busy(busy)),
@@ -150,13 +162,19 @@ fn take(
 }
 
 fn busy(busy: norma_wire::pb::Busy) -> ShipError {
-    ShipError::Busy { detail: busy.detail, retry_after: Duration::from_millis(busy.retry_after_ms.into()) }
+    ShipError::Busy {
+        detail: busy.detail,
+        retry_after: Duration::from_millis(busy.retry_after_ms.into()),
+    }
 }
 
 async fn connect(target: &CollectorTarget) -> Result<Channel, ShipError> {
     let connector = TlsConnector::from(tls::config(target)?);
     let (address, name) = (target.address.clone(), target.server_name.clone());
-    let failed = |reason: String| ShipError::Connect { address: target.address.clone(), reason };
+    let failed = |reason: String| ShipError::Connect {
+        address: target.address.clone(),
+        reason,
+    };
     // The URI only gives HTTP/2 its authority; the connection is made by the connector.
     let endpoint = Endpoint::from_shared(format!("http://{}", target.address))
         .map_err(|error| failed(error.to_string()))?
@@ -173,7 +191,10 @@ async fn connect(target: &CollectorTarget) -> Result<Channel, ShipError> {
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     });
-    endpoint.connect_with_connector(service).await.map_err(|error| failed(causes(&error)))
+    endpoint
+        .connect_with_connector(service)
+        .await
+        .map_err(|error| failed(causes(&error)))
 }
 
 /// An error with its causes, which is where the reason mostly is.

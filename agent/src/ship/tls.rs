@@ -55,14 +55,21 @@ pub fn fingerprint(target: &CollectorTarget) -> Fingerprint {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.modified().ok()?, metadata.len()))
     };
-    Fingerprint([&target.ca, &target.certificate, &target.key].into_iter().map(state).collect())
+    Fingerprint(
+        [&target.ca, &target.certificate, &target.key]
+            .into_iter()
+            .map(state)
+            .collect(),
+    )
 }
 
 /// TLS 1.3 only, with this node's certificate, trusting the configured authority only.
 pub fn config(target: &CollectorTarget) -> Result<Arc<ClientConfig>, IdentityError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("the certificate authority", &target.ca)? {
-        roots.add(certificate).map_err(|error| unusable("the certificate authority", &target.ca, &error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable("the certificate authority", &target.ca, &error))?;
     }
     let chain = certificates("the client certificate", &target.certificate)?;
     check_validity(&target.certificate, &chain)?;
@@ -96,14 +103,24 @@ fn check_validity(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), Ident
     let validity = parsed.validity();
     let now = x509_parser::time::ASN1Time::now();
     if now > validity.not_after {
-        return Err(IdentityError::Expired { path: path.to_owned(), not_after: validity.not_after.to_string() });
+        return Err(IdentityError::Expired {
+            path: path.to_owned(),
+            not_after: validity.not_after.to_string(),
+        });
     }
     if now < validity.not_before {
-        return Err(IdentityError::NotYet { path: path.to_owned(), not_before: validity.not_before.to_string() });
+        return Err(IdentityError::NotYet {
+            path: path.to_owned(),
+            not_before: validity.not_before.to_string(),
+        });
     }
     Ok(())
 }
 
 fn unusable(what: &'static str, path: &Path, reason: &dyn std::fmt::Display) -> IdentityError {
-    IdentityError::Unusable { what, path: path.to_owned(), reason: reason.to_string() }
+    IdentityError::Unusable {
+        what,
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
 }

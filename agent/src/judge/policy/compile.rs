@@ -145,12 +145,12 @@ fn kernel_form(text: &str) -> Option<PathRule> {
 fn covers(outer: &PathRule, inner: &PathRule) -> bool {
     match (outer, inner) {
         (PathRule::Exact(outer), PathRule::Exact(inner)) => outer == inner,
-        (PathRule::Subtree(outer), PathRule::Exact(inner)) => {
-            inner.strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/'))
-        }
-        (PathRule::Subtree(outer), PathRule::Subtree(inner)) => {
-            inner.strip_prefix(outer.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }
+        (PathRule::Subtree(outer), PathRule::Exact(inner)) => inner
+            .strip_prefix(outer.as_str())
+            .is_some_and(|rest| rest.starts_with('/')),
+        (PathRule::Subtree(outer), PathRule::Subtree(inner)) => inner
+            .strip_prefix(outer.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         (PathRule::Exact(_), PathRule::Subtree(_)) => false,
     }
 }
@@ -170,7 +170,8 @@ mod tests {
     fn compiled(spec: &str) -> Rules {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("p.yaml");
-        let text = format!("apiVersion: norma.dev/v1alpha1\nkind: Policy\nmetadata: {{name: a}}\nspec:\n{spec}");
+        let text =
+            format!("apiVersion: norma.dev/v1alpha1\nkind: Policy\nmetadata: {{name: a}}\nspec:\n{spec}");
         std::fs::write(&file, text).unwrap();
         let mut faults = Faults::default();
         let set = PolicySet::load(&[file], &mut faults);
@@ -211,12 +212,18 @@ mod tests {
     fn an_allowed_peer_is_exempt_on_every_denied_port() {
         let rules = compiled("  network: [{deny: [10.0.0.0/8], ports: [80]}, {allow: [10.0.0.1]}]\n");
         assert_eq!(rules.peers.len(), 2);
-        assert_eq!(rules.peers[1], ("10.0.0.1/32".parse().unwrap(), Some(80), Effect::Exempt));
+        assert_eq!(
+            rules.peers[1],
+            ("10.0.0.1/32".parse().unwrap(), Some(80), Effect::Exempt)
+        );
     }
 
     #[test]
     fn an_allowed_port_is_exempt_of_a_denied_network() {
         let rules = compiled("  network: [{deny: [10.0.0.0/8]}, {allow: [0.0.0.0/0], ports: [53]}]\n");
-        assert_eq!(rules.peers[1], ("0.0.0.0/0".parse().unwrap(), Some(53), Effect::Exempt));
+        assert_eq!(
+            rules.peers[1],
+            ("0.0.0.0/0".parse().unwrap(), Some(53), Effect::Exempt)
+        );
     }
 }

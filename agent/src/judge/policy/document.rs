@@ -128,7 +128,10 @@ pub fn files(place: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(place)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml" || extension == "yml")
+        })
         .collect();
     files.sort();
     Ok(files)
@@ -154,12 +157,18 @@ pub(super) fn read(file: &Path, faults: &mut Faults) -> Vec<Policy> {
     };
     let revision: Arc<str> =
         crate::config::hex(&Sha256::digest(std::fs::read(file).unwrap_or_default())).into();
-    documents.into_iter().map(|document| understand(file, &document, &revision, faults)).collect()
+    documents
+        .into_iter()
+        .map(|document| understand(file, &document, &revision, faults))
+        .collect()
 }
 
 fn understand(file: &Path, document: &PolicyDocument, revision: &Arc<str>, faults: &mut Faults) -> Policy {
     if document.api_version.value != API_VERSION {
-        let message = format!("apiVersion `{}` is not known; use `{API_VERSION}`", document.api_version.value);
+        let message = format!(
+            "apiVersion `{}` is not known; use `{API_VERSION}`",
+            document.api_version.value
+        );
         faults.push(file, &document.api_version, message);
     }
     if document.kind.value != "Policy" {
@@ -175,15 +184,28 @@ fn understand(file: &Path, document: &PolicyDocument, revision: &Arc<str>, fault
         spec.select.image.as_ref(),
         &mut |at, message| faults.push(file, at, message),
     );
-    let mut reading = Reading { file, name: document.metadata.name.value.as_str().into(), revision, faults };
+    let mut reading = Reading {
+        file,
+        name: document.metadata.name.value.as_str().into(),
+        revision,
+        faults,
+    };
     let clauses = spec
         .process
         .iter()
         .filter_map(|raw| reading.process(raw))
         .chain(Vec::new())
         .collect::<Vec<_>>();
-    let files = spec.file.iter().filter_map(|raw| reading.file(raw)).collect::<Vec<_>>();
-    let network = spec.network.iter().filter_map(|raw| reading.network(raw)).collect::<Vec<_>>();
+    let files = spec
+        .file
+        .iter()
+        .filter_map(|raw| reading.file(raw))
+        .collect::<Vec<_>>();
+    let network = spec
+        .network
+        .iter()
+        .filter_map(|raw| reading.network(raw))
+        .collect::<Vec<_>>();
     Policy {
         name: Arc::clone(&reading.name),
         select,
@@ -204,9 +226,21 @@ impl Reading<'_> {
     fn process(&mut self, raw: &Spanned<RawProcess>) -> Option<Clause> {
         let clause = &raw.value;
         let (verb, patterns) = self.verb(raw, [&clause.allow, &clause.alert, &clause.deny])?;
-        let response = self.response(verb, clause.response.as_ref(), Some(Response::Kill), &[RawResponse::Kill])?;
+        let response = self.response(
+            verb,
+            clause.response.as_ref(),
+            Some(Response::Kill),
+            &[RawResponse::Kill],
+        )?;
         let paths = self.paths(patterns)?;
-        Some(self.clause(raw, verb, response, clause.severity, &clause.why, Subject::Process(paths)))
+        Some(self.clause(
+            raw,
+            verb,
+            response,
+            clause.severity,
+            &clause.why,
+            Subject::Process(paths),
+        ))
     }
 
     fn file(&mut self, raw: &Spanned<RawFile>) -> Option<Clause> {
@@ -215,7 +249,11 @@ impl Reading<'_> {
         let response = self.response(verb, clause.response.as_ref(), None, &[RawResponse::Kill])?;
         let paths = self.paths(patterns)?;
         let wants = |access| clause.access.as_ref().is_none_or(|list| list.contains(&access));
-        let subject = Subject::File { paths, read: wants(RawAccess::Read), write: wants(RawAccess::Write) };
+        let subject = Subject::File {
+            paths,
+            read: wants(RawAccess::Read),
+            write: wants(RawAccess::Write),
+        };
         Some(self.clause(raw, verb, response, clause.severity, &clause.why, subject))
     }
 
@@ -230,15 +268,30 @@ impl Reading<'_> {
         )?;
         let ports: Vec<u16> = clause.ports.iter().flatten().map(|port| port.value).collect();
         if let Some(zero) = clause.ports.iter().flatten().find(|port| port.value == 0) {
-            self.faults.push(self.file, zero, "port 0 does not exist; leave `ports` out for every port");
+            self.faults.push(
+                self.file,
+                zero,
+                "port 0 does not exist; leave `ports` out for every port",
+            );
             return None;
         }
         let (file, faults) = (self.file, &mut *self.faults);
         let peers = PeerClause::parse(patterns, ports, &mut |at, message| faults.push(file, at, message))?;
-        Some(self.clause(raw, verb, response, clause.severity, &clause.why, Subject::Network(peers)))
+        Some(self.clause(
+            raw,
+            verb,
+            response,
+            clause.severity,
+            &clause.why,
+            Subject::Network(peers),
+        ))
     }
 
-    fn verb<'p, T>(&mut self, at: &Spanned<T>, lists: [&'p Patterns; 3]) -> Option<(Verb, &'p [Spanned<String>])> {
+    fn verb<'p, T>(
+        &mut self,
+        at: &Spanned<T>,
+        lists: [&'p Patterns; 3],
+    ) -> Option<(Verb, &'p [Spanned<String>])> {
         let mut given = [Verb::Allow, Verb::Alert, Verb::Deny]
             .into_iter()
             .zip(lists)
@@ -250,7 +303,8 @@ impl Reading<'_> {
                 None
             }
             _ => {
-                let message = "a clause has exactly one of `allow`, `alert` and `deny`; write one clause for each";
+                let message =
+                    "a clause has exactly one of `allow`, `alert` and `deny`; write one clause for each";
                 self.faults.push(self.file, at, message);
                 None
             }
@@ -258,7 +312,10 @@ impl Reading<'_> {
     }
 
     /// The response, or its default for a denial; outer `None` for one that makes no sense.
-    #[expect(clippy::option_option, reason = "outside: the clause is faulty; inside: only an alert")]
+    #[expect(
+        clippy::option_option,
+        reason = "outside: the clause is faulty; inside: only an alert"
+    )]
     fn response(
         &mut self,
         verb: Verb,
@@ -272,10 +329,18 @@ impl Reading<'_> {
         match raw.value {
             RawResponse::Alert => Some(None),
             chosen if verb == Verb::Deny && possible.contains(&chosen) => {
-                Some(Some(if chosen == RawResponse::Deny { Response::Deny } else { Response::Kill }))
+                Some(Some(if chosen == RawResponse::Deny {
+                    Response::Deny
+                } else {
+                    Response::Kill
+                }))
             }
             _ if verb != Verb::Deny => {
-                self.faults.push(self.file, raw, "only a `deny` clause can have a response other than `alert`");
+                self.faults.push(
+                    self.file,
+                    raw,
+                    "only a `deny` clause can have a response other than `alert`",
+                );
                 None
             }
             _ => {

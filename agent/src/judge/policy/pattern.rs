@@ -26,7 +26,10 @@ impl PathClause {
         let mut parsed = Vec::new();
         for pattern in patterns {
             match parse_path(&pattern.value) {
-                Ok(matcher) => parsed.push(PathPattern { text: pattern.value.clone(), matcher }),
+                Ok(matcher) => parsed.push(PathPattern {
+                    text: pattern.value.clone(),
+                    matcher,
+                }),
                 Err(message) => report(pattern, message),
             }
         }
@@ -35,7 +38,10 @@ impl PathClause {
 
     /// The pattern that matches a path.
     pub fn matches(&self, path: &str) -> Option<&str> {
-        self.patterns.iter().find(|pattern| pattern.matcher.is_match(path)).map(|pattern| pattern.text.as_str())
+        self.patterns
+            .iter()
+            .find(|pattern| pattern.matcher.is_match(path))
+            .map(|pattern| pattern.text.as_str())
     }
 
     /// The patterns as written.
@@ -50,16 +56,23 @@ fn parse_path(text: &str) -> Result<GlobMatcher, String> {
     }
     let head = text.strip_suffix("/**").unwrap_or(text);
     if head.contains("**") {
-        return Err(format!("path pattern `{text}` may have `**` only as its last component"));
+        return Err(format!(
+            "path pattern `{text}` may have `**` only as its last component"
+        ));
     }
     if head.split('/').any(|part| part == "." || part == "..") || head.contains("//") {
-        return Err(format!("path pattern `{text}` must be a resolved path, without `.`, `..` and `//`"));
+        return Err(format!(
+            "path pattern `{text}` must be a resolved path, without `.`, `..` and `//`"
+        ));
     }
     glob(text, true).map_err(|error| format!("path pattern `{text}`: {error}"))
 }
 
 fn glob(text: &str, separator: bool) -> Result<GlobMatcher, globset::Error> {
-    let glob = GlobBuilder::new(text).literal_separator(separator).backslash_escape(false).build()?;
+    let glob = GlobBuilder::new(text)
+        .literal_separator(separator)
+        .backslash_escape(false)
+        .build()?;
     Ok(glob.compile_matcher())
 }
 
@@ -75,7 +88,10 @@ impl PeerClause {
         let mut networks = Vec::new();
         for pattern in patterns {
             let text = &pattern.value;
-            match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            match text
+                .parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            {
                 Ok(network) => networks.push((text.clone(), network.trunc())),
                 Err(_) => report(
                     pattern,
@@ -92,16 +108,22 @@ impl PeerClause {
             return None;
         }
         let peer = peer.to_canonical();
-        self.networks.iter().find(|(_, network)| network.contains(&peer)).map(|(text, _)| text.as_str())
+        self.networks
+            .iter()
+            .find(|(_, network)| network.contains(&peer))
+            .map(|(text, _)| text.as_str())
     }
 
     /// Each network with each port, `None` for every port.
     pub fn each(&self) -> impl Iterator<Item = (IpNet, Option<u16>)> {
-        let ports: Vec<Option<u16>> =
-            if self.ports.is_empty() { vec![None] } else { self.ports.iter().map(|port| Some(*port)).collect() };
-        self.networks.iter().flat_map(move |(_, network)| {
-            ports.clone().into_iter().map(move |port| (*network, port))
-        })
+        let ports: Vec<Option<u16>> = if self.ports.is_empty() {
+            vec![None]
+        } else {
+            self.ports.iter().map(|port| Some(*port)).collect()
+        };
+        self.networks
+            .iter()
+            .flat_map(move |(_, network)| ports.clone().into_iter().map(move |port| (*network, port)))
     }
 }
 
@@ -120,9 +142,14 @@ impl Selector {
     ) -> Self {
         let mut parse = |given: Option<&Spanned<String>>| {
             let given = given.filter(|given| given.value != "*")?;
-            glob(&given.value, false).map_err(|error| report(given, format!("`{}`: {error}", given.value))).ok()
+            glob(&given.value, false)
+                .map_err(|error| report(given, format!("`{}`: {error}", given.value)))
+                .ok()
         };
-        Self { workload: parse(workload), image: parse(image) }
+        Self {
+            workload: parse(workload),
+            image: parse(image),
+        }
     }
 
     /// Every container is meant.
@@ -132,7 +159,12 @@ impl Selector {
 
     /// This container is meant.
     pub fn matches(&self, container: &Container) -> bool {
-        self.workload.as_ref().is_none_or(|glob| glob.is_match(&container.workload.0))
-            && self.image.as_ref().is_none_or(|glob| glob.is_match(&container.image))
+        self.workload
+            .as_ref()
+            .is_none_or(|glob| glob.is_match(&container.workload.0))
+            && self
+                .image
+                .as_ref()
+                .is_none_or(|glob| glob.is_match(&container.image))
     }
 }
