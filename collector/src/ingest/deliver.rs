@@ -93,11 +93,11 @@ impl From<StorageError> for End {
 
 impl Session {
     async fn run(self, stream: Streaming<ToCollector>) {
-        let node = self.peer.node.clone();
+        let (node, peer) = (self.peer.node.clone(), self.peer.address);
         match self.deliver(stream).await {
-            End::Finished | End::Gone => tracing::info!(%node, "agent disconnected"),
+            End::Finished | End::Gone => tracing::info!(%node, %peer, "agent disconnected"),
             End::Because(status) => {
-                tracing::info!(%node, reason = status.message(), "stream ended");
+                tracing::info!(%node, %peer, reason = status.message(), "stream ended");
                 if self.answers.send(Err(status)).await.is_err() {
                     tracing::debug!(%node, "the agent was gone before it was told why");
                 }
