@@ -1,4 +1,21 @@
 //! The whole line on real containers: kernel, agent, collector, SIEM. Needs root; see CONTRIBUTING.md.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+#[path = "e2e/deploy.rs"]
+mod deploy;
+#[path = "e2e/drift.rs"]
+mod drift;
+#[path = "e2e/events.rs"]
+mod events;
+#[path = "e2e/faults.rs"]
+mod faults;
+#[path = "e2e/line.rs"]
+mod line;
+#[path = "e2e/misuse.rs"]
+mod misuse;
+#[path = "e2e/policy.rs"]
+mod policy;
 #[path = "e2e/rig.rs"]
 mod rig;
+#[path = "e2e/standalone.rs"]
+mod standalone;

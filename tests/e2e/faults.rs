@@ -1,0 +1,215 @@
+//! Kills, absences and full disks: nothing lost, nothing doubled, or accounted for.
+
+use super::line::{LIMIT, Line, text};
+use norma_rig::net::Peer;
+use norma_rig::{AgentSettings, skip, wait_until};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn learning() -> AgentSettings {
+    AgentSettings {
+        learning: Duration::from_secs(3600),
+        ..AgentSettings::default()
+    }
+}
+
+/// Waits until everything in the outbox is acknowledged.
+fn shipped(line: &Line) {
+    wait_until("the outbox to be empty", LIMIT, || {
+        let status = line.agent.status()?;
+        let outbox = &status["outbox"];
+        let next = outbox["next_sequence"].as_u64().unwrap_or(u64::MAX);
+        Ok((outbox["acknowledged"].as_u64().unwrap_or(0) + 1 >= next).then_some(()))
+    })
+    .unwrap();
+}
+
+/// Reads a file that nobody has read, so that each round is an event of its own.
+fn mark(line: &Line, number: usize) -> String {
+    let path = format!("/etc/mark-{number}");
+    std::fs::write(line.container.host_path(&path), "x").unwrap();
+    assert_eq!(line.order(&format!("cat {path}")), 0);
+    path
+}
+
+fn opened_paths(line: &Line) -> Vec<String> {
+    let events = line.collector.audit().events().unwrap();
+    let opens = events.iter().filter(|event| event["kind"] == "open");
+    opens
+        .map(|event| event.pointer("/open/path").or(event.pointer("/detail/open/path")))
+        .map(|path| {
+            path.and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .filter(|path| path.starts_with("/etc/mark-"))
+        .collect()
+}
+
+#[test]
+fn sigkill_of_agent_and_collector_in_turn_loses_and_doubles_nothing() {
+    if !skip::unless_root("sigkill_of_agent_and_collector_in_turn_loses_and_doubles_nothing") {
+        return;
+    }
+    let mut line = Line::start("kills", &learning());
+    line.container
+        .order("(while :; do norma-load novel 0.2; norma-load connect 0.1 1; done) &")
+        .unwrap();
+    let mut expected = BTreeSet::new();
+    for round in 0..6 {
+        expected.insert(mark(&line, 2 * round));
+        if round % 2 == 0 {
+            line.collector.kill().unwrap();
+            // The agent watches on without a collector.
+            expected.insert(mark(&line, 2 * round + 1));
+            line.collector.run(&line.scratch).unwrap();
+        } else {
+            // What the agent has judged is on its disk; what it has not read yet when it is killed is not
+            // observed. So the mark is awaited in its status before the kill.
+            let seen = |line: &Line| {
+                line.agent
+                    .status()
+                    .ok()
+                    .and_then(|status| status["outbox"]["next_sequence"].as_u64())
+            };
+            let before = seen(&line).unwrap();
+            wait_until("the outbox to go on", LIMIT, || {
+                Ok(seen(&line).filter(|next| *next > before))
+            })
+            .unwrap();
+            line.agent.kill().unwrap();
+            line.agent.run(&line.scratch).unwrap();
+            expected.insert(mark(&line, 2 * round + 1));
+        }
+    }
+    let last = mark(&line, 99);
+    expected.insert(last.clone());
+    wait_until("the last mark in the audit log", LIMIT, || {
+        Ok(opened_paths(&line).contains(&last).then_some(()))
+    })
+    .unwrap();
+    line.agent.stop().unwrap();
+    line.collector.stop().unwrap();
+
+    let found = opened_paths(&line);
+    let distinct: BTreeSet<String> = found.iter().cloned().collect();
+    assert_eq!(distinct, expected, "what was observed is in the log");
+    assert_eq!(found.len(), distinct.len(), "and each of it once: {found:?}");
+    let total = line.collector.audit().check_sequences().unwrap();
+    let verdict = line.collector.audit().verify().unwrap();
+    assert!(verdict.contains("intact"), "{verdict}");
+    assert!(total > 100, "the load made only {total} events");
+}
+
+#[test]
+fn an_agent_without_its_collector_goes_on_and_catches_up() {
+    if !skip::unless_root("an_agent_without_its_collector_goes_on_and_catches_up") {
+        return;
+    }
+    let mut line = Line::prepare("absent", &learning());
+    line.collector.stop().unwrap();
+    line.agent.run(&line.scratch).unwrap();
+    let paths: BTreeSet<String> = (0..5).map(|number| mark(&line, number)).collect();
+    line.collector.run(&line.scratch).unwrap();
+    wait_until("all that happened in the audit log", LIMIT, || {
+        let found: BTreeSet<String> = opened_paths(&line).into_iter().collect();
+        Ok((found == paths).then_some(()))
+    })
+    .unwrap();
+    shipped(&line);
+    line.collector.audit().check_sequences().unwrap();
+}
+
+#[test]
+fn a_full_disk_under_the_outbox_is_survived_and_accounted_for() {
+    if !skip::unless_root("a_full_disk_under_the_outbox_is_survived_and_accounted_for") {
+        return;
+    }
+    let holder = norma_rig::Scratch::new("disk").unwrap();
+    let disk = holder.small_disk("state", 2 << 20).unwrap();
+    let settings = AgentSettings {
+        state: Some(disk.clone()),
+        // The bound is far above what the disk holds: the disk is what runs out.
+        outbox: Some((64 << 20, 1 << 20)),
+        ..learning()
+    };
+    let mut line = Line::prepare("full", &settings);
+    line.collector.stop().unwrap();
+    line.agent.run(&line.scratch).unwrap();
+    // Each new file is an event, and nobody takes them.
+    wait_until("the disk to be full", LIMIT, || {
+        line.order("norma-load novel 0.5");
+        let status = line.agent.status()?;
+        Ok(status["outbox"]["refused"]
+            .as_u64()
+            .filter(|refused| *refused > 0))
+    })
+    .unwrap();
+    assert!(
+        line.agent.daemon().unwrap().try_wait().unwrap().is_none(),
+        "the agent ended"
+    );
+    line.collector.run(&line.scratch).unwrap();
+    let loss = line
+        .collector
+        .audit()
+        .wait_for("the loss", LIMIT, |event| {
+            event["kind"] == "loss" && event.to_string().contains("outbox_write")
+        })
+        .unwrap();
+    let counts = loss
+        .pointer("/loss/counts")
+        .or(loss.pointer("/detail/loss/counts"))
+        .unwrap();
+    let counted: u64 = counts
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|kind| norma_rig::audit::number(&kind["count"]))
+        .sum();
+    assert!(counted > 0, "{loss:#}");
+    let path = mark(&line, 1);
+    wait_until("events to flow again", LIMIT, || {
+        Ok(opened_paths(&line).contains(&path).then_some(()))
+    })
+    .unwrap();
+    line.collector.audit().check_sequences().unwrap();
+}
+
+#[test]
+fn a_flood_is_delivered_or_counted() {
+    if !skip::unless_root("a_flood_is_delivered_or_counted") {
+        return;
+    }
+    let settings = AgentSettings {
+        extra: "sensor:\n  ring_bytes: 65536\n".to_owned(),
+        ..learning()
+    };
+    let line = Line::start("flood", &settings);
+    let peer = Peer::start().unwrap();
+    line.order(&format!(
+        "norma-load novel 1 & norma-load connect 1 {}; wait",
+        peer.port()
+    ));
+    let kernel = wait_until("losses in the status", LIMIT, || {
+        line.order("norma-load novel 0.5 & norma-load open 0.5; wait");
+        let status = line.agent.status()?;
+        let lost = |kind: &serde_json::Value| kind["lost"].as_u64().unwrap_or(0);
+        let total: u64 = status["kernel"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(_, kind)| lost(kind))
+            .sum();
+        Ok((total > 0).then_some(total))
+    })
+    .unwrap();
+    let loss = line
+        .collector
+        .audit()
+        .wait_for("the loss", LIMIT, |event| {
+            event["kind"] == "loss" && event.to_string().contains("ring_full")
+        })
+        .unwrap();
+    assert!(kernel > 0 && !text(&loss, "/kind").is_empty());
+}
