@@ -4,6 +4,7 @@ use crate::agent::Agent;
 use crate::stage::Stage;
 use anyhow::Result;
 use norma_rig::CollectorSettings;
+use norma_wire::pb::to_agent;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,8 +26,9 @@ async fn events_per_second_and_latency() -> Result<()> {
         agent.send(batch).await?;
         sent += BATCH;
         while sent - acknowledged > 16 * BATCH {
-            agent.acknowledged(acknowledged + 1).await?;
-            acknowledged += BATCH;
+            if let to_agent::Message::Ack(ack) = agent.answer().await? {
+                acknowledged = ack.through;
+            }
         }
     }
     agent.acknowledged(sent).await?;
