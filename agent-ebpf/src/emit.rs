@@ -23,7 +23,14 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 static SETTINGS: Settings = Settings {
     wakeup_bytes: 0,
     exit_tells_group_dead: 0,
+    host_pid_ns: 0,
 };
+
+/// Inode number of the host's pid namespace, 0 where unknown.
+#[inline(always)]
+pub fn host_pid_ns() -> u32 {
+    load(&raw const SETTINGS.host_pid_ns)
+}
 
 /// Whether `sched_process_exit` has its second argument on this kernel.
 #[inline(always)]

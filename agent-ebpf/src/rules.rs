@@ -1,6 +1,7 @@
 //! Rules that the kernel side enforces.
 
-use crate::kernel::sock::is_mapped;
+use crate::emit;
+use crate::kernel::{sock::is_mapped, task::Task};
 use crate::verifier::load;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, lpm_trie::Key};
@@ -16,13 +17,20 @@ static PATH_RULES: LpmTrie<PathRuleKey, Rule> = LpmTrie::with_max_entries(4096, 
 static PEER_RULES: LpmTrie<PeerRuleKey, Rule> = LpmTrie::with_max_entries(4096, 0);
 
 /// What holds in a control group.
+///
+/// Of one that the agent has not placed yet it is only known whether its processes share the host's pid
+/// namespace. Those that do may be a service of the host that just starts, which must not be killed.
 #[inline(always)]
 pub fn scope(cgroup: u64) -> Scope {
     // SAFETY: the value is copied; user space replaces it as a whole.
-    unsafe { SCOPES.get(&cgroup) }.copied().unwrap_or(Scope {
+    if let Some(scope) = unsafe { SCOPES.get(&cgroup) } {
+        return *scope;
+    }
+    let on_host = Task::current().namespaces().pid() == emit::host_pid_ns();
+    Scope {
         id: SCOPE_ANY,
-        flags: 0,
-    })
+        flags: if on_host { SCOPE_EXEMPT } else { 0 },
+    }
 }
 
 /// Whether any path rule could hold in this scope.

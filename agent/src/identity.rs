@@ -173,7 +173,7 @@ impl Identity {
             };
             match placement {
                 Placement::Unknown if now.0 < held.since.0 + HOLD.as_nanos() as u64 => {
-                    waiting.push_back(held)
+                    waiting.push_back(held);
                 }
                 Placement::Unknown => out.push(self.give_up(held)),
                 known => {

@@ -99,6 +99,7 @@ impl Sensor {
         let settings = Shared(Settings {
             wakeup_bytes: config.ring_bytes / WAKEUP_SHARE,
             exit_tells_group_dead: u32::from(kernel.exit_tells_group_dead()),
+            host_pid_ns: facts.host_pid_ns,
         });
         let offsets = Shared(kernel.offsets.values);
         let mut ebpf = EbpfLoader::new()

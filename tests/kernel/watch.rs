@@ -1,7 +1,8 @@
 //! A sensor with what it has seen.
 
-use norma_abi::Scope;
+use norma_abi::{SCOPE_ANY, Scope};
 use norma_agent::decode::decode;
+use norma_agent::identity::Hierarchy;
 use norma_agent::observation::{Act, CgroupId, Exec, Observation, Open};
 use norma_agent::sensor::{Controls, CoverageReport, Sensor, SensorConfig, SensorError};
 use std::fs;
@@ -43,8 +44,13 @@ impl Watch {
         }
     }
 
+    /// The controls, with the control group of this test taken for a container's: until it is placed, what
+    /// shares the host's pid namespace is exempt from rules.
     pub fn controls(&mut self) -> Controls {
-        self.sensor.controls().unwrap()
+        let mut controls = self.sensor.controls().unwrap();
+        let (own, _) = Hierarchy::find().unwrap().of_process(std::process::id()).unwrap();
+        controls.set_scope(own, scope(SCOPE_ANY, 0)).unwrap();
+        controls
     }
 
     /// Reads what is in the ring.

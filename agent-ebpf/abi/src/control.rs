@@ -3,7 +3,8 @@
 use crate::record::KINDS;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Rules that hold for every container, and for control groups that no entry of the scope map names.
+/// Rules that hold for every container. They also hold in a control group that no entry of the scope map
+/// names, for processes that are in another pid namespace than the host's.
 pub const SCOPE_ANY: u32 = 0;
 
 /// File opens of this control group are not reported.
@@ -49,6 +50,8 @@ pub struct Settings {
     pub wakeup_bytes: u32,
     /// 1 where `sched_process_exit` says whether the thread group is dead (6.16), else 0.
     pub exit_tells_group_dead: u32,
+    /// Inode number of the host's pid namespace, 0 where unknown.
+    pub host_pid_ns: u32,
 }
 
 /// Longest path pattern that a rule can hold, in bytes, the terminator included.
@@ -103,7 +106,7 @@ pub struct Counters {
 const _: () = assert!(size_of::<Scope>() == 8);
 const _: () = assert!(size_of::<Rule>() == 8);
 const _: () = assert!(size_of::<RuleCounts>() == 8);
-const _: () = assert!(size_of::<Settings>() == 8);
+const _: () = assert!(size_of::<Settings>() == 12);
 const _: () = assert!(size_of::<PathRuleKey>() == 252);
 const _: () = assert!(size_of::<PeerRuleKey>() == 24);
 const _: () = assert!(size_of::<Counters>() == 8 + 3 * 8 * KINDS);

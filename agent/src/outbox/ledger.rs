@@ -44,7 +44,7 @@ impl Ledger {
                 ledger.save();
             }
             Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "cannot open the ledger of lost events")
+                tracing::warn!(file = %path.display(), %error, "cannot open the ledger of lost events");
             }
         }
         ledger

@@ -3,6 +3,7 @@
 use super::btf::VMLINUX;
 use procfs::process::{MountInfo, Process};
 use rustix::mount::{MountFlags, mount};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct Facts {
     pub tracefs: Result<PathBuf, String>,
     /// The root of the v2 hierarchy.
     pub root_cgroup: Result<PathBuf, String>,
+    /// Inode number of the pid namespace of the host's first process, 0 where it cannot be read.
+    pub host_pid_ns: u32,
     security_modules: String,
     effective: u64,
 }
@@ -56,6 +59,11 @@ impl Facts {
             .map(|mounts| mounts.into_iter().collect())
             .unwrap_or_default();
         Self {
+            host_pid_ns: Process::new(1)
+                .and_then(|first| first.namespaces())
+                .ok()
+                .and_then(|all| all.0.get(OsStr::new("pid"))?.identifier.try_into().ok())
+                .unwrap_or(0),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             tracefs: tracefs(&mounts, effective),
             root_cgroup: root_cgroup(&mounts),

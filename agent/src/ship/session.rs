@@ -101,7 +101,7 @@ pub async fn run(
         tokio::select! {
             answer = incoming.message() => match answer.map_err(|status| ShipError::Stream(explain(&status)))? {
                 None => return Err(gone()),
-                Some(answer) => take(reader, status, answer.message)?,
+                Some(answer) => take(reader, status, answer.message),
             },
             () = reader.ready(), if room && !outgoing.is_closed() => {
                 // Reserved first: a batch that was read is never dropped by another branch.
@@ -135,11 +135,7 @@ fn resume(reader: &mut SpoolReader, welcome: &Welcome, ahead: &watch::Sender<Ahe
     reader.resume_after(welcome.durable_sequence.max(reader.acked()));
 }
 
-fn take(
-    reader: &SpoolReader,
-    status: &SharedStatus,
-    message: Option<to_agent::Message>,
-) -> Result<(), ShipError> {
+fn take(reader: &SpoolReader, status: &SharedStatus, message: Option<to_agent::Message>) {
     match message {
         Some(to_agent::Message::Ack(ack)) => reader.acknowledge(ack.through.min(reader.durable())),
         Some(to_agent::Message::Rejection(rejection)) => {
@@ -155,10 +151,16 @@ fn take(
             );
             status.lock().unwrap_or_else(PoisonError::into_inner).rejected += 1;
         }
-        Some(to_agent::Message::Busy(busy)) => return Err(self::busy(busy)),
+        // The collector tries again by itself and acknowledges when it can store.
+        Some(to_agent::Message::Busy(busy)) => {
+            tracing::warn!(
+                detail = busy.detail,
+                "the collector cannot store now; what is not acknowledged stays in the outbox"
+            );
+            status.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(busy.detail);
+        }
         Some(to_agent::Message::Welcome(_)) | None => {}
     }
-    Ok(())
 }
 
 fn busy(busy: norma_wire::pb::Busy) -> ShipError {

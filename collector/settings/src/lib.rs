@@ -175,16 +175,16 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the reading matters")]
     struct Sample {
-        #[expect(dead_code, reason = "only its presence matters")]
         node: String,
         inner: Option<Inner>,
     }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the reading matters")]
     struct Inner {
-        #[expect(dead_code, reason = "only its type matters")]
         count: u32,
         mode: Option<Mode>,
     }

@@ -1,0 +1,40 @@
+//! Arbitrary bytes as a segment of the outbox: no panic, every byte accounted for, sequences that ascend.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use norma_agent::outbox::segment::{HEADER_LEN, Item, Scanner};
+
+fuzz_target!(|bytes: &[u8]| {
+    check(bytes.to_vec());
+    // Past the header, which arbitrary bytes rarely have.
+    let header = [
+        b"NORMASPL".as_slice(),
+        &1u32.to_le_bytes(),
+        &7u64.to_le_bytes(),
+        &1u64.to_le_bytes(),
+    ]
+    .concat();
+    assert_eq!(header.len(), HEADER_LEN);
+    check([header.as_slice(), bytes].concat());
+});
+
+fn check(bytes: Vec<u8>) {
+    let len = bytes.len() as u64;
+    let Ok(scanner) = Scanner::new(bytes) else { return };
+    let (mut at, mut last) = (HEADER_LEN as u64, None);
+    for item in scanner {
+        match item {
+            Item::Record { record, end } => {
+                assert!(last.is_none_or(|last| record.sequence > last));
+                assert!(at < end && end <= len);
+                (at, last) = (end, Some(record.sequence));
+            }
+            Item::Damaged { from, to } => {
+                assert!(at <= from && from < to && to <= len);
+                at = to;
+            }
+            Item::Torn { offset } => assert!(at <= offset && offset < len),
+        }
+    }
+}
