@@ -204,7 +204,7 @@ fn process(process: &Process, actor: &Actor, container: Option<&Container>) -> p
         .ancestors
         .iter()
         // A container's story begins with its first process; what started that is the host's.
-        .take_while(|ancestor| container.is_none_or(|_| ancestor.cgroup == actor.cgroup))
+        .take_while(|ancestor| container.is_none() || (ancestor.cgroup == actor.cgroup && !ancestor.outside))
         .map(|ancestor| pb::Ancestor {
             pid: ancestor.key.pid,
             start_boot_ns: ancestor.key.start.0,

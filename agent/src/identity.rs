@@ -126,6 +126,9 @@ impl Identity {
                 self.placed.push(Placed::Gone(change.id));
             } else {
                 self.cgroups.insert(change.id, &change.path);
+                // A group made inside a container's own is steered before anything runs in it.
+                let placement = self.containers.lookup(change.id, &self.cgroups, false);
+                self.note(change.id, &placement);
             }
             return;
         }
@@ -150,8 +153,31 @@ impl Identity {
                     since: at,
                 });
             }
-            known => out.push(self.complete(identified, &known)),
+            known => {
+                self.release(cgroup, &known, out);
+                out.push(self.complete(identified, &known));
+            }
         }
+    }
+
+    /// Lets what waits of a control group go first, so that order is kept.
+    fn release(&mut self, cgroup: CgroupId, placement: &Placement, out: &mut Vec<Identified>) {
+        if self
+            .held
+            .iter()
+            .all(|held| held.identified.observation.actor.cgroup != cgroup)
+        {
+            return;
+        }
+        let (ready, waiting): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.identified.observation.actor.cgroup == cgroup);
+        self.held = waiting;
+        out.extend(
+            ready
+                .into_iter()
+                .map(|held| self.complete(held.identified, placement)),
+        );
     }
 
     /// Looks waiting control groups up again; to be called every few milliseconds.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Longest lineage that is kept; what is further away is cut.
 const ANCESTORS_MAX: usize = 16;
+/// Stands for an executable that lies at the root of a mount which is attached nowhere.
+const DETACHED: &str = "<detached>";
 /// How long a process is remembered after its end, for observations that arrive late.
 const KEEP_DEAD: Duration = Duration::from_secs(30);
 /// /proc gives start times in clock ticks of 10 ms; the kernel side gives nanoseconds.
@@ -44,7 +46,7 @@ struct Origin {
 pub struct Before {
     /// Its executable.
     pub exe: Arc<str>,
-    /// It was not the container's own, see [`Processes::started_outside`].
+    /// It was not the container's own: executed on the host, it came into the container afterwards.
     pub outside: bool,
 }
 
@@ -57,6 +59,8 @@ pub struct Ancestor {
     pub exe: Arc<str>,
     /// Where it ran.
     pub cgroup: CgroupId,
+    /// Its program came from outside the container, see [`Before::outside`].
+    pub outside: bool,
     origin: Origin,
 }
 
@@ -116,7 +120,7 @@ impl Processes {
         let ancestors = self
             .by_pid
             .get(&parent)
-            .map_or_else(|| Arc::from([]), lineage_below);
+            .map_or_else(|| Arc::from([]), |entry| lineage_below(entry, false));
         let cgroup = self
             .hierarchy
             .of_process(pid)
@@ -142,7 +146,11 @@ impl Processes {
                     outside: self.started_outside(&process, is_host),
                 };
                 let after = Process {
-                    exe: Arc::from(printable(&exec.path.bytes)),
+                    exe: if exec.path.bytes.is_empty() {
+                        Arc::from(DETACHED)
+                    } else {
+                        Arc::from(printable(&exec.path.bytes))
+                    },
                     argv: exec.argv.iter().map(|argument| printable(argument)).collect(),
                     origin: Origin {
                         mnt_ns: actor.namespaces.mnt,
@@ -154,8 +162,11 @@ impl Processes {
                 (self.insert(after, actor.cgroup), Some(before))
             }
             Act::Fork(child) => {
-                let entry = self.by_pid.get(&actor.process.pid);
-                let ancestors = entry.map_or_else(|| Arc::clone(&process.ancestors), lineage_below);
+                let outside = self.started_outside(&process, is_host);
+                let ancestors = self.by_pid.get(&actor.process.pid).map_or_else(
+                    || Arc::clone(&process.ancestors),
+                    |entry| lineage_below(entry, outside),
+                );
                 self.insert(
                     Process {
                         key: *child,
@@ -223,10 +234,11 @@ impl Processes {
             return Arc::clone(&entry.process);
         }
         let ancestors = match self.by_pid.get(&actor.parent.pid) {
-            Some(parent) if same_process(&parent.process, actor.parent) => lineage_below(parent),
+            Some(parent) if same_process(&parent.process, actor.parent) => lineage_below(parent, false),
             _ if actor.parent.pid != 0 => {
                 let exe = read_exe(actor.parent.pid).unwrap_or_default();
                 Arc::from([Ancestor {
+                    outside: false,
                     key: actor.parent,
                     exe,
                     cgroup: CgroupId(0),
@@ -251,11 +263,12 @@ impl Processes {
 }
 
 /// The ancestors of a child of this process.
-fn lineage_below(parent: &Entry) -> Arc<[Ancestor]> {
+fn lineage_below(parent: &Entry, outside: bool) -> Arc<[Ancestor]> {
     let own = Ancestor {
         key: parent.process.key,
         exe: Arc::clone(&parent.process.exe),
         cgroup: parent.cgroup,
+        outside,
         origin: parent.process.origin,
     };
     std::iter::once(own)

@@ -151,7 +151,7 @@ fn exec(process: Option<&Process>, exe: &str, tried: bool) -> String {
 }
 
 fn exit_words(exit: &Exit) -> String {
-    let lived = Duration::from_millis(Duration::from_nanos(exit.duration_ns).as_millis() as u64);
+    let lived = rounded(exit.duration_ns);
     match (exit.signal, exit.code) {
         (Some(signal), _) => {
             let core = if exit.core_dumped { ", core dumped" } else { "" };
@@ -159,6 +159,15 @@ fn exit_words(exit: &Exit) -> String {
         }
         (None, Some(code)) => format!("ended with code {code} after {lived:?}"),
         (None, None) => format!("ended after {lived:?}"),
+    }
+}
+
+/// As exact as a reader needs it: microseconds below ten milliseconds, milliseconds above.
+fn rounded(ns: u64) -> Duration {
+    if ns < 10_000_000 {
+        Duration::from_micros(ns / 1_000)
+    } else {
+        Duration::from_millis(ns / 1_000_000)
     }
 }
 
