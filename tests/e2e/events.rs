@@ -42,30 +42,30 @@ fn every_kind_reaches_the_audit_log_with_who_did_it_and_where() {
     let exit = line.event("the exit of stat", |event| {
         event["kind"] == "exit" && event["process"]["pid"] == exec["process"]["pid"]
     });
-    assert_eq!(
-        exit.pointer("/detail/exit/code").or(exit.pointer("/exit/code")),
-        Some(&json!(0)),
-        "{exit:#}"
-    );
+    assert_eq!(exit.pointer("/exit/code"), Some(&json!(0)), "{exit:#}");
 
     assert_eq!(line.order("cat ../etc/./shadow > /dev/null"), 0);
     let open = line.event("the open of /etc/shadow", |event| {
-        event["kind"] == "open" && event.to_string().contains("\"/etc/shadow\"")
+        text(event, "/open/path") == "/etc/shadow"
     });
     assert_eq!(lineage(&open), ["/usr/bin/cat", "/usr/bin/bash"], "{open:#}");
 
     line.order(&format!("(exec 4<>/dev/tcp/127.0.0.1/{})", stranger.port()));
     let connect = line.event("the connection over IPv4", |event| {
-        event["kind"] == "connect" && event.to_string().contains(&stranger.port().to_string())
+        event["connect"]["remote_port"] == stranger.port()
     });
-    assert!(connect.to_string().contains("\"127.0.0.1\""), "{connect:#}");
+    assert_eq!(
+        text(&connect, "/connect/remote_address"),
+        "127.0.0.1",
+        "{connect:#}"
+    );
     assert_eq!(text(&connect, "/process/exe"), "/usr/bin/bash");
 
     line.order(&format!("(exec 4<>/dev/tcp/::1/{})", stranger_v6.port()));
     let connect = line.event("the connection over IPv6", |event| {
-        event["kind"] == "connect" && event.to_string().contains(&stranger_v6.port().to_string())
+        event["connect"]["remote_port"] == stranger_v6.port()
     });
-    assert!(connect.to_string().contains("\"::1\""), "{connect:#}");
+    assert_eq!(text(&connect, "/connect/remote_address"), "::1", "{connect:#}");
 
     line.order("norma-load listen 0.01");
     let listen = line.event("the listening socket", |event| event["kind"] == "listen");

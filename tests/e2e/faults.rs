@@ -27,22 +27,17 @@ fn shipped(line: &Line) {
 /// Reads a file that nobody has read, so that each round is an event of its own.
 fn mark(line: &Line, number: usize) -> String {
     let path = format!("/etc/mark-{number}");
-    std::fs::write(line.container.host_path(&path), "x").unwrap();
+    std::fs::write(line.container.host_path(&path), "x\n").unwrap();
     assert_eq!(line.order(&format!("cat {path}")), 0);
     path
 }
 
 fn opened_paths(line: &Line) -> Vec<String> {
     let events = line.collector.audit().events().unwrap();
-    let opens = events.iter().filter(|event| event["kind"] == "open");
-    opens
-        .map(|event| event.pointer("/open/path").or(event.pointer("/detail/open/path")))
-        .map(|path| {
-            path.and_then(serde_json::Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        })
+    let paths = events.iter().map(|event| text(event, "/open/path"));
+    paths
         .filter(|path| path.starts_with("/etc/mark-"))
+        .map(str::to_owned)
         .collect()
 }
 
@@ -144,6 +139,7 @@ fn a_full_disk_under_the_outbox_is_survived_and_accounted_for() {
             .as_u64()
             .filter(|refused| *refused > 0))
     })
+    .map_err(|error| format!("{error:#}\n{:#}", line.agent.status().unwrap()))
     .unwrap();
     assert!(
         line.agent.daemon().unwrap().try_wait().unwrap().is_none(),
@@ -157,11 +153,7 @@ fn a_full_disk_under_the_outbox_is_survived_and_accounted_for() {
             event["kind"] == "loss" && event.to_string().contains("outbox_write")
         })
         .unwrap();
-    let counts = loss
-        .pointer("/loss/counts")
-        .or(loss.pointer("/detail/loss/counts"))
-        .unwrap();
-    let counted: u64 = counts
+    let counted: u64 = loss["loss"]["counts"]
         .as_array()
         .unwrap()
         .iter()

@@ -1,6 +1,7 @@
 //! Wrong configurations and wrong certificates: named, not survived in silence.
 
 use super::line::LIMIT;
+use norma_rig::pki::KeyPair;
 use norma_rig::{
     Agent, AgentSettings, Collector, CollectorSettings, Pki, Programs, Scratch, skip, wait_until,
 };
@@ -72,10 +73,7 @@ fn every_fault_of_a_policy_is_named() {
 }
 
 /// Starts an agent whose certificate is no good and gives what it says; it must go on trying.
-fn refused(
-    purpose: &str,
-    certificate: impl FnOnce(&Pki, &Scratch, &Programs) -> norma_rig::pki::KeyPair,
-) -> String {
+fn refused(purpose: &str, certificate: impl FnOnce(&Pki, &Scratch, &Programs) -> KeyPair) -> String {
     let scratch = Scratch::new(purpose).unwrap();
     let programs = Programs::find().unwrap();
     let pki = Pki::create(&programs, &scratch.folder("pki").unwrap()).unwrap();
@@ -111,12 +109,30 @@ fn refused(
     said
 }
 
+/// A certificate that the authority issued and that is no longer valid.
+fn expired(pki: &Pki, scratch: &Scratch) -> KeyPair {
+    use rcgen::{CertificateParams, Issuer, KeyPair as Key, PKCS_ECDSA_P384_SHA384, SanType};
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let ca_key = Key::from_pem(&read(&pki.ca().with_file_name("ca-key.pem"))).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read(&pki.ca()), ca_key).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI("spiffe://norma/node/rig-node".try_into().unwrap())];
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 12, 31);
+    let key = Key::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    KeyPair {
+        certificate: scratch.file("expired.pem", &certificate.pem()).unwrap(),
+        key: scratch.file("expired-key.pem", &key.serialize_pem()).unwrap(),
+    }
+}
+
 #[test]
 fn an_expired_certificate_is_named_and_tried_again() {
     if !skip::unless_root("an_expired_certificate_is_named_and_tried_again") {
         return;
     }
-    let said = refused("expired", |pki, _, _| pki.node("rig-node", 0).unwrap());
+    let said = refused("expired", |pki, scratch, _| expired(pki, scratch));
     assert!(said.to_lowercase().contains("expired"), "{said}");
 }
 

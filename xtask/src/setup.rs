@@ -26,11 +26,16 @@ pub struct Arguments {
     /// Do not ask before installing.
     #[arg(long)]
     yes: bool,
+    /// Only what building needs, as for an image.
+    #[arg(long)]
+    build_only: bool,
 }
 
 /// What the set-up is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
+    /// Building alone.
+    Build,
     /// Building and the demo.
     Demo,
     /// Everything, the tests included.
@@ -39,7 +44,12 @@ pub enum Purpose {
 
 /// `cargo xtask setup`.
 pub fn main(arguments: &Arguments) -> Result<()> {
-    let missing = Missing::find(Purpose::All);
+    let purpose = if arguments.build_only {
+        Purpose::Build
+    } else {
+        Purpose::All
+    };
+    let missing = Missing::find(purpose);
     if missing.is_nothing() {
         println!("nothing is missing");
         return Ok(());
@@ -48,7 +58,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         missing.print();
         bail!("something is missing; `cargo xtask setup` installs it");
     }
-    missing.install(arguments.yes, Purpose::All)
+    missing.install(arguments.yes, purpose)
 }
 
 /// Sets up for another command: silent where nothing is missing.
@@ -71,7 +81,7 @@ impl Missing {
     fn find(purpose: Purpose) -> Self {
         let compiler = compiler::State::find();
         let wanted = |requirement: &&Requirement| {
-            (purpose == Purpose::All || !requirement.tests_only)
+            requirement.needed_for <= purpose
                 && (!requirement.linker_build_only || compiler.needs_linker_build())
         };
         let requirements = REQUIREMENTS

@@ -1,5 +1,6 @@
 //! What must be on the machine besides Rust and the eBPF tool chain.
 
+use super::Purpose;
 use crate::run::find_program;
 use std::path::Path;
 
@@ -12,8 +13,8 @@ pub struct Requirement {
     pub why: &'static str,
     /// Whether it is there.
     pub present: fn() -> bool,
-    /// Only the tests need it.
-    pub tests_only: bool,
+    /// The least for which it is needed.
+    pub needed_for: Purpose,
     /// Only building bpf-linker needs it.
     pub linker_build_only: bool,
     /// Debian and Ubuntu packages.
@@ -28,7 +29,7 @@ const BASE: Requirement = Requirement {
     name: "",
     why: "",
     present: || true,
-    tests_only: false,
+    needed_for: Purpose::Demo,
     linker_build_only: false,
     debian: &[],
     fedora: &[],
@@ -39,6 +40,7 @@ const BASE: Requirement = Requirement {
 pub const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         name: "C compiler",
+        needed_for: Purpose::Build,
         why: "links Rust programs and builds the cryptography library",
         present: || find_program("cc").is_some(),
         debian: &["gcc", "libc6-dev"],
@@ -48,6 +50,7 @@ pub const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "C++ compiler",
+        needed_for: Purpose::Build,
         why: "links bpf-linker with LLVM",
         present: || find_program("c++").is_some(),
         linker_build_only: true,
@@ -87,7 +90,7 @@ pub const REQUIREMENTS: &[Requirement] = &[
         name: "Python with venv and pip",
         why: "runs the check of the Kubernetes manifests",
         present: has_python_venv,
-        tests_only: true,
+        needed_for: Purpose::All,
         debian: &["python3", "python3-venv", "python3-pip"],
         fedora: &["python3", "python3-pip"],
         arch: &["python", "python-pip"],
