@@ -56,12 +56,12 @@ pub enum OutboxError {
         path: PathBuf,
     },
     /// The operating system refuses.
-    #[error("cannot use the outbox at {}: {source}", path.display())]
+    #[error("cannot use the outbox at {}: {reason}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// Its answer.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -122,7 +122,7 @@ impl Outbox {
     pub fn open(directory: &Path, node: &str, limits: Limits) -> Result<(Self, Vec<Repair>), OutboxError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
-            move |source| OutboxError::Io { path, source }
+            move |reason| OutboxError::Io { path, reason }
         };
         std::fs::create_dir_all(directory).map_err(fail(directory))?;
         let lock = lock(directory)?;
@@ -515,9 +515,9 @@ fn lock(directory: &Path) -> Result<File, OutboxError> {
         .truncate(false)
         .write(true)
         .open(&path)
-        .map_err(|source| OutboxError::Io {
+        .map_err(|reason| OutboxError::Io {
             path: path.clone(),
-            source,
+            reason,
         })?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
@@ -526,7 +526,7 @@ fn lock(directory: &Path) -> Result<File, OutboxError> {
         }),
         Err(error) => Err(OutboxError::Io {
             path,
-            source: error.into(),
+            reason: error.into(),
         }),
     }
 }

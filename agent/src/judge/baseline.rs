@@ -92,12 +92,12 @@ struct Baseline {
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
     /// The directory cannot be made or read.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}: {reason}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
         /// The operating system's answer.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 
@@ -113,9 +113,9 @@ pub struct Baselines {
 impl Baselines {
     /// Reads what was learned before. A damaged file is set aside with a warning and learned anew.
     pub fn open(directory: &Path, window: Duration) -> Result<Self, BaselineError> {
-        let fail = |source| BaselineError::Directory {
+        let fail = |reason| BaselineError::Directory {
             path: directory.to_owned(),
-            source,
+            reason,
         };
         std::fs::create_dir_all(directory).map_err(fail)?;
         let mut by_workload = HashMap::new();

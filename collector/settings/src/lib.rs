@@ -16,12 +16,12 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// The operating system's answer.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file was read and is wrong; every line is one fault.
     #[error("{0}")]
@@ -132,9 +132,9 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 fn read_text(path: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
+    std::fs::read_to_string(path).map_err(|reason| SettingsError::Unreadable {
         path: path.to_owned(),
-        source,
+        reason,
     })
 }
 
