@@ -52,6 +52,17 @@ impl AuditLog {
             .collect())
     }
 
+    /// The events of one kind, which is much faster on a large log.
+    pub fn events_of(&self, kind: &str) -> Result<Vec<Value>> {
+        let mut command = self.programs.collector();
+        command.args(["audit", "show", "--output", "json", "--kind", kind]);
+        let text = output(command.arg(&self.path))?;
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}")))
+            .map(|record| record.map(|record| record["event"].clone()))
+            .collect()
+    }
+
     /// Waits for an event that `is_it` accepts.
     pub fn wait_for(&self, what: &str, limit: Duration, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
         wait_until(&format!("{what} in the audit log"), limit, || {

@@ -80,14 +80,9 @@ struct Missing {
 impl Missing {
     fn find(purpose: Purpose) -> Self {
         let compiler = compiler::State::find();
-        let wanted = |requirement: &&Requirement| {
-            requirement.needed_for <= purpose
-                && (!requirement.linker_build_only || compiler.needs_linker_build())
-        };
         let requirements = REQUIREMENTS
             .iter()
-            .filter(wanted)
-            .filter(|it| !(it.present)())
+            .filter(|requirement| requirement.needed_for <= purpose && !(requirement.present)())
             .collect();
         Self {
             requirements,

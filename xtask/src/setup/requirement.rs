@@ -15,8 +15,6 @@ pub struct Requirement {
     pub present: fn() -> bool,
     /// The least for which it is needed.
     pub needed_for: Purpose,
-    /// Only building bpf-linker needs it.
-    pub linker_build_only: bool,
     /// Debian and Ubuntu packages.
     pub debian: &'static [&'static str],
     /// Fedora packages.
@@ -30,7 +28,6 @@ const BASE: Requirement = Requirement {
     why: "",
     present: || true,
     needed_for: Purpose::Demo,
-    linker_build_only: false,
     debian: &[],
     fedora: &[],
     arch: &[],
@@ -51,9 +48,8 @@ pub const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         name: "C++ compiler",
         needed_for: Purpose::Build,
-        why: "links bpf-linker with LLVM",
+        why: "links bpf-linker with LLVM, and builds the fuzzer",
         present: || find_program("c++").is_some(),
-        linker_build_only: true,
         debian: &["g++"],
         fedora: &["gcc-c++"],
         arch: &["gcc"],
