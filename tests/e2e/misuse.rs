@@ -96,16 +96,17 @@ fn refused(purpose: &str, certificate: impl FnOnce(&Pki, &Scratch, &Programs) ->
     .map_err(|error| format!("{error:#}\n{}", daemon.tail()))
     .unwrap();
     assert!(daemon.try_wait().unwrap().is_none(), "the agent gave up");
-    let refusals = collector
-        .audit()
-        .records()
-        .unwrap()
-        .into_iter()
-        .filter(|record| record.to_string().contains("refused"));
-    assert!(
-        refusals.count() > 0,
-        "the collector did not record that it refused somebody"
-    );
+    if reaches_the_collector {
+        // Refusals are counted for a while before they are recorded, so that a stranger cannot fill the log.
+        wait_until("the refusal in the audit log", LIMIT, || {
+            let records = collector.audit().records()?;
+            Ok(records
+                .iter()
+                .any(|record| record["refused"].is_object())
+                .then_some(()))
+        })
+        .unwrap();
+    }
     said
 }
 
@@ -132,7 +133,7 @@ fn an_expired_certificate_is_named_and_tried_again() {
     if !skip::unless_root("an_expired_certificate_is_named_and_tried_again") {
         return;
     }
-    let said = refused("expired", |pki, scratch, _| expired(pki, scratch));
+    let said = refused("expired", false, |pki, scratch, _| expired(pki, scratch));
     assert!(said.to_lowercase().contains("expired"), "{said}");
 }
 
@@ -141,7 +142,7 @@ fn a_certificate_of_another_authority_is_refused_and_tried_again() {
     if !skip::unless_root("a_certificate_of_another_authority_is_refused_and_tried_again") {
         return;
     }
-    refused("foreign", |_, scratch, programs| {
+    refused("foreign", true, |_, scratch, programs| {
         let other = Pki::create(programs, &scratch.folder("other-pki").unwrap()).unwrap();
         other.node("rig-node", 30).unwrap()
     });
