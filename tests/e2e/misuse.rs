@@ -73,7 +73,11 @@ fn every_fault_of_a_policy_is_named() {
 }
 
 /// Starts an agent whose certificate is no good and gives what it says; it must go on trying.
-fn refused(purpose: &str, certificate: impl FnOnce(&Pki, &Scratch, &Programs) -> KeyPair) -> String {
+fn refused(
+    purpose: &str,
+    reaches_the_collector: bool,
+    certificate: impl FnOnce(&Pki, &Scratch, &Programs) -> KeyPair,
+) -> String {
     let scratch = Scratch::new(purpose).unwrap();
     let programs = Programs::find().unwrap();
     let pki = Pki::create(&programs, &scratch.folder("pki").unwrap()).unwrap();

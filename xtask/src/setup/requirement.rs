@@ -23,16 +23,6 @@ pub struct Requirement {
     pub arch: &'static [&'static str],
 }
 
-const BASE: Requirement = Requirement {
-    name: "",
-    why: "",
-    present: || true,
-    needed_for: Purpose::Demo,
-    debian: &[],
-    fedora: &[],
-    arch: &[],
-};
-
 /// Everything but the eBPF tool chain, which has its own rules.
 pub const REQUIREMENTS: &[Requirement] = &[
     Requirement {
@@ -43,7 +33,6 @@ pub const REQUIREMENTS: &[Requirement] = &[
         debian: &["gcc", "libc6-dev"],
         fedora: &["gcc", "glibc-devel"],
         arch: &["gcc"],
-        ..BASE
     },
     Requirement {
         name: "C++ compiler",
@@ -53,34 +42,33 @@ pub const REQUIREMENTS: &[Requirement] = &[
         debian: &["g++"],
         fedora: &["gcc-c++"],
         arch: &["gcc"],
-        ..BASE
     },
     Requirement {
         name: "runc",
         why: "starts the containers that are watched",
+        needed_for: Purpose::Demo,
         present: || find_program("runc").is_some(),
         debian: &["runc"],
         fedora: &["runc"],
         arch: &["runc"],
-        ..BASE
     },
     Requirement {
         name: "rsyslog",
         why: "is the SIEM that alerts are sent to",
+        needed_for: Purpose::Demo,
         present: || find_program("rsyslogd").is_some(),
         debian: &["rsyslog"],
         fedora: &["rsyslog"],
         arch: &["rsyslog"],
-        ..BASE
     },
     Requirement {
         name: "rsyslog's OpenSSL driver",
         why: "lets rsyslog receive over TLS",
+        needed_for: Purpose::Demo,
         present: has_rsyslog_openssl,
         debian: &["rsyslog-openssl"],
         fedora: &["rsyslog-openssl"],
         arch: &["rsyslog"],
-        ..BASE
     },
     Requirement {
         name: "Python with venv and pip",
@@ -90,7 +78,6 @@ pub const REQUIREMENTS: &[Requirement] = &[
         debian: &["python3", "python3-venv", "python3-pip"],
         fedora: &["python3", "python3-pip"],
         arch: &["python", "python-pip"],
-        ..BASE
     },
 ];
 
