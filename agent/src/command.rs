@@ -35,7 +35,13 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch this node until stopped (SIGTERM or SIGINT).
-    Run(ConfigFile),
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Name of this node, instead of the one in the configuration.
+        #[arg(long, env = "NORMA_NODE", value_name = "NAME")]
+        node: Option<String>,
+    },
     /// Print what containers do, live. Needs neither a collector nor a configuration.
     Events(events::Options),
     /// Tell what this kernel offers, which sensors attach and at which tier, and what cannot be seen.
@@ -143,8 +149,8 @@ impl Cli {
     /// Whatever kept it from being done.
     pub fn run(&self) -> anyhow::Result<ExitStatus> {
         match &self.command {
-            Command::Run(file) => {
-                crate::app::run(&config::load(&file.config)?)?;
+            Command::Run { file, node } => {
+                crate::app::run(&config::load(&file.config, node.as_deref())?)?;
                 Ok(ExitStatus::Success)
             }
             Command::Events(options) => events::run(options),

@@ -7,7 +7,7 @@ mod raw;
 
 use crate::judge::policy::PolicySet;
 use crate::outbox::Limits;
-use norma_settings::{Faults, SettingsError};
+use norma_settings::{Faults, Location, SettingsError};
 use raw::RawConfig;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -92,19 +92,22 @@ pub struct Config {
     pub revision: String,
 }
 
-/// Reads, understands and checks a configuration file.
-pub fn load(path: &Path) -> Result<Config, SettingsError> {
+/// Reads, understands and checks a configuration file. `node`, where given, is used instead of the file's.
+pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
     let raw: RawConfig = norma_settings::read(path)?;
     let base = path.parent().unwrap_or(Path::new(""));
     let mut faults = Faults::default();
     let mut digest = Sha256::new();
     digest.update(std::fs::read(path).unwrap_or_default());
 
-    let node = match &raw.node {
-        Some(name) => NodeName::parse(&name.value)
+    let node = match (node, &raw.node) {
+        (Some(name), _) => NodeName::parse(name)
+            .map_err(|fault| faults.push_at(path, Location::UNKNOWN, format!("{fault} (--node, NORMA_NODE)")))
+            .ok(),
+        (None, Some(name)) => NodeName::parse(&name.value)
             .map_err(|fault| faults.push(path, name, fault))
             .ok(),
-        None => hostname(path, &mut faults),
+        (None, None) => hostname(path, &mut faults),
     };
     let collector = raw
         .collector
@@ -175,7 +178,7 @@ fn hostname(path: &Path, faults: &mut Faults) -> Option<NodeName> {
         Err(fault) => {
             faults.push_at(
                 path,
-                norma_settings::Location::UNKNOWN,
+                Location::UNKNOWN,
                 format!("{fault}; it is this machine's hostname: set `node`"),
             );
             None
@@ -191,7 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("agent.yaml");
         std::fs::write(&file, text).unwrap();
-        load(&file).map_err(|error| {
+        load(&file, None).map_err(|error| {
             error
                 .to_string()
                 .replace(&format!("{}/", dir.path().display()), "")

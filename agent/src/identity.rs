@@ -15,7 +15,7 @@ pub use cgroups::Hierarchy;
 pub use container::{Container, ContainerId, IdentityState, WorkloadName};
 pub use process::{Ancestor, Before, Process};
 
-use crate::observation::{Act, Actor, BootTime, CgroupId, Observation};
+use crate::observation::{Act, BootTime, CgroupId, Observation};
 use cgroups::Cgroups;
 use container::{Containers, Placement};
 use process::Processes;
@@ -134,7 +134,7 @@ impl Identity {
         }
         let at = observation.at;
         let namespaced = self.processes.is_namespaced(actor);
-        let placement = self.place(cgroup, namespaced, actor);
+        let placement = self.place(cgroup, namespaced);
         let identified = Identified {
             observation,
             process,
@@ -230,16 +230,14 @@ impl Identity {
         self.containers.all()
     }
 
-    fn place(&mut self, cgroup: CgroupId, namespaced: bool, actor: &Actor) -> Placement {
+    fn place(&mut self, cgroup: CgroupId, namespaced: bool) -> Placement {
         match self.containers.known(cgroup) {
             Placement::Unknown => {}
             // A host group in which a process with its own namespaces appears is a container's after all.
             Placement::Host if namespaced => self.containers.reconsider(cgroup),
             known => return known,
         }
-        if !self.cgroups.knows(cgroup) {
-            self.cgroups.learn_from_process(cgroup, actor.process.pid);
-        }
+        self.cgroups.learn(cgroup);
         let placement = self.containers.lookup(cgroup, &self.cgroups, namespaced);
         self.note(cgroup, &placement);
         placement

@@ -22,6 +22,10 @@ use std::time::Duration;
 
 /// The same alert of the same container is raised again after this time; repeats before are counted.
 const REALERT_AFTER: Duration = Duration::from_secs(3600);
+/// Alerts of medium severity or less about files that one executable of a container may raise in
+/// [`REALERT_AFTER`]; more are counted. A program that makes up a name for each of its files would
+/// otherwise drown everything else. What is worse than medium is never held back.
+const FILE_ALERTS: u32 = 50;
 /// Most behaviours per container that are remembered as reported; above it the older half is forgotten.
 const REMEMBERED: usize = 20_000;
 
@@ -58,6 +62,14 @@ pub struct Judge {
 #[derive(Default)]
 struct Said {
     facts: HashMap<Fact, Last>,
+    file_alerts: HashMap<Arc<str>, Budget>,
+}
+
+/// Alerts raised since a moment.
+#[derive(Clone, Copy)]
+struct Budget {
+    since: BootTime,
+    raised: u32,
 }
 
 /// How a behaviour was judged last, and when it was last reported.
@@ -113,8 +125,14 @@ impl Judge {
                 Membership::Novel(context) => Judgement::plain(reasons::novel(container, &fact, &context)),
             },
         };
-        let news = self.news(container.cgroup, fact, at, judgement.is_alert());
-        Judgement { news, ..judgement }
+        let mild = judgement.verdict.severity <= Severity::Medium as i32 && judgement.response.is_none();
+        let said = self.said.entry(container.cgroup).or_default();
+        let held_back = judgement.is_alert() && mild && said.is_over_budget(&fact, at);
+        let news = said.news(fact, at, judgement.is_alert());
+        Judgement {
+            news: if held_back { News::RepeatedAlert } else { news },
+            ..judgement
+        }
     }
 
     /// Moves learning on; to be called about once a second with the containers that run.
@@ -147,30 +165,45 @@ impl Judge {
                 .and_then(|said| said.facts.get(fact))
                 .is_some_and(|last| !last.alert)
     }
+}
 
-    fn news(&mut self, cgroup: CgroupId, fact: Fact, at: BootTime, alert: bool) -> News {
-        let said = self.said.entry(cgroup).or_default();
-        if said.facts.len() >= REMEMBERED {
-            said.forget_older_half();
+impl Said {
+    fn news(&mut self, fact: Fact, at: BootTime, alert: bool) -> News {
+        if self.facts.len() >= REMEMBERED {
+            self.forget_older_half();
         }
-        let again = REALERT_AFTER.as_nanos() as u64;
-        match said.facts.get_mut(&fact) {
-            Some(last) if alert && last.alert && at.0 < last.reported.0.saturating_add(again) => {
-                News::RepeatedAlert
-            }
+        match self.facts.get_mut(&fact) {
+            Some(last) if alert && last.alert && !is_past(last.reported, at) => News::RepeatedAlert,
             Some(last) => {
                 *last = Last { alert, reported: at };
                 News::Yes
             }
             None => {
-                said.facts.insert(fact, Last { alert, reported: at });
+                self.facts.insert(fact, Last { alert, reported: at });
                 News::Yes
             }
         }
     }
-}
 
-impl Said {
+    /// Counts an alert about a file against its executable's budget.
+    fn is_over_budget(&mut self, fact: &Fact, at: BootTime) -> bool {
+        let Fact::Open { exe, .. } = fact else {
+            return false;
+        };
+        if self.facts.get(fact).is_some_and(|last| last.alert) {
+            return false;
+        }
+        let budget = self
+            .file_alerts
+            .entry(Arc::clone(exe))
+            .or_insert(Budget { since: at, raised: 0 });
+        if is_past(budget.since, at) {
+            *budget = Budget { since: at, raised: 0 };
+        }
+        budget.raised = budget.raised.saturating_add(1);
+        budget.raised > FILE_ALERTS
+    }
+
     fn forget_older_half(&mut self) {
         let mut times: Vec<BootTime> = self.facts.values().map(|last| last.reported).collect();
         times.sort_unstable();
@@ -202,6 +235,11 @@ impl Judgement {
     pub fn is_alert(&self) -> bool {
         norma_wire::id::calls_for_action(&self.verdict)
     }
+}
+
+/// It is time to raise an alert again.
+fn is_past(reported: BootTime, now: BootTime) -> bool {
+    now.0 >= reported.0.saturating_add(REALERT_AFTER.as_nanos() as u64)
 }
 
 fn expected() -> Verdict {

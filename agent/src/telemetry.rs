@@ -5,8 +5,9 @@
 use crate::judge::baseline::Summary;
 use crate::pipeline::KindTotals;
 use crate::ship::{SharedStatus, ShipStatus};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,11 +60,14 @@ struct Document<'a> {
     collector: Option<ShipStatus>,
 }
 
-/// The part of the document that tells whether the agent works.
-#[derive(Debug, Deserialize)]
-pub struct Vital {
-    /// When it was written.
-    pub updated_unix_ms: u64,
+/// How long ago the agent gave a sign of life; `None` where the file cannot be looked at.
+pub fn age(path: &Path) -> Option<Duration> {
+    let touched = std::fs::metadata(path).ok()?.modified().ok()?;
+    Some(
+        SystemTime::now()
+            .duration_since(touched)
+            .unwrap_or(Duration::ZERO),
+    )
 }
 
 /// Writes the file.
@@ -83,7 +87,8 @@ impl StatusFile {
         }
     }
 
-    /// Replaces the file. That it cannot be written (a full disk) is no reason to stop.
+    /// Replaces the file. Where it cannot be written (a full disk) it is at least touched: that needs no
+    /// space, and tells that the agent works.
     pub fn write(&self, snapshot: &Snapshot) {
         let document = Document {
             node: &self.node,
@@ -103,6 +108,13 @@ impl StatusFile {
             .and_then(|()| std::fs::rename(&temporary, &self.path));
         if let Err(error) = written {
             tracing::debug!(%error, "cannot write the status file");
+            let touched = File::options()
+                .write(true)
+                .open(&self.path)
+                .and_then(|file| file.set_modified(SystemTime::now()));
+            if let Err(error) = touched {
+                tracing::debug!(%error, "cannot touch the status file");
+            }
         }
     }
 }

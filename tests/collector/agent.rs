@@ -39,7 +39,7 @@ impl Agent {
     pub async fn connect(ca: &Path, identity: &KeyPair, port: u16, node: &str, epoch: u64) -> Result<Self> {
         let tls = client_config(ca, Some(identity))?;
         let connector = tower::service_fn(move |_| {
-            let tls = tls.clone();
+            let tls = Arc::clone(&tls);
             async move { Ok::<_, std::io::Error>(TokioIo::new(connect_tls(tls, port).await?)) }
         });
         let channel = Endpoint::from_static("http://localhost")

@@ -19,9 +19,7 @@ pub struct Line {
     pub collector: Collector,
     pub siem: Rsyslog,
     /// The workload connects to it again and again.
-    pub friend: Peer,
-    pub pki: Pki,
-    pub programs: Programs,
+    _friend: Peer,
     pub scratch: Scratch,
 }
 
@@ -50,9 +48,7 @@ impl Line {
             agent,
             collector,
             siem,
-            friend,
-            pki,
-            programs,
+            _friend: friend,
             scratch,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::watch::Watch;
 use norma_agent::observation::{Act, Connect, KernelAction, Listen, Protocol};
+use norma_rig::skip::skipped;
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
@@ -16,7 +17,7 @@ fn listen(address: &str) -> Option<(TcpListener, SocketAddr)> {
             Some((listener, local))
         }
         Err(error) => {
-            eprintln!("skipped: cannot listen on {address}: {error}");
+            skipped("kernel", &format!("cannot listen on {address}: {error}"));
             None
         }
     }
@@ -104,7 +105,7 @@ fn fast_open_is_seen() {
     match rustix::net::sendto(&socket, b"x", SendFlags::from_bits_retain(MSG_FASTOPEN), &local) {
         Ok(_) => {}
         Err(error) => {
-            eprintln!("skipped: TCP Fast Open is off: {error}");
+            skipped("kernel", &format!("TCP Fast Open is off: {error}"));
             return;
         }
     }

@@ -3,6 +3,7 @@
 use crate::watch::{Group, Watch, directory, scope};
 use norma_abi::{PATH_COMPONENTS_MAX, SCOPE_MUTE_OPEN};
 use norma_agent::observation::Act;
+use norma_rig::skip::skipped;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -94,7 +95,7 @@ fn mounts_are_crossed() {
         .status()
         .unwrap();
     if !status.success() {
-        eprintln!("skipped: mounts are not allowed here");
+        skipped("kernel", "mounts are not allowed here");
         return;
     }
     watch.open(&directory.join("tmpfs/a/file"));

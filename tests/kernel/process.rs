@@ -2,6 +2,7 @@
 
 use crate::watch::{Watch, directory};
 use norma_agent::observation::{Act, KernelAction};
+use norma_rig::skip::skipped;
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
@@ -170,7 +171,7 @@ fn a_chroot_does_not_shorten_the_path() {
     let Some(mut watch) = Watch::start() else { return };
     let static_program = Path::new("/bin/busybox");
     if !static_program.exists() {
-        eprintln!("skipped: no statically linked /bin/busybox to run in a chroot");
+        skipped("kernel", "no statically linked /bin/busybox to run in a chroot");
         return;
     }
     let (_keep, directory) = directory();

@@ -48,10 +48,10 @@ fn what_is_seen_is_delivered_or_counted_as_lost() {
         for observation in &watch.seen {
             delivered[kind(&observation.act)] += 1;
         }
-        for kind in 0..KINDS {
+        for (kind, delivered) in delivered.into_iter().enumerate() {
             assert_eq!(
                 after.seen[kind],
-                delivered[kind] + after.lost[kind],
+                delivered + after.lost[kind],
                 "{:?}",
                 kind_name(kind)
             );

@@ -5,6 +5,7 @@ use norma_agent::decode::decode;
 use norma_agent::identity::Hierarchy;
 use norma_agent::observation::{Act, CgroupId, Exec, Observation, Open};
 use norma_agent::sensor::{Controls, CoverageReport, Sensor, SensorConfig, SensorError};
+use norma_rig::skip::skipped;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -37,7 +38,7 @@ impl Watch {
                 seen: Vec::new(),
             }),
             Err(error @ (SensorError::Capabilities { .. } | SensorError::Btf { .. })) => {
-                eprintln!("skipped: {error}");
+                skipped("kernel", &error.to_string());
                 None
             }
             Err(error) => panic!("{error}"),
@@ -48,8 +49,10 @@ impl Watch {
     /// shares the host's pid namespace is exempt from rules.
     pub fn controls(&mut self) -> Controls {
         let mut controls = self.sensor.controls().unwrap();
-        let (own, _) = Hierarchy::find().unwrap().of_process(std::process::id()).unwrap();
-        controls.set_scope(own, scope(SCOPE_ANY, 0)).unwrap();
+        let members = Hierarchy::find().unwrap().members();
+        controls
+            .set_scope(members[&std::process::id()], scope(SCOPE_ANY, 0))
+            .unwrap();
         controls
     }
 
@@ -126,7 +129,7 @@ impl Group {
             let (_, path, kind) = (words.next()?, words.next()?, words.next()?);
             (kind == "cgroup2").then_some(path)
         }) else {
-            eprintln!("skipped: no cgroup2 filesystem is mounted");
+            skipped("kernel", "no cgroup2 filesystem is mounted");
             return None;
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

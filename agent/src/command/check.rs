@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 pub(super) fn config(file: &Path) -> anyhow::Result<ExitStatus> {
-    let config = config::load(file)?;
+    let config = config::load(file, None)?;
     say(&format!(
         "{}: good; node {}, {} policies",
         file.display(),

@@ -2,11 +2,12 @@
 
 use super::{ExitStatus, Output, say};
 use crate::config::DEFAULT_STATE_DIR;
-use crate::telemetry::{STALE_AFTER, STATUS_FILE, Vital, unix_ms};
+use crate::telemetry::{STALE_AFTER, STATUS_FILE, age};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -29,10 +30,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     })?;
     let document: Value =
         serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
-    let vital: Vital =
-        serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
-    let age = unix_ms().saturating_sub(vital.updated_unix_ms);
-    let working = u128::from(age) < STALE_AFTER.as_millis();
+    let age = age(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let working = age < STALE_AFTER;
     match options.output {
         Output::Json => say(&document.to_string())?,
         Output::Human => human(&document, age, working)?,
@@ -44,7 +43,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     })
 }
 
-fn human(document: &Value, age_ms: u64, working: bool) -> anyhow::Result<()> {
+fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
     let text = |pointer: &str| {
         document
             .pointer(pointer)
@@ -55,7 +54,7 @@ fn human(document: &Value, age_ms: u64, working: bool) -> anyhow::Result<()> {
     say(&format!(
         "agent on {}: {state}, last sign {:.1} s ago",
         text("/node"),
-        age_ms as f64 / 1000.0
+        age.as_secs_f64()
     ))?;
     say(&format!(
         "records read {}, alerts {}",

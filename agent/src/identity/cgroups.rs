@@ -6,36 +6,69 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Deepest level of control groups that is read.
 const DEPTH_MAX: usize = 32;
+/// Least time between two readings of the tree.
+const RESCAN: Duration = Duration::from_secs(1);
 
 /// Where the v2 hierarchy is mounted.
 #[derive(Clone, Debug)]
 pub struct Hierarchy(pub PathBuf);
 
+/// Inode number of the root directory of every cgroup v2 hierarchy.
+const ROOT_INODE: u64 = 1;
+
 impl Hierarchy {
     /// Finds it among the mounts of this process: the whole of a pure v2 system, or the `unified` part of
-    /// a hybrid one.
+    /// a hybrid one. It must be the host's root, also where the agent has a cgroup namespace of its own.
     pub fn find() -> Option<Self> {
         let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
         mounts
             .into_iter()
-            .filter(|mount| mount.fs_type == "cgroup2" && mount.root == "/")
-            .map(|mount| Self(mount.mount_point))
-            .next_back()
+            .filter(|mount| mount.fs_type == "cgroup2")
+            .map(|mount| mount.mount_point)
+            .rfind(|place| std::fs::metadata(place).is_ok_and(|root| root.ino() == ROOT_INODE))
+            .map(Self)
     }
 
-    /// Control group of a process, with its path from the root of the hierarchy.
-    pub fn of_process(&self, pid: u32) -> Option<(CgroupId, String)> {
-        let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-        let v2 = process
-            .cgroups()
-            .ok()?
-            .into_iter()
-            .find(|group| group.hierarchy == 0)?;
-        let directory = self.0.join(v2.pathname.trim_start_matches('/'));
-        Some((CgroupId(std::fs::metadata(directory).ok()?.ino()), v2.pathname))
+    /// Control group of each process.
+    ///
+    /// Read from the groups themselves: `/proc/PID/cgroup` is relative to the reader's cgroup namespace.
+    pub fn members(&self) -> HashMap<u32, CgroupId> {
+        let mut members = HashMap::new();
+        self.visit(&mut |directory, id| {
+            let processes = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            members.extend(
+                processes
+                    .lines()
+                    .filter_map(|line| Some((line.parse().ok()?, id))),
+            );
+        });
+        members
+    }
+
+    fn visit(&self, found: &mut dyn FnMut(&Path, CgroupId)) {
+        visit_below(&self.0, 0, found);
+    }
+}
+
+fn visit_below(directory: &Path, depth: usize, found: &mut dyn FnMut(&Path, CgroupId)) {
+    let Ok(metadata) = std::fs::metadata(directory) else {
+        return;
+    };
+    found(directory, CgroupId(metadata.ino()));
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    if depth < DEPTH_MAX {
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
+            visit_below(&entry.path(), depth + 1, found);
+        }
     }
 }
 
@@ -43,6 +76,7 @@ impl Hierarchy {
 pub(super) struct Cgroups {
     hierarchy: Hierarchy,
     paths: HashMap<CgroupId, String>,
+    last_scan: Option<Instant>,
 }
 
 impl Cgroups {
@@ -51,29 +85,19 @@ impl Cgroups {
         let mut this = Self {
             paths: HashMap::new(),
             hierarchy,
+            last_scan: None,
         };
-        let root = this.hierarchy.0.clone();
-        this.scan_below(&root, 0);
+        this.rescan();
         this
     }
 
-    fn scan_below(&mut self, directory: &Path, depth: usize) {
-        let Ok(metadata) = std::fs::metadata(directory) else {
-            return;
-        };
-        let path = directory.strip_prefix(&self.hierarchy.0).unwrap_or(directory);
-        self.insert(CgroupId(metadata.ino()), path.as_os_str().as_bytes());
-        let Ok(entries) = std::fs::read_dir(directory) else {
-            return;
-        };
-        if depth < DEPTH_MAX {
-            for entry in entries
-                .flatten()
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            {
-                self.scan_below(&entry.path(), depth + 1);
-            }
-        }
+    fn rescan(&mut self) {
+        let hierarchy = self.hierarchy.clone();
+        hierarchy.visit(&mut |directory, id| {
+            let path = directory.strip_prefix(&hierarchy.0).unwrap_or(directory);
+            self.insert(id, path.as_os_str().as_bytes());
+        });
+        self.last_scan = Some(Instant::now());
     }
 
     /// Notes a control group; `path` is relative to the root of the hierarchy.
@@ -104,12 +128,12 @@ impl Cgroups {
         all
     }
 
-    /// Learns the path of a control group that was made unseen, from a process in it.
-    pub fn learn_from_process(&mut self, id: CgroupId, pid: u32) {
-        if let Some((own, path)) = self.hierarchy.of_process(pid)
-            && own == id
-        {
-            self.insert(id, path.as_bytes());
+    /// Learns the path of a control group that was made unseen, by reading the tree again; not more often
+    /// than now and then, since an id may also be of a group that is gone.
+    pub fn learn(&mut self, id: CgroupId) {
+        let due = self.last_scan.is_none_or(|last| last.elapsed() >= RESCAN);
+        if due && !self.knows(id) {
+            self.rescan();
         }
     }
 }

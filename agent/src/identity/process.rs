@@ -70,12 +70,17 @@ struct Entry {
     ended: Option<BootTime>,
 }
 
+/// A process that /proc lists.
+struct Found {
+    stat: procfs::process::Stat,
+    cgroup: CgroupId,
+}
+
 /// Every process of the node.
 pub(super) struct Processes {
     by_pid: HashMap<u32, Entry>,
     host_mnt_ns: u32,
     host_pid_ns: u32,
-    hierarchy: Hierarchy,
     last_expiry: BootTime,
 }
 
@@ -86,32 +91,38 @@ impl Processes {
             by_pid: HashMap::new(),
             host_mnt_ns: namespace(1, "mnt"),
             host_pid_ns: namespace(1, "pid"),
-            hierarchy: hierarchy.clone(),
             last_expiry: BootTime(0),
         };
         let Ok(all) = procfs::process::all_processes() else {
             return this;
         };
-        let stats: HashMap<u32, procfs::process::Stat> = all
+        let members = hierarchy.members();
+        let found: HashMap<u32, Found> = all
             .flatten()
             .filter_map(|process| process.stat().ok())
-            .filter_map(|stat| Some((u32::try_from(stat.pid).ok()?, stat)))
+            .filter_map(|stat| {
+                let pid = u32::try_from(stat.pid).ok()?;
+                let cgroup = members.get(&pid).copied().unwrap_or_default();
+                Some((pid, Found { stat, cgroup }))
+            })
             .collect();
-        for pid in stats.keys() {
-            this.adopt_from_proc(*pid, &stats, 0);
+        for pid in found.keys() {
+            this.adopt(*pid, &found, 0);
         }
         this
     }
 
     /// Takes one process of the scan and, before it, its parents, so that lineage is complete.
-    fn adopt_from_proc(&mut self, pid: u32, stats: &HashMap<u32, procfs::process::Stat>, depth: usize) {
-        let Some(stat) = stats.get(&pid) else { return };
+    fn adopt(&mut self, pid: u32, found: &HashMap<u32, Found>, depth: usize) {
+        let Some(Found { stat, cgroup }) = found.get(&pid) else {
+            return;
+        };
         if self.by_pid.contains_key(&pid) || depth > 256 {
             return;
         }
         let parent = u32::try_from(stat.ppid).unwrap_or(0);
         if parent != 0 {
-            self.adopt_from_proc(parent, stats, depth + 1);
+            self.adopt(parent, found, depth + 1);
         }
         let key = ProcessKey {
             pid,
@@ -121,11 +132,7 @@ impl Processes {
             .by_pid
             .get(&parent)
             .map_or_else(|| Arc::from([]), |entry| lineage_below(entry, false));
-        let cgroup = self
-            .hierarchy
-            .of_process(pid)
-            .map_or(CgroupId(0), |(cgroup, _)| cgroup);
-        self.insert(read_proc(key, cgroup, ancestors), cgroup);
+        self.insert(read_proc(key, *cgroup, ancestors), *cgroup);
     }
 
     /// Notes what the observation says of its actor; gives the actor after the act and, for an exec, the
@@ -343,7 +350,6 @@ mod tests {
             by_pid: HashMap::new(),
             host_mnt_ns: 1,
             host_pid_ns: 2,
-            hierarchy: Hierarchy("/nowhere".into()),
             last_expiry: BootTime(0),
         }
     }

@@ -22,7 +22,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Longest step of learning time that is credited at once; a longer one means that the agent was not there.
 const TICK_MAX: Duration = Duration::from_secs(5);
 /// Most behaviours per workload; one that needs more is not described by exact sets.
-const FACTS_MAX: usize = 100_000;
+const FACTS_MAX: usize = 20_000;
 
 /// How a behaviour relates to what is known of its workload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -65,13 +65,13 @@ pub async fn run(
     let mut incoming = tokio::time::timeout(WELCOME_TIMEOUT, deliver)
         .await
         .map_err(|_| ShipError::Stream("no answer".to_owned()))?
-        .map_err(|status| ShipError::Stream(explain(&status)))?
+        .map_err(|status| ShipError::Stream(explain(target, &status)))?
         .into_inner();
 
     let first = tokio::time::timeout(WELCOME_TIMEOUT, incoming.message())
         .await
         .map_err(|_| ShipError::Stream("no welcome".to_owned()))?
-        .map_err(|status| ShipError::Stream(explain(&status)))?;
+        .map_err(|status| ShipError::Stream(explain(target, &status)))?;
     let welcome = match first.and_then(|answer| answer.message) {
         Some(to_agent::Message::Welcome(welcome)) => welcome,
         Some(to_agent::Message::Busy(busy)) => return Err(self::busy(busy)),
@@ -99,7 +99,7 @@ pub async fn run(
         }
         let room = sent.saturating_sub(reader.acked()) < WINDOW;
         tokio::select! {
-            answer = incoming.message() => match answer.map_err(|status| ShipError::Stream(explain(&status)))? {
+            answer = incoming.message() => match answer.map_err(|status| ShipError::Stream(explain(target, &status)))? {
                 None => return Err(gone()),
                 Some(answer) => take(reader, status, answer.message),
             },
@@ -196,7 +196,7 @@ async fn connect(target: &CollectorTarget) -> Result<Channel, ShipError> {
     endpoint
         .connect_with_connector(service)
         .await
-        .map_err(|error| failed(causes(&error)))
+        .map_err(|error| failed(explain_text(target, causes(&error))))
 }
 
 /// An error with its causes, which is where the reason mostly is.
@@ -216,6 +216,17 @@ fn causes(error: &dyn Error) -> String {
 
 /// A gRPC status in words. With TLS 1.3 a refused client certificate shows only after the handshake, as a
 /// broken connection.
-fn explain(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), causes(status))
+fn explain(target: &CollectorTarget, status: &tonic::Status) -> String {
+    explain_text(target, format!("{:?}: {}", status.code(), causes(status)))
+}
+
+fn explain_text(target: &CollectorTarget, text: String) -> String {
+    if text.contains("received fatal alert") {
+        return format!(
+            "it does not accept this node's certificate {}: is it valid, and issued by the authority that the \
+             collector trusts (tls.client_ca)? ({text})",
+            target.certificate.display()
+        );
+    }
+    text
 }

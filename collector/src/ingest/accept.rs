@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -24,6 +25,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HANDSHAKES: usize = 256;
 /// One connection per node, and room for reconnects.
 const MAX_CONNECTIONS: usize = 8192;
+/// Longest wait for a refused peer to read why, and most bytes that it may still send.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 << 10;
 /// Until file descriptors are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -139,10 +143,13 @@ impl Acceptor {
             .try_acquire_owned()
             .map_err(|_| HandshakeError::Refused("too many connections are open".to_owned()))?;
         let acceptor = TlsAcceptor::from(self.credentials.current());
-        let tls = acceptor
-            .accept(tcp)
-            .await
-            .map_err(|error| HandshakeError::Refused(reason(&error)))?;
+        let tls = match acceptor.accept(tcp).into_fallible().await {
+            Ok(tls) => tls,
+            Err((error, tcp)) => {
+                linger(tcp).await;
+                return Err(HandshakeError::Refused(reason(&error)));
+            }
+        };
         let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let certificate = certificate
             .ok_or_else(|| HandshakeError::Refused("it shows no client certificate".to_owned()))?;
@@ -158,6 +165,19 @@ impl Acceptor {
             peer,
             _place: place,
         })
+    }
+}
+
+/// Lets the peer read why it was refused. With TLS 1.3 it has sent its first request by then, and closing
+/// a connection with unread bytes resets it, which would throw the alert away.
+async fn linger(mut tcp: TcpStream) {
+    let until_closed = async {
+        tcp.shutdown().await?;
+        tokio::io::copy(&mut tcp.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    match timeout(LINGER_TIMEOUT, until_closed).await {
+        Ok(Ok(_)) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a refused connection broke"),
     }
 }
 

@@ -45,38 +45,51 @@ pub fn sentence(event: &Event) -> String {
     single_line(&line)
 }
 
+/// An alert on one line, for a receiver that shows nothing else: the sentence, who did it and what started
+/// that, why it matters, and the control identifiers, with ` | ` between them.
+pub fn alert(event: &Event) -> String {
+    let mut parts = vec![sentence(event)];
+    for (name, text) in facts(event) {
+        if ["who", "started by", "why it matters", "controls"].contains(&name) && !text.is_empty() {
+            parts.push(format!("{name}: {text}"));
+        }
+    }
+    single_line(&parts.join(" | "))
+}
+
 /// An event in full, one fact per line, the most important first.
 pub fn report(event: &Event) -> Vec<String> {
-    let mut lines = vec![sentence(event)];
-    let mut fact = |name: &str, text: &str| {
-        if !text.is_empty() {
-            lines.push(single_line(&format!("{name}: {text}")));
-        }
-    };
+    let facts = facts(event).into_iter().filter(|(_, text)| !text.is_empty());
+    std::iter::once(sentence(event))
+        .chain(facts.map(|(name, text)| single_line(&format!("{name}: {text}"))))
+        .collect()
+}
+
+/// Everything that is known of an event, by name; what is not known is empty.
+fn facts(event: &Event) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
     if let Some(process) = &event.process {
-        fact("who", &process_words(process));
-        fact("started by", &ancestors(process));
+        facts.push(("who", process_words(process)));
+        facts.push(("started by", ancestors(process)));
     }
     if let Some(container) = &event.container {
-        fact("where", &container_words(container));
-        fact("image", &image(container));
+        facts.push(("where", container_words(container)));
+        facts.push(("image", image(container)));
     }
     for reason in event.verdict.iter().flat_map(|verdict| &verdict.reasons) {
-        fact("expected", &reason.expected);
-        fact("why it matters", &reason.why);
-        fact("rule", &rule(reason));
-        fact("controls", &reason.controls.join(", "));
+        facts.push(("expected", reason.expected.clone()));
+        facts.push(("why it matters", reason.why.clone()));
+        facts.push(("rule", rule(reason)));
+        facts.push(("controls", reason.controls.join(", ")));
     }
     for response in &event.responses {
-        fact("done", &response_words(response).unwrap_or_default());
+        facts.push(("done", response_words(response).unwrap_or_default()));
     }
-    for detail in act::details(event) {
-        fact(detail.0, &detail.1);
-    }
+    facts.extend(act::details(event));
     if let Some(id) = &event.id {
-        fact("event", &id.to_string());
+        facts.push(("event", id.to_string()));
     }
-    lines
+    facts
 }
 
 /// The verdict of an event on which somebody should act.

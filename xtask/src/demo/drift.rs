@@ -59,7 +59,7 @@ fn acts(stranger: u16) -> Vec<Act> {
 /// Performs each act and waits for its alert.
 pub fn run(scene: &Scene) -> Result<()> {
     heading("4. The container drifts; below is what arrives at the SIEM");
-    let mut view = SiemView::new(&scene.siem, scene.collector.audit());
+    let mut view = SiemView::new(&scene.siem);
     let mut missing = Vec::new();
     for act in acts(scene.stranger.port()) {
         println!("\n   {}", bold(&format!("> {}", act.what)));

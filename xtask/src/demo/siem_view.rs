@@ -2,27 +2,20 @@
 
 use crate::terminal::red;
 use anyhow::Result;
-use norma_rig::audit::{AuditLog, number};
 use norma_rig::syslog::Message;
 use norma_rig::{Rsyslog, wait_until};
-use serde_json::Value;
 use std::time::Duration;
 
 /// Follows what rsyslog has written.
 pub struct SiemView<'a> {
     siem: &'a Rsyslog,
-    audit: AuditLog,
     shown: usize,
 }
 
 impl<'a> SiemView<'a> {
     /// From the beginning.
-    pub fn new(siem: &'a Rsyslog, audit: AuditLog) -> Self {
-        Self {
-            siem,
-            audit,
-            shown: 0,
-        }
+    pub fn new(siem: &'a Rsyslog) -> Self {
+        Self { siem, shown: 0 }
     }
 
     /// Passes over what has arrived already.
@@ -47,64 +40,11 @@ impl<'a> SiemView<'a> {
         });
         if let Ok(line) = &found {
             print(line);
-            self.print_evidence(line);
         }
         if others > 0 {
             println!("     (and {others} more alert(s) that came with it)");
         }
         found.map(|_| ())
-    }
-
-    /// Who did it and why it matters, from the event in the audit log that the message names.
-    fn print_evidence(&self, line: &str) {
-        let Some(id) = Message::parse(line).and_then(|message| message.data.get("id").cloned()) else {
-            return;
-        };
-        let events = self.audit.events().unwrap_or_default();
-        // The id is node/epoch/sequence.
-        let sequence = id
-            .rsplit('/')
-            .next()
-            .and_then(|number| number.parse::<u64>().ok());
-        let Some(event) = events
-            .iter()
-            .find(|event| number(&event["id"]["sequence"]) == sequence)
-        else {
-            return;
-        };
-        let text = |pointer: &str| {
-            event
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let ancestors = event["process"]["ancestors"].as_array().into_iter().flatten();
-        let parents: Vec<_> = ancestors
-            .map(|parent| parent["exe"].as_str().unwrap_or("?").to_owned())
-            .collect();
-        let who = format!(
-            "{} (pid {}), started by {}",
-            text("/process/exe"),
-            event["process"]["pid"],
-            parents.join(", by ")
-        );
-        let controls: Vec<_> = event["verdict"]["reasons"][0]["controls"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        for (name, value) in [
-            ("who", who),
-            ("why it matters", text("/verdict/reasons/0/why")),
-            ("controls", controls.join(", ")),
-            ("evidence", id),
-        ] {
-            if !value.is_empty() {
-                println!("       {name}: {value}");
-            }
-        }
     }
 }
 
@@ -113,14 +53,13 @@ fn print(line: &str) {
         println!("     {line}");
         return;
     };
-    // rsyslog writes a line feed within a message as #012.
-    let mut lines = message
-        .text
-        .split("#012")
-        .flat_map(|part| part.split('\n'))
-        .filter(|line| !line.is_empty());
-    println!("     {} {}", message.time, red(lines.next().unwrap_or_default()));
-    for line in lines {
-        println!("       {line}");
+    // One line with everything in it; a bar stands between its parts.
+    let mut parts = message.text.split(" | ");
+    println!("     {} {}", message.time, red(parts.next().unwrap_or_default()));
+    for part in parts {
+        println!("       {part}");
+    }
+    if let Some(id) = message.data.get("id") {
+        println!("       in the audit log: {id}");
     }
 }

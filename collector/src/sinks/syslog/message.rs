@@ -58,7 +58,7 @@ impl Message {
             header_field(&kind, MAX_MSGID),
             structured_data(record, event),
         );
-        let text = single_line(&words(record, event));
+        let text = event.map_or_else(|| single_line(&words(record, None)), describe::alert);
         if !text.is_ascii() {
             message.push_str(BOM);
         }
