@@ -133,6 +133,8 @@ impl Outbox {
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(0);
         let (epoch, segments) = recover(directory, &mut repairs).map_err(fail(directory))?;
+        // Without a segment this is a new spool, whatever an older one had acknowledged.
+        let acked = if segments.is_empty() { 0 } else { acked };
         let last = segments.back().map_or(acked, |segment| segment.last.max(acked));
         let (durable, _) = watch::channel(last);
         let shared = Arc::new(Shared {
@@ -251,7 +253,12 @@ impl Outbox {
             keep: keeps(event),
             event: serde_bytes::ByteBuf::from(event.encode_to_vec()),
         };
-        match self.write(&record) {
+        let written = match self.write(&record) {
+            // Room that acknowledgements have made since the last look may be enough.
+            Err(_) if self.release() => self.write(&record),
+            other => other,
+        };
+        match written {
             Ok(()) => {
                 self.next += 1;
                 true
@@ -330,34 +337,32 @@ impl Outbox {
         }
     }
 
-    fn release(&mut self) {
+    /// Removes what was acknowledged; whether that made room. The newest segment stays: it tells the epoch
+    /// and the next sequence after a restart.
+    fn release(&mut self) -> bool {
         let acked = self.acked();
-        let current = self.current.as_ref().map(SegmentFile::first);
         let done: Vec<Segment> = {
             let mut index = self.shared.index();
             let mut done = Vec::new();
-            while index
-                .front()
-                .is_some_and(|segment| segment.last <= acked && Some(segment.first) != current)
-            {
+            while index.len() > 1 && index.front().is_some_and(|segment| segment.last <= acked) {
                 done.extend(index.pop_front());
             }
             done
         };
-        for segment in done {
+        for segment in &done {
             remove(&segment.path);
         }
         if acked != self.acked_on_disk {
             self.save_acked();
         }
+        !done.is_empty()
     }
 
     fn keep_bound(&mut self) {
         while self.bytes() > self.limits.max_bytes {
-            let current = self.current.as_ref().map(SegmentFile::first);
             let victim = {
                 let index = self.shared.index();
-                let mut closed = index.iter().filter(|segment| Some(segment.first) != current);
+                let mut closed = index.iter().take(index.len().saturating_sub(1));
                 closed
                     .clone()
                     .find(|segment| !segment.reduced)

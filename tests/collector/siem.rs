@@ -90,6 +90,10 @@ fn check_form(line: &str) {
                     container_id=\"0123456789abcdef\" container=\"web\" exe=\"/usr/bin/nc\" pid=\"4242\" \
                     reason=\"baseline.exec\" controls=\"NIST 800-53 SI-4\"][timeQuality tzKnown=\"1\"] \
                     novel (high): /bin/sh started /usr/bin/nc (nc -l say \"]\\x41\") in container web; \
-                    expected: programs this workload has started before";
+                    expected: programs this workload has started before \
+                    | who: /usr/bin/nc (pid 4242, uid 0), arguments: nc -l say \"]\\x41\" \
+                    | started by: /bin/sh (pid 1) \
+                    | why it matters: a program that was never seen may be an intruder's \
+                    | controls: NIST 800-53 SI-4";
     assert_eq!(rest, expected);
 }

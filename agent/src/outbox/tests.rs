@@ -103,6 +103,30 @@ fn acknowledged_segments_are_removed_and_not_read_again() {
 }
 
 #[test]
+fn a_spool_that_was_emptied_goes_on_with_its_epoch_and_sequence() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut outbox, _) = open(dir.path(), LIMITS);
+    let epoch = outbox.epoch();
+    outbox.append(&mut event("/a", false));
+    outbox.close();
+    for _ in 0..2 {
+        outbox.reader().acknowledge(1);
+        outbox.tick();
+        drop(outbox);
+        outbox = open(dir.path(), LIMITS).0;
+        assert_eq!((outbox.epoch(), outbox.next_sequence()), (epoch, 2));
+    }
+}
+
+#[test]
+fn a_spool_whose_segments_are_gone_is_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("acked"), "41").unwrap();
+    let (outbox, _) = open(dir.path(), LIMITS);
+    assert_eq!(outbox.next_sequence(), 1);
+}
+
+#[test]
 fn an_unfinished_record_is_cut_off_and_its_sequence_given_again() {
     let dir = tempfile::tempdir().unwrap();
     let (mut outbox, _) = open(dir.path(), LIMITS);
