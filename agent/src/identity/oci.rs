@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 /// Roots that hold one directory per container.
 const ROOTS: [&str; 3] = ["/run/runc", "/run/crun", "/run/youki"];
-/// Roots that hold one such root per namespace.
-const NAMESPACED_ROOTS: [&str; 3] = [
-    "/run/containerd/runc",
-    "/run/docker/runtime-runc",
-    "/run/docker/runtime-crun",
+/// Roots that hold one such root per namespace, and the engine that drives the runtime there.
+const ENGINE_ROOTS: [(&str, &str); 3] = [
+    ("/run/containerd/runc", "containerd"),
+    ("/run/docker/runtime-runc", "docker"),
+    ("/run/docker/runtime-crun", "docker"),
 ];
 /// Where control groups are mounted, pure v2 or with a directory per hierarchy below.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
@@ -51,30 +51,51 @@ impl Roots {
 
     /// The state of the container with this id.
     pub fn by_id(&self, id: &str) -> Option<RuntimeState> {
-        self.all().iter().find_map(|root| read(&root.join(id), id))
+        self.all().iter().find_map(|root| root.read(id))
     }
 
     /// The state of the container whose control group has this path.
     pub fn by_cgroup_path(&self, path: &str) -> Option<RuntimeState> {
         self.all().iter().find_map(|root| {
-            std::fs::read_dir(root).ok()?.flatten().find_map(|entry| {
+            std::fs::read_dir(&root.path).ok()?.flatten().find_map(|entry| {
                 let id = entry.file_name().into_string().ok()?;
-                read(&entry.path(), &id).filter(|state| state.is_in(path))
+                root.read(&id).filter(|state| state.is_in(path))
             })
         })
     }
 
-    fn all(&self) -> Vec<PathBuf> {
-        let below = NAMESPACED_ROOTS
-            .iter()
-            .filter_map(|root| std::fs::read_dir(root).ok())
-            .flat_map(|entries| entries.flatten().map(|entry| entry.path()));
+    fn all(&self) -> Vec<Root> {
+        let plain = |path: PathBuf| Root { path, engine: None };
+        let driven = ENGINE_ROOTS.iter().flat_map(|(root, engine)| {
+            let namespaces = std::fs::read_dir(root).into_iter().flatten().flatten();
+            namespaces.map(|namespace| Root {
+                path: namespace.path(),
+                engine: Some(engine),
+            })
+        });
         self.extra
             .iter()
             .cloned()
             .chain(ROOTS.iter().map(PathBuf::from))
-            .chain(below)
+            .map(plain)
+            .chain(driven)
             .collect()
+    }
+}
+
+/// A directory with one entry per container.
+struct Root {
+    path: PathBuf,
+    engine: Option<&'static str>,
+}
+
+impl Root {
+    fn read(&self, id: &str) -> Option<RuntimeState> {
+        let mut state = read(&self.path.join(id), id)?;
+        if let Some(engine) = self.engine {
+            engine.clone_into(&mut state.runtime);
+        }
+        Some(state)
     }
 }
 
