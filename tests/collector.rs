@@ -3,8 +3,6 @@
 
 #[path = "collector/agent.rs"]
 mod agent;
-#[path = "collector/bench.rs"]
-mod bench;
 #[path = "collector/crash.rs"]
 mod crash;
 #[path = "collector/delivery.rs"]

@@ -1,4 +1,13 @@
 //! How much one stream carries, with every acknowledgement after a sync of this machine's disk.
+//!
+//! `NORMA_PROGRAMS=$PWD/target/release cargo bench -p norma-rig`, after `cargo build --release`.
+
+#[expect(dead_code, reason = "the tests use the rest of it")]
+#[path = "collector/agent.rs"]
+mod agent;
+#[expect(dead_code, reason = "the tests use the rest of it")]
+#[path = "collector/stage.rs"]
+mod stage;
 
 use crate::agent::Agent;
 use crate::stage::Stage;
@@ -7,9 +16,8 @@ use norma_rig::CollectorSettings;
 use norma_wire::pb::to_agent;
 use std::time::{Duration, Instant};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: run it alone, with --release programs in NORMA_PROGRAMS"]
-async fn events_per_second_and_latency() -> Result<()> {
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
     const BATCHES: u64 = 400;
     const BATCH: u64 = 500;
     let stage = Stage::new("bench")?;
@@ -34,7 +42,7 @@ async fn events_per_second_and_latency() -> Result<()> {
     agent.acknowledged(sent).await?;
     let took = started.elapsed().as_secs_f64();
     let rate = sent as f64 / took;
-    eprintln!(
+    println!(
         "{sent} events of {} bytes in {took:.2} s: {rate:.0} events/s",
         bytes as u64 / sent
     );
@@ -45,15 +53,16 @@ async fn events_per_second_and_latency() -> Result<()> {
         agent.send(agent.events(sequence, sequence)).await?;
         agent.acknowledged(sequence).await?;
         latencies.push(asked.elapsed());
+        // A pause, so that each event is measured alone.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     latencies.sort();
-    eprintln!(
+    println!(
         "acknowledgement: p50 {:?}, p99 {:?}, max {:?}",
         latencies[250], latencies[495], latencies[499]
     );
     let cpu = collector.daemon()?.cpu_time()?;
-    eprintln!(
+    println!(
         "collector: {cpu:?} of processor time, {} bytes resident",
         collector.daemon()?.resident_bytes()?
     );
