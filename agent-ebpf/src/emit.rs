@@ -4,7 +4,8 @@ use crate::kernel::task::Task;
 use crate::verifier::{load, store};
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+    bpf_ringbuf_output,
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
@@ -72,8 +73,10 @@ pub fn describe(header: &mut Header, cgroup: u64, flags: u32) {
     header.cgroup_id = cgroup;
     header.start_ns = leader.start();
     header.parent_start_ns = parent.start();
-    header.pid = task.tgid();
-    header.tid = task.pid();
+    // SAFETY: the helper takes nothing.
+    let ids = unsafe { bpf_get_current_pid_tgid() };
+    header.pid = (ids >> 32) as u32;
+    header.tid = ids as u32;
     header.ppid = parent.tgid();
     header.uid = cred.uid();
     header.gid = cred.gid();

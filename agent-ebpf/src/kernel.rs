@@ -24,6 +24,7 @@ impl Integer for u16 {}
 impl Integer for u32 {}
 impl Integer for u64 {}
 impl<const N: usize> Integer for [u8; N] {}
+impl Integer for [u64; 3] {}
 
 /// Value of a global field of [`OFFSETS`], which must not be folded into the code by the compiler.
 macro_rules! offset {

@@ -21,6 +21,8 @@ const STEPS_MAX: usize = PATH_COMPONENTS_MAX + 32;
 pub struct Walk {
     dentry: u64,
     mount: u64,
+    /// Root of what is mounted there; the same for all dentries of a mount.
+    root: u64,
     /// Bytes written so far.
     len: u64,
     /// Names written so far.
@@ -53,7 +55,9 @@ pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
     let leaf = file.dentry();
     let deleted = leaf.is_unhashed() && leaf.parent() != leaf;
     store(&mut walk.dentry, leaf.0);
-    store(&mut walk.mount, file.mount().0);
+    let mount = file.mount();
+    store(&mut walk.mount, mount.0);
+    store(&mut walk.root, mount.root().0);
     store(&mut walk.len, 0);
     store(&mut walk.count, 0);
     store(&mut walk.failed, 0);
@@ -82,12 +86,12 @@ pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
 fn step(walk: &mut Walk, out: *mut u8) -> bool {
     let dentry = Dentry(load(&walk.dentry));
     let mount = Mount(load(&walk.mount));
-    let parent = dentry.parent();
+    let (parent, name) = dentry.parent_and_name();
     if parent.0 == 0 {
         store(&mut walk.failed, 1);
         return false;
     }
-    if dentry == mount.root() {
+    if dentry.0 == load(&walk.root) {
         let below = mount.parent();
         if below == mount || below.0 == 0 {
             finish(
@@ -102,9 +106,10 @@ fn step(walk: &mut Walk, out: *mut u8) -> bool {
         }
         store(&mut walk.dentry, mount.mountpoint().0);
         store(&mut walk.mount, below.0);
+        store(&mut walk.root, below.root().0);
         return true;
     }
-    if !append(walk, out, dentry) {
+    if !append(walk, out, name) {
         return false;
     }
     if dentry == parent {
@@ -123,13 +128,12 @@ fn finish(walk: &mut Walk, flags: u32) {
 
 /// Appends a name; false where there is no room, which leaves the path marked as truncated.
 #[inline(always)]
-fn append(walk: &mut Walk, out: *mut u8, dentry: Dentry) -> bool {
+fn append(walk: &mut Walk, out: *mut u8, name: u64) -> bool {
     let len = load(&walk.len);
     let count = load(&walk.count);
     if len > (PATH_MAX - NAME_SLOT) as u64 || count >= PATH_COMPONENTS_MAX as u64 {
         return false;
     }
-    let name = dentry.name();
     // SAFETY: `len` leaves room for a whole name, and `count` was checked against the array.
     let taken = unsafe {
         store(

@@ -75,10 +75,17 @@ impl Dentry {
         Self(read(self.0, offset!(dentry_parent)))
     }
 
-    /// Address of its name, which ends with NUL.
+    /// Its directory as [`Self::parent`], and the address of its name, which ends with NUL.
+    ///
+    /// A walk asks both of each dentry. They lie side by side (`d_parent`, the hash and length of
+    /// `d_name`, its pointer), so one read gives both; where they do not, two reads do.
     #[inline(always)]
-    pub fn name(self) -> u64 {
-        read(self.0, offset!(dentry_name))
+    pub fn parent_and_name(self) -> (Self, u64) {
+        if offset!(dentry_name) == offset!(dentry_parent).wrapping_add(16) {
+            let [parent, _, name]: [u64; 3] = read(self.0, offset!(dentry_parent));
+            return (Self(parent), name);
+        }
+        (self.parent(), read(self.0, offset!(dentry_name)))
     }
 
     /// It can no longer be found in its directory.
