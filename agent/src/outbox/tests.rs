@@ -1,6 +1,7 @@
 use super::*;
 use norma_wire::pb::{Kind, Open, Severity, Verdict, VerdictKind};
 use proptest::prelude::*;
+use std::fs::OpenOptions;
 
 const LIMITS: Limits = Limits {
     max_bytes: 1 << 20,

@@ -190,26 +190,20 @@ fn understand(file: &Path, document: &PolicyDocument, revision: &Arc<str>, fault
         revision,
         faults,
     };
-    let clauses = spec
-        .process
-        .iter()
-        .filter_map(|raw| reading.process(raw))
-        .chain(Vec::new())
-        .collect::<Vec<_>>();
-    let files = spec
-        .file
-        .iter()
-        .filter_map(|raw| reading.file(raw))
-        .collect::<Vec<_>>();
-    let network = spec
-        .network
-        .iter()
-        .filter_map(|raw| reading.network(raw))
-        .collect::<Vec<_>>();
+    let mut clauses = Vec::new();
+    for raw in &spec.process {
+        clauses.extend(reading.process(raw));
+    }
+    for raw in &spec.file {
+        clauses.extend(reading.file(raw));
+    }
+    for raw in &spec.network {
+        clauses.extend(reading.network(raw));
+    }
     Policy {
         name: Arc::clone(&reading.name),
         select,
-        clauses: clauses.into_iter().chain(files).chain(network).collect(),
+        clauses,
     }
 }
 
