@@ -168,7 +168,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
 
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    norma_wire::text::Hex(bytes).to_string()
 }
 
 fn hostname(path: &Path, faults: &mut Faults) -> Option<NodeName> {

@@ -28,7 +28,8 @@ fn events_prints_what_a_container_does() {
         container.id(),
     ]);
     let mut events = Daemon::start(&scratch, "events", &mut command).unwrap();
-    events.wait_for_line("/etc/app.conf", LIMIT).unwrap();
+    // The open, not the exec that has the file among its arguments.
+    events.wait_for_line(r#""path":"/etc/app.conf""#, LIMIT).unwrap();
     let log = events.log();
     let parsed: Vec<Value> = log
         .lines()

@@ -12,7 +12,7 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// Bytes as UTF-8 in which a control character, a backslash or a byte that is not UTF-8 is `\xNN`.
+/// Bytes as UTF-8 in which a control or bidirectional character, a backslash or a byte that is not UTF-8 is `\xNN`.
 ///
 /// The result holds no line break and no terminal control sequence, whatever a program put into its
 /// name or arguments, and different inputs give different results.
@@ -20,7 +20,7 @@ pub fn printable(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() || character == '\\' {
+            if is_deceptive(character) || character == '\\' {
                 let mut buffer = [0; 4];
                 for byte in character.encode_utf8(&mut buffer).bytes() {
                     push_escape(&mut out, byte);
@@ -41,7 +41,7 @@ pub fn printable(bytes: &[u8]) -> String {
 pub fn single_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if is_deceptive(character) {
             let mut buffer = [0; 4];
             character
                 .encode_utf8(&mut buffer)
@@ -52,6 +52,13 @@ pub fn single_line(text: &str) -> String {
         }
     }
     out
+}
+
+/// A character that can break a line or make it read as something else: controls, line and paragraph
+/// separators, and those that change the direction of text (Unicode TR 36, bidirectional spoofing).
+fn is_deceptive(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn push_escape(out: &mut String, byte: u8) {
@@ -85,6 +92,7 @@ mod tests {
     fn hostile_names_cannot_break_a_line() {
         assert_eq!(printable(b"/tmp/a\nb\x1b[31m\\x"), "/tmp/a\\x0ab\\x1b[31m\\x5cx");
         assert_eq!(printable(b"/caf\xc3\xa9/\xff"), "/café/\\xff");
+        assert_eq!(printable("a\u{202e}fdp".as_bytes()), "a\\xe2\\x80\\xaefdp");
     }
 
     proptest! {
