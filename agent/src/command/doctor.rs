@@ -31,11 +31,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
         Output::Human => human(&report)?,
         Output::Json => say(&machine(&report).to_string())?,
     }
-    let complete = report
-        .capabilities
-        .iter()
-        .all(|capability| capability.tier.is_some());
-    Ok(if complete {
+    Ok(if report.is_complete() {
         ExitStatus::Success
     } else {
         ExitStatus::Failure

@@ -114,7 +114,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
         }
         if now.0 > last_look + COUNTERS_EVERY_NS {
             last_look = now.0;
-            let lost = sensor.counters()?.lost.iter().sum();
+            let lost = sensor.counters()?.all_lost();
             if lost > lost_before {
                 printer.print_loss(lost - lost_before)?;
                 lost_before = lost;

@@ -4,17 +4,12 @@ use crate::clock::WallClock;
 use crate::identity::Identified;
 use crate::observation::{BootTime, CgroupId};
 use crate::outbox::{kind_name, named};
-use crate::sensor::Totals;
+use crate::sensor::{self, Totals};
 use norma_abi::KINDS;
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-
-/// Names of the kernel side's kinds, by number.
-const KERNEL_KINDS: [&str; KINDS] = [
-    "unknown", "exec", "fork", "exit", "open", "connect", "listen", "cgroup",
-];
 
 /// What the kernel side counted of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,12 +32,11 @@ impl KernelCounts {
     /// The losses since the last call.
     pub fn update(&mut self, totals: &Totals) -> Vec<pb::Loss> {
         let since = |now: &[u64; KINDS], before: Option<&[u64; KINDS]>, cause: LossCause| {
-            let counts: BTreeMap<String, u64> = KERNEL_KINDS
-                .iter()
-                .enumerate()
-                .map(|(kind, name)| {
+            let counts: BTreeMap<String, u64> = (0..KINDS)
+                .map(|kind| {
+                    let name = sensor::kind_name(kind).unwrap_or("unknown");
                     (
-                        (*name).to_owned(),
+                        name.to_owned(),
                         now[kind] - before.map_or(0, |before| before[kind]),
                     )
                 })
@@ -76,13 +70,10 @@ impl KernelCounts {
         let Some(totals) = &self.last else {
             return BTreeMap::new();
         };
-        KERNEL_KINDS
-            .iter()
-            .enumerate()
-            .skip(1)
-            .map(|(kind, name)| {
+        (0..KINDS)
+            .filter_map(|kind| {
                 let (seen, lost, failed) = (totals.seen[kind], totals.lost[kind], totals.failed[kind]);
-                (*name, KindTotals { seen, lost, failed })
+                Some((sensor::kind_name(kind)?, KindTotals { seen, lost, failed }))
             })
             .collect()
     }

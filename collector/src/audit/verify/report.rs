@@ -2,6 +2,7 @@
 
 use super::super::head::Head;
 use super::super::segment::Segment;
+use crate::audit::show::record_kind;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::id::EventHead;
 use norma_wire::json;
@@ -102,21 +103,11 @@ impl Report {
 
     pub(super) fn count(&mut self, record: &Record) {
         self.records += 1;
-        let name = match &record.body {
-            Some(Body::Header(_)) => "header",
-            Some(Body::Event(bytes)) => {
-                let kind = EventHead::decode(bytes.clone()).map_or(0, |head| head.kind);
-                *self.by_kind.entry(json::name::<pb::Kind>(kind)).or_default() += 1;
-                "event"
-            }
-            Some(Body::Rejected(_)) => "rejected",
-            Some(Body::Gap(_)) => "gap",
-            Some(Body::Refused(_)) => "refused",
-            Some(Body::Started(_)) => "started",
-            Some(Body::Stopped(_)) => "stopped",
-            Some(Body::Recovered(_)) => "recovered",
-            None => "unknown",
-        };
+        if let Some(Body::Event(bytes)) = &record.body {
+            let kind = EventHead::decode(bytes.clone()).map_or(0, |head| head.kind);
+            *self.by_kind.entry(json::name::<pb::Kind>(kind)).or_default() += 1;
+        }
+        let name = record_kind(record.body.as_ref());
         *self.by_record.entry(name.to_owned()).or_default() += 1;
     }
 }
