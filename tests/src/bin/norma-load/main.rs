@@ -1,0 +1,74 @@
+//! A program that does one thing as often as it can, for `cargo xtask bench` and the tests.
+//!
+//! - `norma-load MODE SECONDS [PORT]` does it for that long and prints `ops WALL_NS CPU_NS`.
+//! - `norma-load serve PIPE FOLDER` takes orders from a pipe (see [`serve`]) until it is killed. The same
+//!   process then works with and without an agent, so that where its memory happens to lie weighs on both.
+//! - `norma-load nothing` ends at once: it is what the mode `exec` runs.
+
+#![deny(unsafe_code)]
+
+mod kernel;
+mod modes;
+mod nothing;
+mod serve;
+
+use anyhow::{Context as _, Result};
+use modes::{Mode, Operation, Site};
+use std::time::{Duration, Instant};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument = |index: usize| arguments.get(index).map(String::as_str);
+    match argument(0).unwrap_or_default() {
+        "nothing" => Ok(()),
+        "serve" => serve::serve(
+            argument(1).context("norma-load serve PIPE FOLDER")?.as_ref(),
+            argument(2).context("norma-load serve PIPE FOLDER")?.as_ref(),
+        ),
+        mode => {
+            let seconds = argument(1).context("norma-load MODE SECONDS [PORT]")?;
+            let limit = Duration::from_secs_f64(seconds.parse().context("seconds")?);
+            let port = argument(2)
+                .map_or(Ok(0), str::parse)
+                .context("the third argument is a port")?;
+            let mode = Mode::find(mode)?;
+            let site = Site {
+                folder: std::env::temp_dir(),
+                port,
+            };
+            let block = Block::measure(&mut *mode.prepare(&site)?, mode.batch, limit)?;
+            println!(
+                "{} {} {}",
+                block.operations,
+                block.wall.as_nanos(),
+                block.cpu.as_nanos()
+            );
+            Ok(())
+        }
+    }
+}
+
+/// What was done in a stretch of time.
+struct Block {
+    operations: u64,
+    wall: Duration,
+    /// Processor time of this process and of its children that have ended.
+    cpu: Duration,
+}
+
+impl Block {
+    /// Works for at least `limit`, looking at the clock only between batches.
+    fn measure(operation: &mut Operation, batch: u64, limit: Duration) -> Result<Self> {
+        let (started, cpu) = (Instant::now(), kernel::cpu_time()?);
+        let mut operations = 0;
+        while started.elapsed() < limit {
+            operation(batch)?;
+            operations += batch;
+        }
+        Ok(Self {
+            operations,
+            wall: started.elapsed(),
+            cpu: kernel::cpu_time()?.saturating_sub(cpu),
+        })
+    }
+}
