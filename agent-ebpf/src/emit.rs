@@ -1,43 +1,58 @@
-//! Records on their way out: the header, the ring, the counters.
+//! Records on their way out: the header, the rings, the counters.
+//!
+//! Processors share their rings in groups. What explains everything else (processes, privileges, control
+//! groups, the host) has a ring of its own, so that no flood of opens or connections crowds it out.
 
 use crate::kernel::task::Task;
+use crate::settings;
 use crate::verifier::{load, store};
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
-    bpf_ringbuf_output,
+    bpf_ringbuf_output, bpf_ringbuf_query,
 };
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{PerCpuArray, RingBuf};
-use norma_abi::{ABI_VERSION, Counters, Header, KINDS, Settings};
-
-/// While the ring is fuller than the mark, one record in so many wakes the reader.
-const WAKEUP_EVERY: u64 = 64;
-
-#[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
-#[map]
-static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
-
-/// Handed in at load time.
-#[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings {
-    wakeup_bytes: 0,
-    exit_tells_group_dead: 0,
-    host_pid_ns: 0,
+use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap, RingBuf};
+use norma_abi::{
+    ABI_VERSION, Counters, Header, KIND_CONNECT, KIND_DNS, KIND_FILE, KIND_LISTEN, KIND_OPEN, KIND_SOCKET,
+    KINDS, LossKey,
 };
 
-/// Inode number of the host's pid namespace, 0 where unknown.
-#[inline(always)]
-pub fn host_pid_ns() -> u32 {
-    load(&raw const SETTINGS.host_pid_ns)
+/// A look at how full a ring is, and perhaps a wake-up of its reader, happens once in so many records.
+const LOOK_EVERY: u64 = 64;
+/// The size of a ring is set when it is made; this one stands for "not set".
+const PAGE: u32 = 4096;
+
+macro_rules! rings {
+    ($($number:literal $name:ident)*) => {
+        $(#[map] static $name: RingBuf = RingBuf::with_byte_size(PAGE, 0);)*
+
+        /// Calls `$use` with the ring of this processor. Each arm is a call of its own, because the verifier
+        /// wants to know the map.
+        macro_rules! with_ring {
+            ($index:expr, $call:ident($arguments:expr)) => {
+                match $index {
+                    $($number => $call((&raw const $name).cast_mut().cast(), $arguments),)*
+                    _ => $call((&raw const RING_RESERVED).cast_mut().cast(), $arguments),
+                }
+            };
+        }
+    };
 }
 
-/// Whether `sched_process_exit` has its second argument on this kernel.
-#[inline(always)]
-pub fn exit_tells_group_dead() -> bool {
-    load(&raw const SETTINGS.exit_tells_group_dead) != 0
+#[map]
+static RING_RESERVED: RingBuf = RingBuf::with_byte_size(PAGE, 0);
+rings! {
+    0 RING_0 1 RING_1 2 RING_2 3 RING_3 4 RING_4 5 RING_5 6 RING_6 7 RING_7
+    8 RING_8 9 RING_9 10 RING_10 11 RING_11 12 RING_12 13 RING_13 14 RING_14 15 RING_15
 }
+/// Stands for the reserved ring.
+const RESERVED: u32 = norma_abi::RINGS_MAX as u32;
+
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static LOSSES: PerCpuHashMap<LossKey, u64> = PerCpuHashMap::with_max_entries(8192, 0);
 
 /// Id of the control group of the thread that runs this program.
 #[inline(always)]
@@ -55,22 +70,25 @@ pub fn failed(kind: u16) {
     }
 }
 
-/// Fills in who acted when. `cgroup` is [`current_cgroup`].
+/// Fills in that the current thread acted, now. `cgroup` is [`current_cgroup`].
 #[inline(always)]
 pub fn describe(header: &mut Header, cgroup: u64, flags: u32) {
-    let task = Task::current();
+    describe_task(header, Task::current(), cgroup, flags);
+}
+
+/// The same for programs that cannot have the current task by its type.
+#[inline(always)]
+pub fn describe_untyped(header: &mut Header, cgroup: u64, flags: u32) {
+    describe_task(header, Task::untyped(), cgroup, flags);
+}
+
+#[inline(always)]
+fn describe_task<const TYPED: bool>(header: &mut Header, task: Task<TYPED>, cgroup: u64, flags: u32) {
     let leader = task.leader();
     let parent = task.real_parent().leader();
     let cred = task.cred();
     let namespaces = task.namespaces();
-    header.abi = ABI_VERSION;
-    // SAFETY: the helpers take nothing.
-    unsafe {
-        header.cpu = bpf_get_smp_processor_id();
-        header.boot_ns = bpf_ktime_get_boot_ns();
-    }
-    header.flags = flags;
-    header.cgroup_id = cgroup;
+    stamp(header, cgroup, flags);
     header.start_ns = leader.start();
     header.parent_start_ns = parent.start();
     // SAFETY: the helper takes nothing.
@@ -88,6 +106,28 @@ pub fn describe(header: &mut Header, cgroup: u64, flags: u32) {
     header.comm = task.comm();
 }
 
+/// Fills in when and where, and nobody: for what happens outside the context of whoever caused it.
+#[inline(always)]
+pub fn stamp(header: &mut Header, cgroup: u64, flags: u32) {
+    header.abi = ABI_VERSION;
+    // SAFETY: the helpers take nothing.
+    unsafe {
+        header.cpu = bpf_get_smp_processor_id();
+        header.boot_ns = bpf_ktime_get_boot_ns();
+    }
+    header.flags = flags;
+    header.cgroup_id = cgroup;
+}
+
+/// Whether records of this kind come in numbers that a workload chooses.
+#[inline(always)]
+fn is_bulk(kind: u16) -> bool {
+    matches!(
+        kind,
+        KIND_OPEN | KIND_CONNECT | KIND_LISTEN | KIND_FILE | KIND_SOCKET | KIND_DNS
+    )
+}
+
 /// Sends the `len` bytes that start with `header` and counts them as delivered or lost.
 ///
 /// The reader comes by itself every few milliseconds; waking it for a record would cost the watched
@@ -103,30 +143,75 @@ pub fn submit(header: *mut Header, kind: u16, len: u64) {
     counters.seq += 1;
     counters.seen[kind_index] += 1;
     // SAFETY: the header is a live map value or lies on the stack.
-    unsafe {
+    let cpu = unsafe {
         (*header).kind = kind;
         (*header).len = len as u32;
         (*header).seq = counters.seq;
-    }
-    let fill = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
-    let wake = fill > u64::from(load(&raw const SETTINGS.wakeup_bytes)) && counters.seq % WAKEUP_EVERY == 0;
-    let flags = if wake {
-        BPF_RB_FORCE_WAKEUP
+        (*header).cpu
+    };
+    let ring = if is_bulk(kind) {
+        cpu & settings::ring_mask() & (RESERVED - 1)
     } else {
-        BPF_RB_NO_WAKEUP
+        RESERVED
     };
-    // SAFETY: the verifier checks that `len` bytes can be read.
-    let result = unsafe {
-        bpf_ringbuf_output(
-            (&raw const EVENTS).cast_mut().cast(),
-            header.cast(),
-            len,
-            u64::from(flags),
-        )
-    };
-    if result < 0 {
-        counters.lost[kind_index] += 1;
+    let mut flags = BPF_RB_NO_WAKEUP;
+    if counters.seq % LOOK_EVERY == 0 && with_ring!(ring, fill(())) > settings::wakeup_bytes() {
+        flags = BPF_RB_FORCE_WAKEUP;
     }
+    let output = Output { header, len, flags };
+    if with_ring!(ring, send(&output)) < 0 {
+        counters.lost[kind_index] += 1;
+        // SAFETY: as above.
+        count_loss(unsafe { (*header).cgroup_id }, kind);
+    }
+}
+
+struct Output {
+    header: *mut Header,
+    len: u64,
+    flags: u32,
+}
+
+#[inline(always)]
+fn fill(ring: *mut core::ffi::c_void, (): ()) -> u64 {
+    // SAFETY: `ring` is one of the maps above.
+    unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) }
+}
+
+#[inline(always)]
+fn send(ring: *mut core::ffi::c_void, output: &Output) -> i64 {
+    // SAFETY: `ring` is one of the maps above; the verifier checks that `len` bytes can be read.
+    unsafe { bpf_ringbuf_output(ring, output.header.cast(), output.len, u64::from(output.flags)) }
+}
+
+/// Whose record was lost. Where there are more control groups than room, the rest are counted together.
+#[inline(always)]
+fn count_loss(cgroup_id: u64, kind: u16) {
+    let mut key = LossKey {
+        cgroup_id,
+        kind: u32::from(kind),
+        reserved: 0,
+    };
+    if add_loss(&key) {
+        return;
+    }
+    // Another processor may have made the entry meanwhile, so only the addition decides.
+    let _ = LOSSES.insert(key, 0, u64::from(BPF_NOEXIST));
+    if !add_loss(&key) {
+        key.cgroup_id = 0;
+        let _ = LOSSES.insert(key, 0, u64::from(BPF_NOEXIST));
+        add_loss(&key);
+    }
+}
+
+#[inline(always)]
+fn add_loss(key: &LossKey) -> bool {
+    let Some(count) = LOSSES.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: the verifier has seen the null check; this processor's value is only written here.
+    unsafe { *count += 1 };
+    true
 }
 
 /// Runs `work` unless this processor is already inside the same scratch memory.

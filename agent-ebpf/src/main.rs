@@ -9,6 +9,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod act;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod kernel;
@@ -18,6 +20,8 @@ mod path;
 mod probe;
 #[cfg(target_arch = "bpf")]
 mod rules;
+#[cfg(target_arch = "bpf")]
+mod settings;
 #[cfg(target_arch = "bpf")]
 mod verifier;
 

@@ -6,7 +6,7 @@
 
 use crate::kernel::file::{Dentry, File, Mount};
 use crate::verifier::{load, store};
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use norma_abi::{
     FLAG_FILE_DELETED, FLAG_PATH_DISCONNECTED, FLAG_PATH_TRUNCATED, NAME_MAX, PATH_COMPONENTS_MAX, PATH_MAX,
 };
@@ -50,12 +50,16 @@ pub struct Walked {
 /// Writes the path of `file` to the [`PATH_MAX`] bytes at `out`; `None` where an object cannot be read.
 #[inline(always)]
 pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
+    walk_from(state, out, file.dentry(), file.mount())
+}
+
+/// The same for a name and the mount through which it is reached.
+#[inline(always)]
+pub fn walk_from(state: *mut Walk, out: *mut u8, leaf: Dentry, mount: Mount) -> Option<Walked> {
     // SAFETY: the state is a live map value.
     let walk = unsafe { &mut *state };
-    let leaf = file.dentry();
     let deleted = leaf.is_unhashed() && leaf.parent() != leaf;
     store(&mut walk.dentry, leaf.0);
-    let mount = file.mount();
     store(&mut walk.mount, mount.0);
     store(&mut walk.root, mount.root().0);
     store(&mut walk.len, 0);
@@ -86,7 +90,7 @@ pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
 fn step(walk: &mut Walk, out: *mut u8) -> bool {
     let dentry = Dentry(load(&walk.dentry));
     let mount = Mount(load(&walk.mount));
-    let (parent, name) = dentry.parent_and_name();
+    let (parent, name, name_len) = dentry.parent_and_name();
     if parent.0 == 0 {
         store(&mut walk.failed, 1);
         return false;
@@ -109,7 +113,7 @@ fn step(walk: &mut Walk, out: *mut u8) -> bool {
         store(&mut walk.root, below.root().0);
         return true;
     }
-    if !append(walk, out, name) {
+    if !append(walk, out, name, name_len) {
         return false;
     }
     if dentry == parent {
@@ -127,26 +131,34 @@ fn finish(walk: &mut Walk, flags: u32) {
 }
 
 /// Appends a name; false where there is no room, which leaves the path marked as truncated.
+///
+/// The name is copied by its length, which is several times cheaper than looking for its end. A rename at the
+/// same time can give the length of one name and the text of another; it cannot make the copy leave the slot,
+/// and a NUL is put behind what was copied.
 #[inline(always)]
-fn append(walk: &mut Walk, out: *mut u8, name: u64) -> bool {
+fn append(walk: &mut Walk, out: *mut u8, name: u64, name_len: u64) -> bool {
     let len = load(&walk.len);
     let count = load(&walk.count);
     if len > (PATH_MAX - NAME_SLOT) as u64 || count >= PATH_COMPONENTS_MAX as u64 {
         return false;
     }
+    let name_len = name_len & NAME_MAX as u64;
     // SAFETY: `len` leaves room for a whole name, and `count` was checked against the array.
-    let taken = unsafe {
+    let result = unsafe {
         store(
             (&raw mut walk.starts).cast::<u16>().add(count as usize),
             len as u16,
         );
-        bpf_probe_read_kernel_str(out.add(len as usize).cast(), NAME_SLOT as u32, name as *const _)
+        let slot = out.add(len as usize);
+        let result = bpf_probe_read_kernel(slot.cast(), name_len as u32, name as *const _);
+        store(slot.add(name_len as usize), 0);
+        result
     };
-    if taken <= 0 {
+    if result < 0 {
         store(&mut walk.failed, 1);
         return false;
     }
-    store(&mut walk.len, len + taken as u64);
+    store(&mut walk.len, len + name_len + 1);
     store(&mut walk.count, count + 1);
     true
 }

@@ -1,7 +1,7 @@
 //! Rules that the kernel side enforces.
 
-use crate::emit;
 use crate::kernel::{sock::is_mapped, task::Task};
+use crate::settings;
 use crate::verifier::load;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, lpm_trie::Key};
@@ -26,7 +26,7 @@ pub fn scope(cgroup: u64) -> Scope {
     if let Some(scope) = unsafe { SCOPES.get(&cgroup) } {
         return *scope;
     }
-    let on_host = Task::current().namespaces().pid() == emit::host_pid_ns();
+    let on_host = Task::untyped().namespaces().pid() == settings::host_pid_ns();
     Scope {
         id: SCOPE_ANY,
         flags: if on_host { SCOPE_EXEMPT } else { 0 },

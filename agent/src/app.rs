@@ -53,6 +53,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 
     let (mut sensor, coverage) = Sensor::start(&SensorConfig {
         ring_bytes: config.ring_bytes,
+        ..SensorConfig::default()
     })?;
     log_coverage(&coverage);
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
@@ -170,7 +171,20 @@ fn opening(config: &Config, coverage: &CoverageReport, repairs: &[Repair]) -> Ve
                 .iter()
                 .map(|spot| (*spot).to_owned())
                 .collect(),
-            reason: capability.reason.clone().unwrap_or_default(),
+            reason: capability.reason().unwrap_or_default(),
+            off: !capability.wanted,
+        })
+        .collect();
+    let evasions = coverage
+        .techniques
+        .iter()
+        .map(|report| {
+            let (seen, limit) = report.words();
+            pb::Evasion {
+                name: report.technique.name().to_owned(),
+                seen: seen.to_owned(),
+                limit: limit.unwrap_or_default().to_owned(),
+            }
         })
         .collect();
     let coverage = event::own(
@@ -178,6 +192,7 @@ fn opening(config: &Config, coverage: &CoverageReport, repairs: &[Repair]) -> Ve
         Detail::Coverage(pb::Coverage {
             kernel: coverage.kernel.clone(),
             capabilities,
+            evasions,
         }),
     );
     let repairs = repairs.iter().map(|repair| {
@@ -197,9 +212,10 @@ fn log_coverage(coverage: &CoverageReport) {
     for capability in &coverage.capabilities {
         match capability.tier {
             Some(tier) => tracing::info!(capability = capability.name, %tier, "attached"),
+            None if !capability.wanted => {}
             None => tracing::warn!(
                 capability = capability.name,
-                reason = capability.reason.as_deref().unwrap_or("unknown"),
+                reason = capability.reason().unwrap_or_default(),
                 "NOT attached: such acts are not seen; see `norma-agent doctor`"
             ),
         }

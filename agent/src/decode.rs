@@ -5,7 +5,9 @@
 //! beyond it.
 #![forbid(unsafe_code)]
 
+mod operation;
 mod path;
+mod socket;
 mod tail;
 
 use crate::observation::{
@@ -15,7 +17,8 @@ use crate::observation::{
 use norma_abi::{
     ABI_VERSION, ACTION_DENIED, ACTION_KILLED, ACTION_NONE, CGROUP_MADE, CGROUP_REMOVED, CgroupBody,
     ConnectBody, ExecBody, ExitBody, FLAG_ARGV_TRUNCATED, FLAG_ARGV_UNREADABLE, ForkBody, Header,
-    KIND_CGROUP, KIND_CONNECT, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_LISTEN, KIND_OPEN, ListenBody, OpenBody,
+    KIND_CGROUP, KIND_CONNECT, KIND_DNS, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FORK, KIND_HOST, KIND_LISTEN,
+    KIND_OPEN, KIND_PRIVILEGE, KIND_SOCKET, ListenBody, OpenBody,
 };
 use path::kernel_path;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -94,6 +97,11 @@ pub fn decode(record: &[u8]) -> Result<Observation, DecodeError> {
         KIND_CONNECT => Act::Connect(connect(&tail.body()?)?),
         KIND_LISTEN => Act::Listen(listen(&tail.body()?)),
         KIND_CGROUP => Act::Cgroup(cgroup(&mut tail)?),
+        KIND_FILE | KIND_PRIVILEGE | KIND_HOST => {
+            Act::Operation(Box::new(operation::operation(&header, &mut tail)?))
+        }
+        KIND_SOCKET => Act::Socket(Box::new(socket::socket(&header, &mut tail)?)),
+        KIND_DNS => Act::Dns(Box::new(socket::dns(&mut tail)?)),
         kind => return Err(DecodeError::Kind(kind)),
     };
     tail.end()?;

@@ -1,5 +1,10 @@
 //! Normalized events: what leaves the agent.
 
+mod attribute;
+mod dns;
+mod operation;
+mod socket;
+
 use crate::clock::WallClock;
 use crate::identity::{Container, Identified, IdentityState, Process};
 use crate::observation::{Act, Actor, KernelPath, Open, Protocol};
@@ -15,6 +20,9 @@ pub fn kind(act: &Act) -> Option<Kind> {
         Act::Open(_) => Some(Kind::Open),
         Act::Connect(_) => Some(Kind::Connect),
         Act::Listen(_) => Some(Kind::Listen),
+        Act::Operation(operation) => Some(operation::kind(operation)),
+        Act::Socket(_) => Some(Kind::Socket),
+        Act::Dns(_) => Some(Kind::Dns),
         Act::Fork(_) | Act::Cgroup(_) => None,
     }
 }
@@ -91,6 +99,9 @@ fn detail(identified: &Identified) -> Option<Detail> {
             port: listen.local.port().into(),
             protocol: protocol(listen.protocol),
         }),
+        Act::Operation(operation) => Detail::Operation(operation::detail(operation, identified)),
+        Act::Socket(socket) => Detail::Socket(socket::detail(socket, observation.at)),
+        Act::Dns(dns) => Detail::Dns(dns::detail(dns)),
         Act::Fork(_) | Act::Cgroup(_) => return None,
     })
 }

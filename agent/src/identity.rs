@@ -63,6 +63,10 @@ pub struct Identified {
     pub exec_by: Option<Before>,
     /// Where it belongs.
     pub place: Place,
+    /// Executable of the process acted on, where there is one that is known.
+    pub target_exe: Option<Arc<str>>,
+    /// Id of the container of the process acted on, where it is in one that is known.
+    pub target_container: Option<String>,
 }
 
 /// What became known of a control group; steers the kernel side.
@@ -140,6 +144,8 @@ impl Identity {
             process,
             exec_by,
             place: Place::Host,
+            target_exe: None,
+            target_container: None,
         };
         match placement {
             Placement::Unknown => {
@@ -265,7 +271,24 @@ impl Identity {
             }
             Placement::Container(container) => Place::Workload(Arc::clone(container)),
         };
+        if let Act::Operation(operation) = &identified.observation.act
+            && let Some(target) = operation.target
+        {
+            identified.target_exe = self.processes.exe(target.process);
+            identified.target_container = match self.containers.known(target.cgroup) {
+                Placement::Container(container) => Some(container.id.0.clone()),
+                Placement::Host | Placement::Unknown => None,
+            };
+        }
         identified
+    }
+
+    /// The container of a control group, where it is known.
+    pub fn container_of(&self, cgroup: CgroupId) -> Option<Arc<Container>> {
+        match self.containers.known(cgroup) {
+            Placement::Container(container) => Some(container),
+            Placement::Host | Placement::Unknown => None,
+        }
     }
 
     fn give_up(&mut self, held: Held) -> Identified {

@@ -94,7 +94,12 @@ impl Judge {
         let container = match &identified.place {
             Place::Host => return Judgement::unjudged(News::Yes),
             // The runtime's own work before it hands over says nothing about the workload.
-            Place::Runtime(_) if matches!(identified.observation.act, Act::Open(_)) => {
+            Place::Runtime(_)
+                if matches!(
+                    identified.observation.act,
+                    Act::Open(_) | Act::Operation(_) | Act::Socket(_) | Act::Dns(_)
+                ) =>
+            {
                 return Judgement::unjudged(News::Repeated);
             }
             Place::Runtime(_) => return Judgement::unjudged(News::Yes),
@@ -158,7 +163,7 @@ impl Judge {
     /// The container did the same before and it was no alert: nothing has to be looked up. Each exec,
     /// connection and listener is an event of its own for the auditor; only opens get old.
     fn is_old_news(&self, cgroup: CgroupId, fact: &Fact) -> bool {
-        matches!(fact, Fact::Open { .. })
+        fact.gets_old()
             && self
                 .said
                 .get(&cgroup)
@@ -187,7 +192,7 @@ impl Said {
 
     /// Counts an alert about a file against its executable's budget.
     fn is_over_budget(&mut self, fact: &Fact, at: BootTime) -> bool {
-        let Fact::Open { exe, .. } = fact else {
+        let (Fact::Open { exe, .. } | Fact::Act { exe, .. }) = fact else {
             return false;
         };
         if self.facts.get(fact).is_some_and(|last| last.alert) {

@@ -178,6 +178,219 @@ pub struct CgroupChange {
     pub path: Vec<u8>,
 }
 
+/// What came of an act.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// Seen at the kernel's security check, before the act: it was permitted so far.
+    #[default]
+    Permitted,
+    /// It was done.
+    Succeeded,
+    /// It was refused or failed, with this errno.
+    Failed(u32),
+}
+
+/// A path, and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// From kernel objects.
+    Walked(KernelPath),
+    /// As the program gave it; not resolved by the kernel.
+    Claimed(Vec<u8>),
+}
+
+impl Name {
+    /// The path as bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Walked(path) => &path.bytes,
+            Self::Claimed(bytes) => bytes,
+        }
+    }
+}
+
+/// One of [`norma_abi::OPERATIONS`].
+#[derive(Clone, Copy)]
+pub struct Op(&'static norma_abi::Operation);
+
+impl Op {
+    /// The operation with this number.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        norma_abi::operation(number).map(Self)
+    }
+
+    /// What the contract says of it.
+    #[must_use]
+    pub fn definition(self) -> &'static norma_abi::Operation {
+        self.0
+    }
+
+    /// Its stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+}
+
+impl PartialEq for Op {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.number == other.0.number
+    }
+}
+
+impl Eq for Op {}
+
+impl std::fmt::Debug for Op {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.0.name)
+    }
+}
+
+/// The process acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which one.
+    pub process: ProcessKey,
+    /// Its control group; `CgroupId(0)` where unknown.
+    pub cgroup: CgroupId,
+}
+
+/// A change of files, privileges or the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Which one.
+    pub op: Op,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The file acted on, or the first of two paths.
+    pub path: Option<Name>,
+    /// The second of two paths.
+    pub other: Option<Name>,
+    /// A claimed path is relative to the directory of a descriptor.
+    pub at_descriptor: bool,
+    /// The inode acted on.
+    pub file: FileId,
+    /// Its mode bits, 0 where unknown.
+    pub mode: u32,
+    /// The process acted on.
+    pub target: Option<Target>,
+    /// Arguments; their meaning is in the definition of the operation.
+    pub args: [u64; norma_abi::ACT_ARGS],
+    /// What the definition of the operation says.
+    pub text: Vec<u8>,
+    /// The text was longer.
+    pub text_truncated: bool,
+    /// Done by an io_uring request.
+    pub io_uring: bool,
+}
+
+/// What happened to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketOp {
+    /// It was made.
+    Made,
+    /// It was bound to a local address.
+    Bound,
+    /// It came out of accept.
+    Accepted,
+    /// Its connection was established.
+    Established,
+    /// It was closed, or its connection failed.
+    Closed,
+    /// Datagrams were sent to a peer.
+    Sent,
+    /// It was connected (Unix, vsock).
+    Connected,
+    /// It began to listen (Unix, vsock).
+    Listening,
+}
+
+impl SocketOp {
+    /// Its stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Bound => "bound",
+            Self::Accepted => "accepted",
+            Self::Established => "established",
+            Self::Closed => "closed",
+            Self::Sent => "sent",
+            Self::Connected => "connected",
+            Self::Listening => "listening",
+        }
+    }
+}
+
+/// One end of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Endpoint {
+    /// None, or not known.
+    #[default]
+    None,
+    /// An internet address; IPv4-mapped ones as IPv4.
+    Internet(SocketAddr),
+    /// vsock.
+    Vsock {
+        /// Context id.
+        cid: u32,
+        /// Port.
+        port: u32,
+    },
+}
+
+/// Something in the life of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// What.
+    pub op: SocketOp,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// AF_*.
+    pub family: u16,
+    /// SOCK_* without flags, 0 where unknown.
+    pub socket_type: u16,
+    /// IPPROTO_*, or the protocol of the family.
+    pub protocol: u32,
+    /// The other end.
+    pub remote: Endpoint,
+    /// The own end.
+    pub local: Endpoint,
+    /// Name of a Unix socket.
+    pub path: Option<Name>,
+    /// The name is abstract.
+    pub abstract_name: bool,
+    /// The same number means the same socket while it lives.
+    pub cookie: u64,
+    /// When its connection began, where known.
+    pub opened: Option<BootTime>,
+    /// Payload bytes sent and acknowledged.
+    pub sent: u64,
+    /// Payload bytes received.
+    pub received: u64,
+    /// It had been established.
+    pub was_established: bool,
+}
+
+/// A DNS message on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// It leaves the socket; otherwise it reaches it.
+    pub sent: bool,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Own port.
+    pub local_port: u16,
+    /// Length on the wire in bytes.
+    pub total_len: u32,
+    /// The message, or its beginning.
+    pub message: Vec<u8>,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -195,6 +408,12 @@ pub enum Act {
     Listen(Listen),
     /// A control group came or went.
     Cgroup(CgroupChange),
+    /// A change of files, privileges or the host.
+    Operation(Box<Operation>),
+    /// Something in the life of a socket.
+    Socket(Box<Socket>),
+    /// A DNS message. The actor's process is unknown (pid 0) where the message was received.
+    Dns(Box<Dns>),
 }
 
 /// One record of the event ring.

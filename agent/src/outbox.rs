@@ -509,6 +509,9 @@ fn keeps(event: &Event) -> bool {
         Kind::Open,
         Kind::Connect,
         Kind::Listen,
+        Kind::File,
+        Kind::Socket,
+        Kind::Dns,
         Kind::Rollup,
     ];
     alert || !telemetry.iter().any(|kind| *kind as i32 == event.kind)

@@ -147,6 +147,7 @@ impl Pipeline {
         // Only now: what a container did last is judged before it is forgotten.
         for placed in &placed {
             if let Placed::Gone(cgroup) = placed {
+                self.report_losses();
                 self.forget(*cgroup);
             }
         }
@@ -246,10 +247,18 @@ impl Pipeline {
 
     /// Has what was not delivered admitted at once, with exact numbers.
     fn report_losses(&mut self) {
-        match self.parts.sensor.counters() {
-            Ok(totals) => {
-                for loss in self.kernel.update(&totals) {
-                    self.store(event::loss(loss));
+        let counted = self.parts.sensor.counters().and_then(|totals| {
+            let losses = self.parts.sensor.losses()?;
+            Ok(self.kernel.update(&totals, losses))
+        });
+        match counted {
+            Ok(losses) => {
+                for (cgroup, loss) in losses {
+                    let container = self.parts.identity.container_of(cgroup);
+                    self.store(Event {
+                        container: container.map(|container| event::container(&container)),
+                        ..event::loss(loss)
+                    });
                 }
             }
             Err(error) => tracing::error!(%error, "cannot read the kernel side's counters"),
@@ -280,6 +289,8 @@ impl Pipeline {
             self.store(event);
         }
         self.parts.judge.forget(cgroup);
+        self.kernel.forget(cgroup);
+        self.parts.sensor.forget_losses(cgroup);
     }
 
     fn store(&mut self, mut event: Event) {

@@ -9,19 +9,26 @@ mod attach;
 mod btf;
 mod controls;
 mod coverage;
+mod evasion;
 mod facts;
+mod rings;
 mod shared;
 mod table;
+mod tiers;
 mod totals;
+mod wanted;
 
 pub use controls::{ControlError, Controls, PathPattern, PathRule, PeerRule};
-pub use coverage::{CapabilityReport, CoverageReport, Tier};
-pub use totals::{Totals, kind_name};
+pub use coverage::{CapabilityReport, CoverageReport, TechniqueReport, Tier};
+pub use evasion::{Sight, Technique};
+pub use totals::{Losses, Totals, kind_name};
+pub use wanted::{Wanted, capability_names};
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use crate::observation::CgroupId;
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
-use norma_abi::{Counters, Settings};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use norma_abi::{ARGV_MAX, Counters, KINDS, LossKey, Settings};
+use rings::Rings;
 use shared::Shared;
 use std::io;
 use std::time::Duration;
@@ -29,14 +36,37 @@ use std::time::Duration;
 /// The kernel programs, built by the build script; empty where it was told to skip them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/norma-ebpf"));
 
-/// The reader is woken when more than this part of the ring is in use.
+/// The reader is woken when more than this part of a ring is in use.
 const WAKEUP_SHARE: u32 = 4;
+/// The smallest ring that the kernel makes.
+const SMALLEST_RING: u32 = 4096;
 
 /// Choices of whoever starts the sensor.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SensorConfig {
-    /// Size of the ring in bytes; rounded up to a power of two of pages.
+    /// Size in bytes of the ring of each processor (of each group of processors where there are more than 16);
+    /// rounded up to a power of two of pages.
     pub ring_bytes: u32,
+    /// Size in bytes of the ring for what explains everything else: processes, privileges, control groups.
+    pub reserved_ring_bytes: u32,
+    /// Longest part of a program's arguments that is reported, in bytes; at most 64 KiB.
+    pub argv_bytes: u32,
+    /// `norma_abi::WANT_*` bits.
+    pub wants: u32,
+    /// What to attach.
+    pub wanted: Wanted,
+}
+
+impl Default for SensorConfig {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 8 << 20,
+            reserved_ring_bytes: 8 << 20,
+            argv_bytes: ARGV_MAX as u32,
+            wants: 0,
+            wanted: Wanted::default(),
+        }
+    }
 }
 
 /// Why nothing at all can be seen.
@@ -84,37 +114,62 @@ pub enum SensorError {
 pub struct Sensor {
     /// Owns the programs and their links.
     ebpf: Ebpf,
-    ring: RingBuf<MapData>,
+    rings: Rings,
     counters: PerCpuArray<MapData, Shared<Counters>>,
+    losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
 }
 
 impl Sensor {
-    /// Loads and attaches all that this kernel and the held capabilities allow, and says what that is.
+    /// Loads and attaches all that is wanted and that this kernel and the held capabilities allow, and says
+    /// what that is.
     pub fn start(config: &SensorConfig) -> Result<(Self, CoverageReport), SensorError> {
         if OBJECT.is_empty() {
             return Err(SensorError::NotBuilt);
         }
         let facts = facts::Facts::collect();
         let kernel = btf::Kernel::read()?;
+        let processors = aya::util::nr_cpus().map_err(|(path, error)| SensorError::Load {
+            reason: format!("{path}: {error}"),
+        })?;
+        let rings = rings::count(processors);
         let settings = Shared(Settings {
-            wakeup_bytes: config.ring_bytes / WAKEUP_SHARE,
+            wakeup_bytes: config.ring_bytes.min(config.reserved_ring_bytes) / WAKEUP_SHARE,
             exit_tells_group_dead: u32::from(kernel.exit_tells_group_dead()),
             host_pid_ns: facts.host_pid_ns,
+            typed_loads: u32::from(kernel.has_helper("BPF_FUNC_get_current_task_btf")),
+            regs_helper: u32::from(kernel.has_helper("BPF_FUNC_task_pt_regs")),
+            regs_on_stack: kernel.registers_on_stack(),
+            agent_pid: facts.own_pid,
+            ring_mask: rings as u32 - 1,
+            argv_max: config.argv_bytes.min(ARGV_MAX as u32),
+            wants: config.wants,
         });
         let offsets = Shared(kernel.offsets.values);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .btf(Some(&kernel.loader))
             .override_global("OFFSETS", &offsets, true)
-            .override_global("SETTINGS", &settings, true)
-            .map_max_entries("EVENTS", config.ring_bytes)
-            .load(OBJECT)
-            .map_err(|error| load_error(&error, &facts))?;
+            .override_global("SETTINGS", &settings, true);
+        let names: Vec<String> = rings::names().collect();
+        for (number, name) in names.iter().enumerate() {
+            let bytes = if name == rings::RESERVED {
+                config.reserved_ring_bytes
+            } else if number < rings {
+                config.ring_bytes
+            } else {
+                SMALLEST_RING
+            };
+            loader.map_max_entries(name, bytes);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| load_error(&error, &facts))?;
         let mut sensor = Self {
-            ring: ring(&mut ebpf)?,
+            rings: Rings::take(&mut ebpf, rings)?,
             counters: shared::take(&mut ebpf, "COUNTERS")?,
+            losses: shared::take(&mut ebpf, "LOSSES")?,
             ebpf,
         };
-        let outcome = attach::attach_all(&mut sensor.ebpf, &kernel, &facts);
+        sensor.reserve_losses()?;
+        let outcome = attach::attach_all(&mut sensor.ebpf, &kernel, &facts, &config.wanted);
         let report = coverage::report(&facts, &outcome);
         if report
             .capabilities
@@ -126,28 +181,66 @@ impl Sensor {
         Ok((sensor, report))
     }
 
-    /// Waits until there are records or `timeout` is over, then gives each of them to `on_record`.
+    /// Makes the entries that stand for all control groups beyond the map's room, while there is room.
+    fn reserve_losses(&mut self) -> Result<(), SensorError> {
+        let processors = aya::util::nr_cpus().map_err(|(path, error)| SensorError::Load {
+            reason: format!("{path}: {error}"),
+        })?;
+        for kind in 1..KINDS as u32 {
+            let key = LossKey {
+                cgroup_id: 0,
+                kind,
+                reserved: 0,
+            };
+            let zeros = PerCpuValues::try_from(vec![0; processors]).map_err(|error| SensorError::Load {
+                reason: error.to_string(),
+            })?;
+            self.losses
+                .insert(Shared(key), zeros, 0)
+                .map_err(SensorError::Counters)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there are records or `timeout` is over, then gives each of them to `on_record`, in the
+    /// order of time.
     ///
-    /// Returns how many there were. The kernel side wakes the waiter only when the ring fills up, so a
-    /// quiet ring is drained every `timeout`: it bounds the delay of a record.
+    /// Returns how many there were. The kernel side wakes the waiter only when a ring fills up, so quiet
+    /// rings are drained every `timeout`: it bounds the delay of a record. With a timeout of zero nothing
+    /// is left behind.
     pub fn poll(&mut self, timeout: Duration, on_record: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
-        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&self.ring, PollFlags::IN)], Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut records = 0;
-        while let Some(record) = self.ring.next() {
-            on_record(&record);
-            records += 1;
-        }
-        Ok(records)
+        self.rings.poll(timeout, on_record)
     }
 
     /// What the kernel side has counted since the start, over all processors.
     pub fn counters(&mut self) -> Result<Totals, SensorError> {
         let values = self.counters.get(&0, 0).map_err(SensorError::Counters)?;
         Ok(Totals::sum(values.iter().map(|counters| counters.0)))
+    }
+
+    /// Whose records were lost since the start, by control group and kind.
+    pub fn losses(&mut self) -> Result<Losses, SensorError> {
+        self.losses
+            .iter()
+            .map(|entry| {
+                let (Shared(key), counts) = entry.map_err(SensorError::Counters)?;
+                Ok(((CgroupId(key.cgroup_id), key.kind as usize), counts.iter().sum()))
+            })
+            .filter(|entry| !matches!(entry, Ok((_, 0))))
+            .collect()
+    }
+
+    /// Forgets the losses of a control group that is no more, after they were reported.
+    pub fn forget_losses(&mut self, cgroup: CgroupId) {
+        for kind in 1..KINDS as u32 {
+            let key = LossKey {
+                cgroup_id: cgroup.0,
+                kind,
+                reserved: 0,
+            };
+            // Most kinds have no entry.
+            let _ = self.losses.remove(&Shared(key));
+        }
     }
 
     /// The handle by which rules and scopes are set; there is one, for whichever thread steers.
@@ -172,13 +265,6 @@ impl Sensor {
     }
 }
 
-fn ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, SensorError> {
-    let map = ebpf.take_map("EVENTS").ok_or_else(|| shared::no_map("EVENTS"))?;
-    RingBuf::try_from(map).map_err(|error| SensorError::Load {
-        reason: error.to_string(),
-    })
-}
-
 fn load_error(error: &aya::EbpfError, facts: &facts::Facts) -> SensorError {
     match facts.missing_to_load() {
         Some(missing) => SensorError::Capabilities { missing },
@@ -195,9 +281,7 @@ fn nothing_attached(report: &CoverageReport, facts: &facts::Facts) -> SensorErro
             reasons: report
                 .capabilities
                 .iter()
-                .filter_map(|capability| {
-                    Some(format!("{}: {}", capability.name, capability.reason.as_ref()?))
-                })
+                .filter_map(|capability| Some(format!("{}: {}", capability.name, capability.reason()?)))
                 .collect::<Vec<_>>()
                 .join("; "),
         },

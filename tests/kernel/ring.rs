@@ -17,6 +17,9 @@ fn kind(act: &Act) -> usize {
         Act::Connect(_) => 5,
         Act::Listen(_) => 6,
         Act::Cgroup(_) => 7,
+        Act::Operation(operation) => usize::from(operation.op.definition().kind),
+        Act::Socket(_) => 11,
+        Act::Dns(_) => 12,
     }
 }
 

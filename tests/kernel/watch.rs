@@ -31,7 +31,12 @@ impl Watch {
     }
 
     pub fn with_ring(ring_bytes: u32) -> Option<Self> {
-        match Sensor::start(&SensorConfig { ring_bytes }) {
+        let config = SensorConfig {
+            ring_bytes,
+            reserved_ring_bytes: ring_bytes,
+            ..SensorConfig::default()
+        };
+        match Sensor::start(&config) {
             Ok((sensor, report)) => Some(Self {
                 sensor,
                 report,

@@ -12,6 +12,11 @@ pub const SCOPE_MUTE_OPEN: u32 = 1 << 0;
 /// No rule is enforced in this control group, not even those of [`SCOPE_ANY`] (the host itself).
 pub const SCOPE_EXEMPT: u32 = 1 << 1;
 
+/// Operations on files of this control group are not reported.
+pub const SCOPE_MUTE_FILE: u32 = 1 << 2;
+/// What sockets of this control group do beyond connecting and listening is not reported.
+pub const SCOPE_MUTE_SOCKET: u32 = 1 << 3;
+
 /// Value of the scope map, whose key is a control group id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -46,12 +51,63 @@ pub struct RuleCounts {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Settings {
-    /// The reader is woken only when the ring holds more bytes than this; otherwise it comes by itself.
+    /// The reader is woken only when a ring holds more bytes than this; otherwise it comes by itself.
     pub wakeup_bytes: u32,
     /// 1 where `sched_process_exit` says whether the thread group is dead (6.16), else 0.
     pub exit_tells_group_dead: u32,
     /// Inode number of the host's pid namespace, 0 where unknown.
     pub host_pid_ns: u32,
+    /// 1 where the current task can be had as a typed address (5.11), else 0.
+    pub typed_loads: u32,
+    /// 1 where the saved registers of a task can be had from a helper (5.15), else 0.
+    pub regs_helper: u32,
+    /// Distance in bytes from the lower end of a kernel stack to the registers saved at the entry from user
+    /// space; used where `regs_helper` is 0.
+    pub regs_on_stack: u32,
+    /// Process id of the agent in the initial pid namespace, 0 where unknown.
+    pub agent_pid: u32,
+    /// Number of event rings less one; a power of two less one.
+    pub ring_mask: u32,
+    /// Longest part of `argv` to report, in bytes; at most [`crate::ARGV_MAX`].
+    pub argv_max: u32,
+    /// `WANT_*` bits.
+    pub wants: u32,
+}
+
+impl Settings {
+    /// What the programs are compiled with.
+    pub const NONE: Self = Self {
+        wakeup_bytes: 0,
+        exit_tells_group_dead: 0,
+        host_pid_ns: 0,
+        typed_loads: 0,
+        regs_helper: 0,
+        regs_on_stack: 0,
+        agent_pid: 0,
+        ring_mask: 0,
+        argv_max: 0,
+        wants: 0,
+    };
+}
+
+/// Names of environment variables at exec.
+pub const WANT_ENVIRONMENT: u32 = 1 << 0;
+/// Opens that fail for another reason than a refusal, too (ENOENT and the like).
+pub const WANT_FAILED_OPENS: u32 = 1 << 1;
+
+/// Most event rings that there can be, besides the reserved one.
+pub const RINGS_MAX: usize = 16;
+
+/// Key of the map of losses, which is written only where a record is lost.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LossKey {
+    /// Control group of the actor; 0 stands for all that found no room in this map.
+    pub cgroup_id: u64,
+    /// `KIND_*`.
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Longest path pattern that a rule can hold, in bytes, the terminator included.
@@ -106,7 +162,8 @@ pub struct Counters {
 const _: () = assert!(size_of::<Scope>() == 8);
 const _: () = assert!(size_of::<Rule>() == 8);
 const _: () = assert!(size_of::<RuleCounts>() == 8);
-const _: () = assert!(size_of::<Settings>() == 12);
+const _: () = assert!(size_of::<Settings>() == 40);
+const _: () = assert!(size_of::<LossKey>() == 16);
 const _: () = assert!(size_of::<PathRuleKey>() == 252);
 const _: () = assert!(size_of::<PeerRuleKey>() == 24);
 const _: () = assert!(size_of::<Counters>() == 8 + 3 * 8 * KINDS);

@@ -10,10 +10,14 @@
 //! where a field says otherwise. Only used bytes are emitted: [`Header::len`] is the length of the whole.
 #![no_std]
 
+mod act;
 mod control;
 mod offsets;
 mod record;
+mod socket;
 
+pub use act::*;
 pub use control::*;
 pub use offsets::*;
 pub use record::*;
+pub use socket::*;

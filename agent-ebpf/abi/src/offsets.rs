@@ -29,6 +29,24 @@ pub enum Group {
     Sock,
     /// Control groups.
     Cgroup,
+    /// Arguments of the current system call.
+    Regs,
+    /// Entries of a directory and what they name, for operations on files.
+    Names,
+    /// Mapping of memory.
+    Memory,
+    /// Credentials in full.
+    Credentials,
+    /// Unix sockets, and sockets behind descriptors.
+    Socket,
+    /// Byte counts of TCP connections.
+    Tcp,
+    /// Requests of io_uring.
+    IoUring,
+    /// Kernel modules.
+    Module,
+    /// BPF programs.
+    Bpf,
 }
 
 /// How to look one offset up.
@@ -92,6 +110,15 @@ offsets! {
     net_inum: Actor optional "net" "ns.inum";
     user_namespace_inum: Actor optional "user_namespace" "ns.inum";
 
+    task_stack: Regs required "task_struct" "stack";
+    // x86-64, then arm64, whose first argument is saved apart because its register takes the result.
+    regs_arg0: Regs required "pt_regs" "di" or "orig_x0";
+    regs_arg1: Regs required "pt_regs" "si" or "regs+8";
+    regs_arg2: Regs required "pt_regs" "dx" or "regs+16";
+    regs_arg3: Regs required "pt_regs" "r10" or "regs+24";
+    regs_arg4: Regs required "pt_regs" "r8" or "regs+32";
+    regs_arg5: Regs required "pt_regs" "r9" or "regs+40";
+
     file_dentry: Path required "file" "f_path.dentry";
     file_mnt: Path required "file" "f_path.mnt";
     file_inode: Path required "file" "f_inode";
@@ -101,6 +128,10 @@ offsets! {
     super_dev: Path required "super_block" "s_dev";
     dentry_parent: Path required "dentry" "d_parent";
     dentry_name: Path required "dentry" "d_name.name";
+    dentry_name_len: Path required "dentry" "d_name.len";
+    dentry_inode: Path required "dentry" "d_inode";
+    path_dentry: Path required "path" "dentry";
+    path_mnt: Path required "path" "mnt";
     dentry_hash: Path required "dentry" "d_hash.pprev";
     vfsmount_root: Path required "vfsmount" "mnt_root";
     mount_vfsmount: Path required "mount" "mnt";
@@ -138,6 +169,8 @@ offsets! {
     // A bit field before 5.6, which counts as absent.
     sock_protocol: Sock optional "sock" "sk_protocol";
 
+    task_cgroups: Actor optional "task_struct" "cgroups";
+    css_set_cgroup: Actor optional "css_set" "dfl_cgrp";
     cgroup_kn: Cgroup required "cgroup" "kn";
     cgroup_root: Cgroup required "cgroup" "root";
     kernfs_id: Cgroup required "kernfs_node" "id";

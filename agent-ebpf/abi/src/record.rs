@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate. A record of another version is refused.
-pub const ABI_VERSION: u16 = 1;
+pub const ABI_VERSION: u16 = 2;
 
 /// A program was executed: body [`ExecBody`].
 pub const KIND_EXEC: u16 = 1;
@@ -19,8 +19,18 @@ pub const KIND_CONNECT: u16 = 5;
 pub const KIND_LISTEN: u16 = 6;
 /// A control group of the v2 hierarchy was made or removed: body [`CgroupBody`].
 pub const KIND_CGROUP: u16 = 7;
+/// A change to files, or a mapping of one: body [`crate::ActBody`].
+pub const KIND_FILE: u16 = 8;
+/// A change of what a process may do, or an act on another process: body [`crate::ActBody`].
+pub const KIND_PRIVILEGE: u16 = 9;
+/// An act on the kernel or the machine: body [`crate::ActBody`].
+pub const KIND_HOST: u16 = 10;
+/// Something in the life of a socket: body [`crate::SocketBody`].
+pub const KIND_SOCKET: u16 = 11;
+/// A DNS message on its way: body [`crate::DnsBody`].
+pub const KIND_DNS: u16 = 12;
 /// One more than the highest kind; the length of per-kind arrays.
-pub const KINDS: usize = 8;
+pub const KINDS: usize = 13;
 
 /// The executable's or file's path was cut at its front: the directories nearest the root are missing.
 pub const FLAG_PATH_TRUNCATED: u32 = 1 << 0;

@@ -16,8 +16,7 @@ impl File {
     /// The mount through which it was opened.
     #[inline(always)]
     pub fn mount(self) -> Mount {
-        let vfsmount: u64 = read(self.0, offset!(file_mnt));
-        Mount(vfsmount.wrapping_sub(u64::from(offset!(mount_vfsmount))))
+        Mount::of_vfsmount(read(self.0, offset!(file_mnt)))
     }
 
     /// What it is.
@@ -39,9 +38,27 @@ impl File {
     }
 }
 
-/// An inode.
+/// `struct path`: a name and the mount through which it is reached.
 #[derive(Clone, Copy)]
-pub struct Inode(u64);
+pub struct Place(pub u64);
+
+impl Place {
+    /// The name.
+    #[inline(always)]
+    pub fn dentry(self) -> Dentry {
+        Dentry(read(self.0, offset!(path_dentry)))
+    }
+
+    /// The mount.
+    #[inline(always)]
+    pub fn mount(self) -> Mount {
+        Mount::of_vfsmount(read(self.0, offset!(path_mnt)))
+    }
+}
+
+/// An inode; 0 for none.
+#[derive(Clone, Copy)]
+pub struct Inode(pub u64);
 
 impl Inode {
     /// Inode number.
@@ -75,17 +92,28 @@ impl Dentry {
         Self(read(self.0, offset!(dentry_parent)))
     }
 
-    /// Its directory as [`Self::parent`], and the address of its name, which ends with NUL.
+    /// Its directory as [`Self::parent`], and address and length of its name.
     ///
-    /// A walk asks both of each dentry. They lie side by side (`d_parent`, the hash and length of
-    /// `d_name`, its pointer), so one read gives both; where they do not, two reads do.
+    /// A walk asks all of each dentry. They lie side by side (`d_parent`, hash and length of `d_name`, its
+    /// pointer), so one read gives them; where they do not, three reads do.
     #[inline(always)]
-    pub fn parent_and_name(self) -> (Self, u64) {
-        if offset!(dentry_name) == offset!(dentry_parent).wrapping_add(16) {
-            let [parent, _, name]: [u64; 3] = read(self.0, offset!(dentry_parent));
-            return (Self(parent), name);
+    pub fn parent_and_name(self) -> (Self, u64, u64) {
+        if offset!(dentry_name) == offset!(dentry_parent).wrapping_add(16)
+            && offset!(dentry_name_len) == offset!(dentry_parent).wrapping_add(12)
+        {
+            let [parent, hash_len, name]: [u64; 3] = read(self.0, offset!(dentry_parent));
+            // The length is the second half of the word in memory.
+            let len = u64::from(u32::from_ne_bytes(second_half(hash_len)));
+            return (Self(parent), name, len);
         }
-        (self.parent(), read(self.0, offset!(dentry_name)))
+        let len: u32 = read(self.0, offset!(dentry_name_len));
+        (self.parent(), read(self.0, offset!(dentry_name)), u64::from(len))
+    }
+
+    /// What it names; 0 where it names nothing (yet).
+    #[inline(always)]
+    pub fn inode(self) -> Inode {
+        Inode(read(self.0, offset!(dentry_inode)))
     }
 
     /// It can no longer be found in its directory.
@@ -95,11 +123,24 @@ impl Dentry {
     }
 }
 
+/// The last four bytes of a word in memory order.
+#[inline(always)]
+fn second_half(word: u64) -> [u8; 4] {
+    let [_, _, _, _, a, b, c, d] = word.to_ne_bytes();
+    [a, b, c, d]
+}
+
 /// A mount (`struct mount`, which contains the `struct vfsmount` that paths point at).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mount(pub u64);
 
 impl Mount {
+    /// That which a `struct vfsmount` is part of.
+    #[inline(always)]
+    pub fn of_vfsmount(vfsmount: u64) -> Self {
+        Self(vfsmount.wrapping_sub(u64::from(offset!(mount_vfsmount))))
+    }
+
     /// Root of what is mounted.
     #[inline(always)]
     pub fn root(self) -> Dentry {

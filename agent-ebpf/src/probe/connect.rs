@@ -108,6 +108,6 @@ fn report(cgroup: u64, remote_addr: [u8; 16], remote_port: u16, family: u16, pro
         action: ACTION_DENIED,
         rule: rule.rule,
     };
-    emit::describe(&mut record.header, cgroup, 0);
+    emit::describe_untyped(&mut record.header, cgroup, 0);
     emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
 }

@@ -2,6 +2,7 @@
 
 use crate::emit;
 use crate::kernel::task::Task;
+use crate::settings;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -30,7 +31,7 @@ static ENDED: LruHashMap<[u64; 2], u8> = LruHashMap::with_max_entries(1024, 0);
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
-    let child = Task(ctx.arg::<*const u8>(1) as u64);
+    let child = Task::<true>(ctx.arg::<*const u8>(1) as u64);
     let pid = child.tgid();
     if child.pid() != pid {
         return 0;
@@ -52,7 +53,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     let task = Task::current();
-    if emit::exit_tells_group_dead() {
+    if settings::exit_tells_group_dead() {
         if ctx.arg::<u64>(1) & 1 == 0 {
             return 0;
         }
@@ -73,7 +74,7 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 
 /// Whether another thread has reported this end: two threads that exit together both find none alive.
 #[inline(always)]
-fn reported(task: Task) -> bool {
+fn reported(task: Task<true>) -> bool {
     ENDED
         .insert([task.leader().start(), u64::from(task.tgid())], 1, BPF_NOEXIST)
         .is_err()

@@ -4,6 +4,7 @@ use super::{ExitStatus, Output, say};
 use crate::sensor::{CoverageReport, Sensor, SensorConfig};
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// The smallest ring does for a look.
 const RING_BYTES: u32 = 64 << 10;
@@ -17,9 +18,12 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
-    let (_sensor, report) = match Sensor::start(&SensorConfig {
+    let config = SensorConfig {
         ring_bytes: RING_BYTES,
-    }) {
+        reserved_ring_bytes: RING_BYTES,
+        ..SensorConfig::default()
+    };
+    let (sensor, report) = match Sensor::start(&config) {
         Ok(started) => started,
         Err(error) if options.output == Output::Json => {
             say(&json!({"usable": false, "error": error.to_string()}).to_string())?;
@@ -29,7 +33,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     };
     match options.output {
         Output::Human => human(&report)?,
-        Output::Json => say(&machine(&report).to_string())?,
+        Output::Json => say(&machine(&report, &sensor).to_string())?,
     }
     Ok(if report.is_complete() {
         ExitStatus::Success
@@ -46,20 +50,54 @@ fn human(report: &CoverageReport) -> anyhow::Result<()> {
     say("")?;
     for capability in &report.capabilities {
         match capability.tier {
-            Some(tier) => say(&format!("[ok]      {:<13} {tier}", capability.name))?,
-            None => say(&format!("[MISSING] {:<13} not seen at all", capability.name))?,
+            Some(tier) => say(&format!("[ok]      {:<16} {tier}", capability.name))?,
+            None if !capability.wanted => say(&format!("[off]     {:<16} not needed", capability.name))?,
+            None => say(&format!("[MISSING] {:<16} not seen at all", capability.name))?,
         }
-        if let Some(reason) = &capability.reason {
-            say(&format!("            why: {reason}"))?;
+        for missing in &capability.missing {
+            say(&format!("            missing: {missing}"))?;
         }
         for spot in &capability.blind_spots {
             say(&format!("            not seen: {spot}"))?;
         }
     }
+    say("")?;
+    say("why better tiers are not in use")?;
+    for (why, capabilities) in passed_over(report) {
+        say(&format!("  {why}"))?;
+        say(&format!("    {}", capabilities.join(", ")))?;
+    }
+    say("")?;
+    say("evasions")?;
+    for technique in &report.techniques {
+        let (state, limit) = technique.words();
+        say(&format!(
+            "  {state:<12} {:<19} {}",
+            technique.technique,
+            technique.technique.what()
+        ))?;
+        if let Some(limit) = limit {
+            say(&format!("  {:<12} {:<19} but {limit}", "", ""))?;
+        }
+    }
     Ok(())
 }
 
-fn machine(report: &CoverageReport) -> serde_json::Value {
+/// Each reason once, with the capabilities that it concerns.
+fn passed_over(report: &CoverageReport) -> BTreeMap<String, Vec<&'static str>> {
+    let mut reasons = BTreeMap::<String, Vec<&'static str>>::new();
+    for capability in &report.capabilities {
+        for (tier, why) in &capability.passed_over {
+            reasons
+                .entry(format!("{tier}: {why}"))
+                .or_default()
+                .push(capability.name);
+        }
+    }
+    reasons
+}
+
+fn machine(report: &CoverageReport, sensor: &Sensor) -> serde_json::Value {
     let facts: serde_json::Map<String, serde_json::Value> = report
         .facts
         .iter()
@@ -71,12 +109,41 @@ fn machine(report: &CoverageReport) -> serde_json::Value {
         .map(|capability| {
             json!({
                 "name": capability.name,
+                "what": capability.what,
+                "wanted": capability.wanted,
                 "attached": capability.tier.is_some(),
                 "tier": capability.tier.map(|tier| tier.to_string()),
                 "blind_spots": capability.blind_spots,
-                "reason": capability.reason,
+                "missing": capability.missing,
+                "reason": capability.reason(),
             })
         })
         .collect();
-    json!({"usable": true, "kernel": report.kernel, "facts": facts, "capabilities": capabilities})
+    let techniques: Vec<_> = report
+        .techniques
+        .iter()
+        .map(|technique| {
+            let (state, limit) = technique.words();
+            json!({
+                "name": technique.technique.name(),
+                "what": technique.technique.what(),
+                "seen": state,
+                "limit": limit,
+                "by": technique.by,
+            })
+        })
+        .collect();
+    let instructions: serde_json::Map<String, serde_json::Value> = sensor
+        .verified_instructions()
+        .into_iter()
+        .map(|(program, count)| (program, json!(count)))
+        .collect();
+    json!({
+        "usable": true,
+        "kernel": report.kernel,
+        "facts": facts,
+        "capabilities": capabilities,
+        "evasions": techniques,
+        "verified_instructions": instructions,
+    })
 }

@@ -53,6 +53,11 @@ enum EventKind {
     Open,
     Connect,
     Listen,
+    File,
+    Privilege,
+    Host,
+    Socket,
+    Dns,
     Loss,
 }
 
@@ -64,6 +69,11 @@ impl EventKind {
             Self::Open => Kind::Open,
             Self::Connect => Kind::Connect,
             Self::Listen => Kind::Listen,
+            Self::File => Kind::File,
+            Self::Privilege => Kind::Privilege,
+            Self::Host => Kind::Host,
+            Self::Socket => Kind::Socket,
+            Self::Dns => Kind::Dns,
             Self::Loss => Kind::Loss,
         };
         kind as i32
@@ -74,13 +84,14 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     let stop = stop_on_signal()?;
     let (mut sensor, coverage) = Sensor::start(&SensorConfig {
         ring_bytes: options.ring_bytes,
+        ..SensorConfig::default()
     })?;
     for capability in coverage
         .capabilities
         .iter()
         .filter(|capability| capability.tier.is_none())
     {
-        let reason = capability.reason.as_deref().unwrap_or("unknown");
+        let reason = capability.reason().unwrap_or_default();
         tracing::warn!(
             capability = capability.name,
             reason,

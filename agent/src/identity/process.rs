@@ -112,6 +112,12 @@ impl Processes {
         this
     }
 
+    /// Executable of a process, where it is known.
+    pub fn exe(&self, key: ProcessKey) -> Option<Arc<str>> {
+        let entry = self.by_pid.get(&key.pid)?;
+        (entry.process.key == key).then(|| Arc::clone(&entry.process.exe))
+    }
+
     /// Takes one process of the scan and, before it, its parents, so that lineage is complete.
     fn adopt(&mut self, pid: u32, found: &HashMap<u32, Found>, depth: usize) {
         let Some(Found { stat, cgroup }) = found.get(&pid) else {

@@ -316,6 +316,9 @@ fn target(fact: &Fact) -> String {
         } => format!("{path} (create)"),
         Fact::Connect { peer, port, .. } => std::net::SocketAddr::new(*peer, *port).to_string(),
         Fact::Listen { port, .. } => format!("port {port}"),
+        Fact::Act {
+            operation, object, ..
+        } => format!("{operation} {object}").trim_end().to_owned(),
     }
 }
 

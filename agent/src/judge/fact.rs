@@ -1,7 +1,7 @@
 //! Typed facts: a behaviour in the context of the executable that showed it.
 
 use crate::identity::Identified;
-use crate::observation::{Act, Protocol};
+use crate::observation::{Act, Endpoint, Operation, Protocol, Socket, SocketOp};
 use norma_wire::text::printable;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -59,6 +59,15 @@ pub enum Fact {
         /// Local port, 0 for one that the kernel chooses.
         port: u16,
     },
+    /// `exe` did something else.
+    Act {
+        /// Executable.
+        exe: Arc<str>,
+        /// Stable name of the operation, such as `file.unlink` or `socket.bound`.
+        operation: Arc<str>,
+        /// What it was done to: a path, a process's executable, a port; empty where there is nothing to name.
+        object: Arc<str>,
+    },
 }
 
 impl Fact {
@@ -96,7 +105,51 @@ impl Fact {
                 exe,
                 port: listen.local.port(),
             }),
-            Act::Fork(_) | Act::Exit(_) | Act::Cgroup(_) => None,
+            Act::Operation(operation) => Some(Self::Act {
+                exe,
+                operation: Arc::from(operation.op.name()),
+                object: object(operation, identified),
+            }),
+            Act::Socket(socket) => Self::of_socket(exe, socket),
+            Act::Dns(_) | Act::Fork(_) | Act::Exit(_) | Act::Cgroup(_) => None,
+        }
+    }
+
+    /// What a socket shows beyond its connections and listeners, which are facts of their own.
+    fn of_socket(exe: Arc<str>, socket: &Socket) -> Option<Self> {
+        let object = match (socket.op, socket.remote, socket.local) {
+            (SocketOp::Sent, Endpoint::Internet(peer), _) => {
+                return Some(Self::Connect {
+                    exe,
+                    peer: peer.ip(),
+                    port: peer.port(),
+                    udp: true,
+                });
+            }
+            (SocketOp::Bound, _, Endpoint::Internet(local)) => local.port().to_string(),
+            (SocketOp::Made, _, _) => format!("family {} protocol {}", socket.family, socket.protocol),
+            (SocketOp::Connected | SocketOp::Listening, _, _) => match &socket.path {
+                Some(path) => printable(path.bytes()),
+                None => format!("family {}", socket.family),
+            },
+            _ => return None,
+        };
+        Some(Self::Act {
+            exe,
+            operation: Arc::from(format!("socket.{}", socket.op.name())),
+            object: Arc::from(object),
+        })
+    }
+
+    /// Whether it is one of those that come in numbers, so that repeats are counted instead of reported.
+    pub fn gets_old(&self) -> bool {
+        match self {
+            Self::Open { .. } => true,
+            Self::Act { operation, .. } => ["file.", "socket.", "process.comm"]
+                .iter()
+                .any(|bulk| operation.starts_with(bulk)),
+            Self::Connect { udp, .. } => *udp,
+            Self::Exec { .. } | Self::Listen { .. } => false,
         }
     }
 
@@ -104,7 +157,10 @@ impl Fact {
     pub fn actor(&self) -> &Arc<str> {
         match self {
             Self::Exec { by, .. } => by,
-            Self::Open { exe, .. } | Self::Connect { exe, .. } | Self::Listen { exe, .. } => exe,
+            Self::Open { exe, .. }
+            | Self::Connect { exe, .. }
+            | Self::Listen { exe, .. }
+            | Self::Act { exe, .. } => exe,
         }
     }
 
@@ -115,8 +171,20 @@ impl Fact {
             Self::Open { .. } => "open",
             Self::Connect { .. } => "connect",
             Self::Listen { .. } => "listen",
+            Self::Act { .. } => "act",
         }
     }
+}
+
+/// What an operation was done to.
+fn object(operation: &Operation, identified: &Identified) -> Arc<str> {
+    if let Some(path) = operation.other.as_ref().or(operation.path.as_ref()) {
+        return Arc::from(without_pids(&printable(path.bytes())));
+    }
+    if let Some(exe) = &identified.target_exe {
+        return Arc::clone(exe);
+    }
+    Arc::from(printable(&operation.text))
 }
 
 /// Process and thread numbers below /proc as `<pid>`: they are another one each time.

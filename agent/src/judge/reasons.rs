@@ -1,5 +1,7 @@
 //! Verdicts in words, with severity and control identifiers.
 
+mod acts;
+
 use super::baseline::Expectation;
 use super::fact::{Access, Fact, RUNTIME};
 use super::policy::{Hit, Verb};
@@ -122,6 +124,7 @@ fn weigh(fact: &Fact, expectation: &Expectation) -> (Severity, u32) {
         Fact::Connect { .. } if expectation.target_known => (Severity::Medium, 55),
         Fact::Connect { .. } => (Severity::High, 75),
         Fact::Listen { .. } => (Severity::High, 75),
+        Fact::Act { operation, .. } => acts::weight(operation),
     }
 }
 
@@ -148,6 +151,9 @@ fn expected(container: &Container, fact: &Fact, expectation: &Expectation) -> St
         Fact::Open { .. } => "opened",
         Fact::Connect { .. } => "connected to",
         Fact::Listen { .. } => "listened on",
+        Fact::Act { operation, .. } => {
+            return acts::expected(operation, actor, workload, &span.to_string(), expectation);
+        }
     };
     if fact.actor().as_ref() == RUNTIME && expectation.usual_count == 0 {
         return format!("in the {span} in which {workload} was learned, nothing was started from outside");
@@ -200,6 +206,7 @@ fn why(fact: &Fact, expectation: &Expectation) -> &'static str {
             "a new peer can be a command channel, the way out for data, or the next victim"
         }
         Fact::Listen { .. } => "a new listening port can be a back door",
+        Fact::Act { operation, .. } => acts::why(operation),
     }
 }
 
@@ -217,6 +224,7 @@ fn controls(fact: &Fact) -> Vec<String> {
         Fact::Open { .. } => &["NIST 800-53 SI-7", "MITRE ATT&CK T1565.001"],
         Fact::Connect { .. } => &["NIST 800-53 SC-7(5)", "MITRE ATT&CK T1071"],
         Fact::Listen { .. } => &["NIST 800-53 SC-7", "MITRE ATT&CK T1571"],
+        Fact::Act { operation, .. } => acts::controls(operation),
     };
     std::iter::once("NIST 800-53 SI-4")
         .chain(specific.iter().copied())

@@ -4,7 +4,7 @@ use crate::clock::WallClock;
 use crate::identity::Identified;
 use crate::observation::{BootTime, CgroupId};
 use crate::outbox::{kind_name, named};
-use crate::sensor::{self, Totals};
+use crate::sensor::{self, Losses, Totals};
 use norma_abi::KINDS;
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event};
@@ -25,51 +25,52 @@ pub struct KindTotals {
 /// The kernel side's counters as last read.
 #[derive(Debug, Default)]
 pub(super) struct KernelCounts {
-    last: Option<Totals>,
+    last: Totals,
+    losses: Losses,
 }
 
 impl KernelCounts {
-    /// The losses since the last call.
-    pub fn update(&mut self, totals: &Totals) -> Vec<pb::Loss> {
-        let since = |now: &[u64; KINDS], before: Option<&[u64; KINDS]>, cause: LossCause| {
-            let counts: BTreeMap<String, u64> = (0..KINDS)
-                .map(|kind| {
-                    let name = sensor::kind_name(kind).unwrap_or("unknown");
-                    (
-                        name.to_owned(),
-                        now[kind] - before.map_or(0, |before| before[kind]),
-                    )
-                })
-                .filter(|(_, count)| *count > 0)
-                .collect();
-            (!counts.is_empty()).then(|| pb::Loss {
-                cause: cause as i32,
-                counts: named(&counts),
-                ..pb::Loss::default()
+    /// What was lost since the last call, by whose it was; `CgroupId(0)` where that is not known.
+    pub fn update(&mut self, totals: &Totals, losses: Losses) -> Vec<(CgroupId, pb::Loss)> {
+        let mut by_cgroup = BTreeMap::<CgroupId, BTreeMap<String, u64>>::new();
+        for ((cgroup, kind), count) in &losses {
+            let before = self.losses.get(&(*cgroup, *kind)).copied().unwrap_or(0);
+            if *count > before {
+                by_cgroup
+                    .entry(*cgroup)
+                    .or_default()
+                    .insert(kind_word(*kind), count - before);
+            }
+        }
+        let unreadable: BTreeMap<String, u64> = (0..KINDS)
+            .map(|kind| (kind_word(kind), totals.failed[kind] - self.last.failed[kind]))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        self.last = *totals;
+        self.losses = losses;
+        by_cgroup
+            .into_iter()
+            .map(|(cgroup, counts)| (cgroup, LossCause::RingFull, counts))
+            .chain((!unreadable.is_empty()).then_some((CgroupId(0), LossCause::Unreadable, unreadable)))
+            .map(|(cgroup, cause, counts)| {
+                let loss = pb::Loss {
+                    cause: cause as i32,
+                    counts: named(&counts),
+                    ..pb::Loss::default()
+                };
+                (cgroup, loss)
             })
-        };
-        let before = self.last.as_ref();
-        let losses = [
-            since(
-                &totals.lost,
-                before.map(|before| &before.lost),
-                LossCause::RingFull,
-            ),
-            since(
-                &totals.failed,
-                before.map(|before| &before.failed),
-                LossCause::Unreadable,
-            ),
-        ];
-        self.last = Some(*totals);
-        losses.into_iter().flatten().collect()
+            .collect()
+    }
+
+    /// Forgets a control group, whose losses were reported.
+    pub fn forget(&mut self, cgroup: CgroupId) {
+        self.losses.retain(|(of, _), _| *of != cgroup);
     }
 
     /// The counters by kind.
     pub fn by_kind(&self) -> BTreeMap<&'static str, KindTotals> {
-        let Some(totals) = &self.last else {
-            return BTreeMap::new();
-        };
+        let totals = &self.last;
         (0..KINDS)
             .filter_map(|kind| {
                 let (seen, lost, failed) = (totals.seen[kind], totals.lost[kind], totals.failed[kind]);
@@ -77,6 +78,10 @@ impl KernelCounts {
             })
             .collect()
     }
+}
+
+fn kind_word(kind: usize) -> String {
+    sensor::kind_name(kind).unwrap_or("unknown").to_owned()
 }
 
 /// What was counted for one control group.

@@ -1,46 +1,63 @@
 //! Loads and attaches what the table lists.
 
 use super::btf::Kernel;
-use super::coverage::chain;
+use super::coverage::{Tier, chain};
 use super::facts::Facts;
-use super::table::{At, CAPABILITIES, Hook, Way};
+use super::table::{self, At, Capability, Hook, Way};
+use super::tiers::Tiers;
+use super::wanted::Wanted;
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, Program};
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use std::collections::HashMap;
 use std::fs::File;
 
 /// What came of one capability.
 pub struct Outcome {
-    /// Its name.
-    pub capability: &'static str,
+    /// Which one.
+    pub capability: &'static Capability,
+    /// Somebody needs it.
+    pub wanted: bool,
     /// The way that works.
     pub way: Option<&'static Way>,
-    /// What went wrong on better ways and on parts of this one.
-    pub troubles: Vec<String>,
+    /// What is missing of that way.
+    pub missing: Vec<String>,
+    /// Better ways, each with what went wrong.
+    pub passed_over: Vec<(Tier, String)>,
 }
 
-/// Tries the ways of each capability, best first, until one works.
-pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts) -> Vec<Outcome> {
+/// Tries the ways of each wanted capability, best first, until one works.
+pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Wanted) -> Vec<Outcome> {
+    let tiers = Tiers::try_out(ebpf, kernel, facts);
     let mut attacher = Attacher {
         ebpf,
         kernel,
         facts,
+        tiers,
         loaded: HashMap::new(),
         attached: HashMap::new(),
     };
-    CAPABILITIES
-        .iter()
+    table::capabilities()
         .map(|capability| {
-            let mut troubles = Vec::new();
-            let way = capability
-                .ways
-                .iter()
-                .find(|way| attacher.take(way, &mut troubles));
-            Outcome {
-                capability: capability.name,
-                way,
-                troubles,
+            let mut outcome = Outcome {
+                capability,
+                wanted: wanted.includes(capability.name),
+                way: None,
+                missing: Vec::new(),
+                passed_over: Vec::new(),
+            };
+            if outcome.wanted {
+                for way in capability.ways {
+                    match attacher.take(way) {
+                        Ok(missing) => {
+                            outcome.way = Some(way);
+                            outcome.missing = missing;
+                            break;
+                        }
+                        Err(why) => outcome.passed_over.push((way.tier, why)),
+                    }
+                }
             }
+            outcome
         })
         .collect()
 }
@@ -50,28 +67,36 @@ struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     kernel: &'a Kernel,
     facts: &'a Facts,
+    tiers: Tiers,
     loaded: HashMap<&'static str, Result<(), String>>,
     attached: HashMap<(&'static str, At), Result<(), String>>,
 }
 
 impl Attacher<'_> {
-    /// Whether the way works; what does not is added to `troubles`.
-    fn take(&mut self, way: &'static Way, troubles: &mut Vec<String>) -> bool {
-        if let Some(lacking) = self.kernel.offsets.lacking(way.needs) {
-            troubles.push(lacking);
-            return false;
+    /// Attaches a way; what it lacks that it can do without, or why it is no way here.
+    fn take(&mut self, way: &'static Way) -> Result<Vec<String>, String> {
+        if let Some(why) = self.tiers.refusal(way.tier) {
+            return Err(why.to_owned());
         }
+        if let Some(lacking) = self.kernel.offsets.lacking(way.needs) {
+            return Err(lacking);
+        }
+        // All are loaded before any is attached, so that a way that fails leaves nothing behind.
+        for hook in way.hooks.iter().filter(|hook| hook.essential) {
+            self.load(hook)?;
+        }
+        let mut missing = Vec::new();
         for hook in way.hooks {
             if let Err(why) = self.hook(hook) {
-                if !troubles.contains(&why) {
-                    troubles.push(why);
-                }
                 if hook.essential {
-                    return false;
+                    return Err(why);
+                }
+                if !missing.contains(&why) {
+                    missing.push(why);
                 }
             }
         }
-        true
+        Ok(missing)
     }
 
     fn hook(&mut self, hook: &Hook) -> Result<(), String> {
@@ -92,8 +117,15 @@ impl Attacher<'_> {
             (Program::BtfTracePoint(program), At::BtfTracepoint(name)) => {
                 program.load(name, &self.kernel.loader)
             }
+            (Program::Lsm(program), At::Lsm(hook)) => program.load(hook, &self.kernel.loader),
+            (Program::FExit(program), At::Fexit(function)) => program.load(function, &self.kernel.loader),
             (Program::TracePoint(program), At::SyscallExit(_)) => program.load(),
             (Program::CgroupSockAddr(program), At::RootCgroup) => program.load(),
+            (Program::CgroupSock(program), At::RootCgroup) => program.load(),
+            (Program::CgroupSysctl(program), At::RootCgroup) => program.load(),
+            (Program::CgroupDevice(program), At::RootCgroup) => program.load(),
+            (Program::SockOps(program), At::RootCgroup) => program.load(),
+            (Program::CgroupSkb(program), At::RootCgroupIngress | At::RootCgroupEgress) => program.load(),
             _ => return Err(mismatch(hook)),
         };
         let result = result.map_err(|error| {
@@ -115,13 +147,30 @@ impl Attacher<'_> {
                 let name = format!("sys_exit_{name}");
                 (program.attach("syscalls", &name).map(drop), name)
             }
-            (Program::CgroupSockAddr(program), At::RootCgroup) => {
+            (Program::Lsm(program), At::Lsm(name)) => (program.attach().map(drop), name.to_owned()),
+            (Program::FExit(program), At::Fexit(name)) => (program.attach().map(drop), name.to_owned()),
+            (program, At::RootCgroup | At::RootCgroupIngress | At::RootCgroupEgress) => {
                 let path = self.facts.root_cgroup.clone()?;
                 let root = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-                (
-                    program.attach(root, CgroupAttachMode::Single).map(drop),
-                    path.display().to_string(),
-                )
+                // Links of this mode exist beside those of others.
+                let mode = CgroupAttachMode::Single;
+                let result = match (program, hook.at) {
+                    (Program::CgroupSockAddr(program), At::RootCgroup) => {
+                        program.attach(root, mode).map(drop)
+                    }
+                    (Program::CgroupSock(program), At::RootCgroup) => program.attach(root, mode).map(drop),
+                    (Program::CgroupSysctl(program), At::RootCgroup) => program.attach(root, mode).map(drop),
+                    (Program::CgroupDevice(program), At::RootCgroup) => program.attach(root, mode).map(drop),
+                    (Program::SockOps(program), At::RootCgroup) => program.attach(root, mode).map(drop),
+                    (Program::CgroupSkb(program), At::RootCgroupIngress) => {
+                        program.attach(root, CgroupSkbAttachType::Ingress, mode).map(drop)
+                    }
+                    (Program::CgroupSkb(program), At::RootCgroupEgress) => {
+                        program.attach(root, CgroupSkbAttachType::Egress, mode).map(drop)
+                    }
+                    _ => return Err(mismatch(hook)),
+                };
+                (result, path.display().to_string())
             }
             _ => return Err(mismatch(hook)),
         };

@@ -48,6 +48,40 @@ impl Kernel {
             .is_some_and(|count| count == 3)
     }
 
+    /// Whether the kernel has the helper that the enumerator of `enum bpf_func_id` stands for.
+    pub fn has_helper(&self, enumerator: &str) -> bool {
+        let Ok(found) = self.types.resolve_types_by_name("bpf_func_id") else {
+            return false;
+        };
+        found.iter().any(|kind| match kind {
+            Type::Enum(helpers) => helpers.members.iter().any(|member| {
+                self.types
+                    .resolve_name(member)
+                    .is_ok_and(|name| name == enumerator)
+            }),
+            _ => false,
+        })
+    }
+
+    /// Distance from the lower end of a kernel stack to the registers that are saved on it at the entry from
+    /// user space. Only kernels before 5.15 need it, where stacks have 16 KiB on x86-64 and arm64 and the
+    /// registers lie at their very top.
+    pub fn registers_on_stack(&self) -> u32 {
+        const STACK: u32 = 16 << 10;
+        let size = self
+            .types
+            .resolve_types_by_name("pt_regs")
+            .ok()
+            .and_then(|found| {
+                found.into_iter().find_map(|kind| match kind {
+                    Type::Struct(registers) => Some(registers.size() as u32),
+                    _ => None,
+                })
+            })
+            .unwrap_or(0);
+        STACK.saturating_sub(size)
+    }
+
     fn tracepoint_parameters(&self, tracepoint: &str) -> Option<usize> {
         let name = format!("btf_trace_{tracepoint}");
         self.types
@@ -97,8 +131,12 @@ impl Resolved {
     }
 }
 
-/// Byte offset of a dotted path of members within a structure.
+/// Byte offset of a dotted path of members within a structure, plus what follows a `+`.
 fn member(types: &Btf, structure: &str, path: &str) -> Option<u32> {
+    let (path, beyond) = match path.split_once('+') {
+        Some((path, beyond)) => (path, beyond.parse().ok()?),
+        None => (path, 0),
+    };
     let found = types.resolve_types_by_name(structure).ok()?;
     let start = found.into_iter().find_map(|kind| match kind {
         Type::Struct(structure) if !structure.members.is_empty() => Some(structure),
@@ -111,7 +149,7 @@ fn member(types: &Btf, structure: &str, path: &str) -> Option<u32> {
         bits += offset;
         within = inner;
     }
-    Some(bits / 8)
+    Some(bits / 8 + beyond)
 }
 
 /// Bit offset of a named member, also inside anonymous members, and the structure that it is, if it is one.

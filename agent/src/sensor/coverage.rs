@@ -1,6 +1,7 @@
 //! The report of what is seen, at which tier, and what is not.
 
 use super::attach::Outcome;
+use super::evasion::{Sight, Technique};
 use super::facts::Facts;
 use std::error::Error;
 use std::fmt;
@@ -41,6 +42,8 @@ pub struct CoverageReport {
     pub facts: Vec<(String, String)>,
     /// Each capability.
     pub capabilities: Vec<CapabilityReport>,
+    /// Each evasion.
+    pub techniques: Vec<TechniqueReport>,
 }
 
 /// One capability as it was had.
@@ -48,20 +51,75 @@ pub struct CoverageReport {
 pub struct CapabilityReport {
     /// Its name.
     pub name: &'static str,
+    /// What it is, to complete "sees ...".
+    pub what: &'static str,
+    /// Somebody needs it; what nobody needs is not attached.
+    pub wanted: bool,
     /// How it is had; `None` where it is not.
     pub tier: Option<Tier>,
     /// What is not seen or done; empty where the capability is not had at all.
     pub blind_spots: Vec<&'static str>,
-    /// Why it is not had, not had at its best tier, or had with a part missing.
-    pub reason: Option<String>,
+    /// What is missing of the way by which it is had.
+    pub missing: Vec<String>,
+    /// Better ways, and why they are not to be had here; all of them where there is no tier.
+    pub passed_over: Vec<(Tier, String)>,
+}
+
+impl CapabilityReport {
+    /// It is had in full at its tier, or nobody needs it.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.wanted || (self.tier.is_some() && self.missing.is_empty())
+    }
+
+    /// Why it is not had, not had at its best tier, or had with a part missing; `None` where all is well.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let mut reasons = self.missing.clone();
+        for (tier, why) in &self.passed_over {
+            reasons.push(format!("{tier}: {why}"));
+        }
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+}
+
+/// One evasion technique.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TechniqueReport {
+    /// Which one.
+    pub technique: Technique,
+    /// How far it is seen; `None` where not at all.
+    pub sight: Option<Sight>,
+    /// The capabilities by which it is seen.
+    pub by: Vec<&'static str>,
+}
+
+impl TechniqueReport {
+    /// How far it is seen, in words, and what limits that.
+    #[must_use]
+    pub fn words(&self) -> (&'static str, Option<&'static str>) {
+        match self.sight {
+            Some(Sight::Fully) => ("seen", None),
+            Some(Sight::Partly(limit)) => ("seen partly", Some(limit)),
+            None => ("not seen", None),
+        }
+    }
 }
 
 impl CoverageReport {
-    /// Whether every capability is had in full, at whatever tier.
+    /// Whether every capability that is needed is had in full, at whatever tier.
+    #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.capabilities
+        self.capabilities.iter().all(CapabilityReport::is_complete)
+    }
+
+    /// How far a technique is seen.
+    #[must_use]
+    pub fn sight(&self, technique: Technique) -> Option<Sight> {
+        self.techniques
             .iter()
-            .all(|capability| capability.tier.is_some() && capability.reason.is_none())
+            .find(|report| report.technique == technique)?
+            .sight
     }
 }
 
@@ -70,20 +128,42 @@ pub fn report(facts: &Facts, outcomes: &[Outcome]) -> CoverageReport {
     let capabilities = outcomes
         .iter()
         .map(|outcome| CapabilityReport {
-            name: outcome.capability,
+            name: outcome.capability.name,
+            what: outcome.capability.what,
+            wanted: outcome.wanted,
             tier: outcome.way.map(|way| way.tier),
             blind_spots: outcome
                 .way
                 .map(|way| way.blind_spots.to_vec())
                 .unwrap_or_default(),
-            reason: (!outcome.troubles.is_empty()).then(|| outcome.troubles.join("; ")),
+            missing: outcome.missing.clone(),
+            passed_over: outcome.passed_over.clone(),
         })
+        .collect();
+    let techniques = Technique::ALL
+        .iter()
+        .map(|technique| technique_report(*technique, outcomes))
         .collect();
     CoverageReport {
         kernel: facts.kernel.clone(),
         facts: facts.describe(),
         capabilities,
+        techniques,
     }
+}
+
+/// A technique that any attached way sees fully is seen fully.
+fn technique_report(technique: Technique, outcomes: &[Outcome]) -> TechniqueReport {
+    let mut sight = None;
+    let mut by = Vec::new();
+    for outcome in outcomes {
+        let Some(way) = outcome.way else { continue };
+        for (_, seen) in way.sees.iter().filter(|(seen, _)| *seen == technique) {
+            sight = sight.max(Some(*seen));
+            by.push(outcome.capability.name);
+        }
+    }
+    TechniqueReport { technique, sight, by }
 }
 
 /// An error with its causes, which aya keeps apart.

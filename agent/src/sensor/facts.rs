@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+const SECURITYFS: &str = "/sys/kernel/security";
 const TRACEFS: &str = "/sys/kernel/tracing";
 /// Inode number of the root of a control group hierarchy. A container's private view of the tree shows a
 /// directory below it, and a program attached there would see nothing of the rest.
@@ -41,6 +42,8 @@ pub struct Facts {
     pub root_cgroup: Result<PathBuf, String>,
     /// Inode number of the pid namespace of the host's first process, 0 where it cannot be read.
     pub host_pid_ns: u32,
+    /// Process id of the agent in the initial pid namespace, 0 where the agent is not in it.
+    pub own_pid: u32,
     security_modules: String,
     effective: u64,
 }
@@ -67,8 +70,8 @@ impl Facts {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             tracefs: tracefs(&mounts, effective),
             root_cgroup: root_cgroup(&mounts),
-            security_modules: fs::read_to_string("/sys/kernel/security/lsm")
-                .unwrap_or_else(|_| "unknown (securityfs is not mounted)".to_owned()),
+            own_pid: own_pid(),
+            security_modules: security_modules(&mounts, effective),
             effective,
         }
     }
@@ -101,6 +104,11 @@ impl Facts {
             facts.push((name.to_ascii_lowercase(), format!("{state} ({used})")));
         }
         facts
+    }
+
+    /// The active security modules, for people.
+    pub fn security_modules(&self) -> &str {
+        self.security_modules.trim()
     }
 
     /// The capabilities without which no program loads and that are not held.
@@ -137,6 +145,36 @@ impl Facts {
         let held = |bit: u32| self.effective & (1 << bit) != 0;
         held(bit) || (matches!(bit, 12 | 38 | 39) && held(CAP_SYS_ADMIN))
     }
+}
+
+/// The agent's pid is that of the initial namespace where both its namespace and the first process's are one.
+fn own_pid() -> u32 {
+    let namespace = |process: Process| {
+        process
+            .namespaces()
+            .ok()?
+            .0
+            .get(OsStr::new("pid"))
+            .map(|ns| ns.identifier)
+    };
+    let own = Process::myself().ok().and_then(namespace);
+    let first = Process::new(1).ok().and_then(namespace);
+    if own.is_some() && own == first {
+        std::process::id()
+    } else {
+        0
+    }
+}
+
+fn security_modules(mounts: &[MountInfo], effective: u64) -> String {
+    let list = Path::new(SECURITYFS).join("lsm");
+    if !mounts.iter().any(|mount| mount.fs_type == "securityfs") && effective & (1 << CAP_SYS_ADMIN) != 0 {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
+        if mount("securityfs", SECURITYFS, "securityfs", flags, None).is_ok() {
+            tracing::info!(path = SECURITYFS, "mounted securityfs");
+        }
+    }
+    fs::read_to_string(list).unwrap_or_else(|_| "unknown (securityfs is not mounted)".to_owned())
 }
 
 fn tracefs(mounts: &[MountInfo], effective: u64) -> Result<PathBuf, String> {

@@ -1,8 +1,15 @@
 //! Counters of the kernel side, summed over processors.
 
+use crate::observation::CgroupId;
 use norma_abi::{
-    Counters, KIND_CGROUP, KIND_CONNECT, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_LISTEN, KIND_OPEN, KINDS,
+    Counters, KIND_CGROUP, KIND_CONNECT, KIND_DNS, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FORK, KIND_HOST,
+    KIND_LISTEN, KIND_OPEN, KIND_PRIVILEGE, KIND_SOCKET, KINDS,
 };
+use std::collections::BTreeMap;
+
+/// Records that found no room since the sensor started, by control group (0: all beyond what can be told
+/// apart) and `KIND_*`.
+pub type Losses = BTreeMap<(CgroupId, usize), u64>;
 
 /// Totals since the sensor started, indexed by `KIND_*`.
 ///
@@ -47,6 +54,11 @@ pub fn kind_name(kind: usize) -> Option<&'static str> {
         (KIND_CONNECT, "connect"),
         (KIND_LISTEN, "listen"),
         (KIND_CGROUP, "cgroup"),
+        (KIND_FILE, "file"),
+        (KIND_PRIVILEGE, "privilege"),
+        (KIND_HOST, "host"),
+        (KIND_SOCKET, "socket"),
+        (KIND_DNS, "dns"),
     ];
     NAMES
         .iter()

@@ -39,7 +39,7 @@ pub fn is_alert(event: &Event) -> bool {
                 && coverage
                     .capabilities
                     .iter()
-                    .any(|capability| capability.tier.is_empty())
+                    .any(|capability| capability.tier.is_empty() && !capability.off)
             {
                 return true;
             }

@@ -1,5 +1,8 @@
 //! What happened, kind by kind.
 
+mod operation;
+mod socket;
+
 use super::prevented;
 use crate::pb::{
     Connect, Coverage, Event, Exit, KindCount, Listen, Loss, LossCause, Open, Process, event::Detail,
@@ -33,6 +36,9 @@ pub fn act(event: &Event) -> String {
             )
         }
         Some(Detail::Listen(listen)) => format!("{exe} listens on {}", local(listen)),
+        Some(Detail::Operation(operation)) => operation::words(&exe, operation),
+        Some(Detail::Socket(socket)) => socket::words(&exe, socket),
+        Some(Detail::Dns(dns)) => socket::dns_words(&exe, dns),
         Some(Detail::Loss(loss)) => loss_words(loss),
         Some(Detail::Coverage(coverage)) => coverage_words(coverage),
         Some(Detail::ClockStep(step)) => {
@@ -90,6 +96,7 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
             facts.push(("name given to exec", exec.filename.clone()));
         }
         Some(Detail::Open(open)) => facts.push(("flags", open.flags.join(" "))),
+        Some(Detail::Operation(operation)) => operation::details(operation, &mut facts),
         Some(Detail::Loss(loss)) if loss.last_sequence > 0 => {
             facts.push((
                 "sequences",
@@ -234,7 +241,7 @@ fn coverage_words(coverage: &Coverage) -> String {
     let blind: Vec<_> = coverage
         .capabilities
         .iter()
-        .filter(|capability| capability.tier.is_empty())
+        .filter(|capability| capability.tier.is_empty() && !capability.off)
         .map(|capability| capability.name.as_str())
         .collect();
     let kernel = &coverage.kernel;

@@ -1,0 +1,3 @@
+//! Changes of the file tree.
+
+mod unlink;

@@ -1,0 +1,168 @@
+//! The rings as one stream in the order of time.
+//!
+//! Processors write to rings of their own, so the order between them is that of the stamps. A record is
+//! taken once no other ring can still get an older one: stamps are set a moment before the record is in its
+//! ring, so what is younger than [`SETTLED`] waits for the next look.
+
+use super::{SensorError, shared};
+use crate::clock::boot_now;
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf};
+use norma_abi::{Header, RINGS_MAX};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::time::Duration;
+use zerocopy::FromBytes as _;
+
+/// After this time a record that was stamped is in its ring.
+const SETTLED: Duration = Duration::from_micros(500);
+
+/// Names of the rings in the object, the reserved one last.
+pub fn names() -> impl Iterator<Item = String> {
+    (0..RINGS_MAX)
+        .map(|number| format!("RING_{number}"))
+        .chain(std::iter::once(RESERVED.to_owned()))
+}
+
+/// The ring that bulk cannot fill.
+pub const RESERVED: &str = "RING_RESERVED";
+
+/// Rings in use for so many processors: one for each, or for each group where there are more.
+pub fn count(processors: usize) -> usize {
+    processors.clamp(1, RINGS_MAX).next_power_of_two()
+}
+
+/// The rings that are in use.
+pub struct Rings {
+    rings: Vec<Source>,
+}
+
+struct Source {
+    ring: RingBuf<MapData>,
+    /// Stamp of the record that comes next.
+    head: Head,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Unknown,
+    At(u64),
+    Empty,
+}
+
+impl Rings {
+    /// Takes the first `in_use` rings and the reserved one out of the object.
+    pub fn take(ebpf: &mut Ebpf, in_use: usize) -> Result<Self, SensorError> {
+        let rings = names()
+            .enumerate()
+            .filter(|(number, name)| *number < in_use || name == RESERVED)
+            .map(|(_, name)| {
+                Ok(Source {
+                    ring: shared::take(ebpf, &name)?,
+                    head: Head::Unknown,
+                })
+            })
+            .collect::<Result<_, SensorError>>()?;
+        Ok(Self { rings })
+    }
+
+    /// Waits until a ring fills up or `timeout` is over, then gives all settled records to `on_record`.
+    ///
+    /// A timeout of zero takes what is there, settled or not.
+    pub fn poll(&mut self, timeout: Duration, on_record: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
+        let wait = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        let mut fds: Vec<_> = self
+            .rings
+            .iter()
+            .map(|source| PollFd::new(&source.ring, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, Some(&wait)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        drop(fds);
+        let bound = if timeout.is_zero() {
+            u64::MAX
+        } else {
+            boot_now().0.saturating_sub(SETTLED.as_nanos() as u64)
+        };
+        Ok(self.drain(bound, on_record))
+    }
+
+    fn drain(&mut self, bound: u64, on_record: &mut dyn FnMut(&[u8])) -> usize {
+        for source in &mut self.rings {
+            source.head = Head::Unknown;
+        }
+        let mut records = 0;
+        while let Some((index, until)) = self.oldest(bound) {
+            records += self.rings[index].take_until(until, on_record);
+        }
+        records
+    }
+
+    /// The ring with the oldest record, and up to which stamp it stays that: no other ring's, nor `bound`.
+    fn oldest(&mut self, bound: u64) -> Option<(usize, u64)> {
+        let mut oldest: Option<(usize, u64)> = None;
+        let mut next = bound;
+        for (index, source) in self.rings.iter_mut().enumerate() {
+            let Some(stamp) = source.peek() else { continue };
+            match oldest {
+                Some((_, best)) if stamp >= best => next = next.min(stamp),
+                _ => {
+                    if let Some((_, best)) = oldest {
+                        next = next.min(best);
+                    }
+                    oldest = Some((index, stamp));
+                }
+            }
+        }
+        oldest
+            .filter(|(_, stamp)| *stamp <= bound)
+            .map(|(index, _)| (index, next))
+    }
+}
+
+impl Source {
+    /// Stamp of the next record; what comes after the ring was seen empty is left for the next look.
+    fn peek(&mut self) -> Option<u64> {
+        if self.head == Head::Unknown {
+            self.head = match self.ring.next() {
+                Some(item) => {
+                    let stamp = stamp(&item);
+                    // Not taken yet: dropping the item would take it.
+                    std::mem::forget(item);
+                    Head::At(stamp)
+                }
+                None => Head::Empty,
+            };
+        }
+        match self.head {
+            Head::At(stamp) => Some(stamp),
+            Head::Unknown | Head::Empty => None,
+        }
+    }
+
+    /// Takes the next record and all that follow it and are not younger than `until`.
+    fn take_until(&mut self, until: u64, on_record: &mut dyn FnMut(&[u8])) -> usize {
+        let mut records = 0;
+        loop {
+            let Some(item) = self.ring.next() else {
+                self.head = Head::Empty;
+                return records;
+            };
+            let stamp = stamp(&item);
+            if records > 0 && stamp > until {
+                std::mem::forget(item);
+                self.head = Head::At(stamp);
+                return records;
+            }
+            on_record(&item);
+            records += 1;
+        }
+    }
+}
+
+/// When the record was made; 0 where it is too short to say, so that decoding it is not put off.
+fn stamp(record: &[u8]) -> u64 {
+    Header::ref_from_prefix(record).map_or(0, |(header, _)| header.boot_ns)
+}
