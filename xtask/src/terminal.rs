@@ -1,10 +1,26 @@
 //! What a person sees: steps, progress of long commands, headings.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a line of progress appears where the output is not a terminal.
 const QUIET_INTERVAL: Duration = Duration::from_secs(20);
+
+static STDOUT_IS_DATA: AtomicBool = AtomicBool::new(false);
+
+/// From now on progress goes to standard error: what is on standard output is for programs.
+pub fn keep_stdout_for_data() {
+    STDOUT_IS_DATA.store(true, Ordering::Relaxed);
+}
+
+fn say(line: &str) {
+    if STDOUT_IS_DATA.load(Ordering::Relaxed) {
+        eprintln!("{line}");
+    } else {
+        println!("{line}");
+    }
+}
 
 /// Bold on a terminal, plain elsewhere.
 pub fn bold(text: &str) -> String {
@@ -58,7 +74,7 @@ pub struct Progress {
 impl Progress {
     /// Announces `what` and starts its clock.
     pub fn start(what: &str) -> Self {
-        println!("   {what} ...");
+        say(&format!("   {what} ..."));
         Self {
             what: what.to_owned(),
             started: Instant::now(),
@@ -78,7 +94,7 @@ impl Progress {
             }
         } else if self.last_line.map_or(elapsed, |at| at.elapsed()) >= QUIET_INTERVAL {
             self.last_line = Some(Instant::now());
-            println!("   {} {detail}", clock(elapsed));
+            say(&format!("   {} {detail}", clock(elapsed)));
         }
     }
 
@@ -87,10 +103,10 @@ impl Progress {
         if self.in_place {
             eprint!("\r\x1b[K");
         }
-        println!(
+        say(&format!(
             "   {}: {outcome} after {}",
             self.what,
             clock(self.started.elapsed())
-        );
+        ));
     }
 }
