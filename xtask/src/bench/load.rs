@@ -9,8 +9,10 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
-/// Where it makes its files in the container: on the container's root, as deep as most files.
-const FOLDER: &str = "/srv/load";
+/// Where it makes its files in the container: in memory, since a journal costs what it likes.
+const FILES: &str = "/tmp/load";
+/// Where it makes the program that it runs: on the container's root, as deep as most programs.
+const PROGRAMS: &str = "/srv/load";
 /// Beyond the time that an order asks for.
 const SLACK: Duration = Duration::from_secs(60);
 
@@ -55,7 +57,7 @@ pub enum Load {
 impl Load {
     /// Starts a container that consists of it.
     pub fn contained(scratch: &Scratch, programs: &Programs) -> Result<Self> {
-        let words = ["/usr/bin/norma-load", "serve", ORDERS, FOLDER];
+        let words = ["/usr/bin/norma-load", "serve", ORDERS, FILES, PROGRAMS];
         let spec = ContainerSpec {
             name: "load".to_owned(),
             argv: words.map(str::to_owned).to_vec(),
@@ -75,7 +77,8 @@ impl Load {
             .open(&pipe)
             .context("cannot open the pipe")?;
         let mut command = Command::new(programs.path("norma-load"));
-        command.arg("serve").arg(&pipe).arg(scratch.folder("load")?);
+        let folder = scratch.folder("load")?;
+        command.arg("serve").arg(&pipe).args([&folder, &folder]);
         Ok(Self::Free(Daemon::start(scratch, "load", &mut command)?, open))
     }
 

@@ -1,8 +1,9 @@
 //! A program that does one thing as often as it can, for `cargo xtask bench` and the tests.
 //!
 //! - `norma-load MODE SECONDS [PORT]` does it for that long and prints `ops WALL_NS CPU_NS`.
-//! - `norma-load serve PIPE FOLDER` takes orders from a pipe (see [`serve`]) until it is killed. The same
-//!   process then works with and without an agent, so that where its memory happens to lie weighs on both.
+//! - `norma-load serve PIPE FOLDER PROGRAMS` takes orders from a pipe (see [`serve`]) until it is killed. The
+//!   same process then works with and without an agent, so that where its memory happens to lie weighs on
+//!   both. It makes files in the one folder and the program that it runs in the other.
 //! - `norma-load nothing` ends at once: it is what the mode `exec` runs.
 
 #![deny(unsafe_code)]
@@ -14,6 +15,7 @@ mod serve;
 
 use anyhow::{Context as _, Result};
 use modes::{Mode, Operation, Site};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 fn main() -> Result<()> {
@@ -21,10 +23,13 @@ fn main() -> Result<()> {
     let argument = |index: usize| arguments.get(index).map(String::as_str);
     match argument(0).unwrap_or_default() {
         "nothing" => Ok(()),
-        "serve" => serve::serve(
-            argument(1).context("norma-load serve PIPE FOLDER")?.as_ref(),
-            argument(2).context("norma-load serve PIPE FOLDER")?.as_ref(),
-        ),
+        "serve" => {
+            let path = |index| {
+                let word = argument(index).context("norma-load serve PIPE FOLDER PROGRAMS")?;
+                anyhow::Ok(PathBuf::from(word))
+            };
+            serve::serve(&path(1)?, path(2)?, path(3)?)
+        }
         mode => {
             let seconds = argument(1).context("norma-load MODE SECONDS [PORT]")?;
             let limit = Duration::from_secs_f64(seconds.parse().context("seconds")?);
@@ -34,6 +39,7 @@ fn main() -> Result<()> {
             let mode = Mode::find(mode)?;
             let site = Site {
                 folder: std::env::temp_dir(),
+                programs: std::env::temp_dir(),
                 port,
             };
             let block = Block::measure(&mut *mode.prepare(&site)?, mode.batch, limit)?;

@@ -19,6 +19,8 @@ pub type Operation = dyn FnMut(u64) -> Result<()> + Send;
 pub struct Site {
     /// For files that it makes.
     pub folder: PathBuf,
+    /// For the program that it runs.
+    pub programs: PathBuf,
     /// Where the mode `connect` finds somebody.
     pub port: u16,
 }
@@ -278,7 +280,7 @@ fn exec(_: &Site) -> Result<Box<Operation>> {
 /// Fork, exec, exit and wait of the smallest program. The standard library uses posix_spawn(3), which does
 /// not copy this process.
 fn spawn(site: &Site) -> Result<Box<Operation>> {
-    let program = nothing::program(&site.folder)?;
+    let program = nothing::program(&site.programs)?;
     each(move || {
         Command::new(&program).status().context("exec")?;
         Ok(())
@@ -336,6 +338,7 @@ mod tests {
         let peer = norma_rig::net::Peer::start().unwrap();
         let site = Site {
             folder: folder.path().to_owned(),
+            programs: folder.path().to_owned(),
             port: peer.port(),
         };
         // `exec` runs this program with an argument, and here this program is the test.

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,10 @@ use std::time::{Duration, Instant};
 const PACE: Duration = Duration::from_millis(1);
 
 /// Follows orders until the process is killed.
-pub fn serve(pipe: &Path, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+pub fn serve(pipe: &Path, folder: PathBuf, programs: PathBuf) -> Result<()> {
+    for folder in [&folder, &programs] {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
     // Open for writing too: a pipe without writers is at its end.
     let pipe = OpenOptions::new()
         .read(true)
@@ -33,7 +35,8 @@ pub fn serve(pipe: &Path, folder: &Path) -> Result<()> {
         .with_context(|| pipe.display().to_string())?;
     let mut server = Server {
         site: Site {
-            folder: folder.to_owned(),
+            folder,
+            programs,
             port: 0,
         },
         prepared: BTreeMap::new(),
@@ -98,13 +101,38 @@ impl Server {
     }
 
     fn burst(&mut self, mode: &'static Mode, count: u64, threads: u64) -> Result<()> {
-        let mut operations: Vec<Box<Operation>> = (0..threads)
-            .map(|_| mode.prepare(&self.site))
-            .collect::<Result<_>>()?;
-        let share = count / threads.max(1);
-        let barrier = Barrier::new(operations.len() + 1);
         let cpu = kernel::cpu_time()?;
-        let started = std::thread::scope(|scope| -> Result<Instant> {
+        let started = if threads <= 1 {
+            let operation = self.operation(mode)?;
+            let started = Instant::now();
+            operation(count)?;
+            started
+        } else {
+            self.burst_of_threads(mode, count / threads, threads)?
+        };
+        let block = Block {
+            operations: count / threads.max(1) * threads.max(1),
+            wall: started.elapsed(),
+            cpu: kernel::cpu_time()?.saturating_sub(cpu),
+        };
+        print(mode, &block);
+        Ok(())
+    }
+
+    /// Gives the moment at which all threads were ready.
+    fn burst_of_threads(&self, mode: &'static Mode, share: u64, threads: u64) -> Result<Instant> {
+        let prepare = |number: u64| {
+            // Names of its own: two threads cannot make the same file.
+            let folder = self.site.folder.join(format!("thread-{number}"));
+            std::fs::create_dir_all(&folder)?;
+            mode.prepare(&Site {
+                folder,
+                ..self.site.clone()
+            })
+        };
+        let mut operations: Vec<Box<Operation>> = (0..threads).map(prepare).collect::<Result<_>>()?;
+        let barrier = Barrier::new(operations.len() + 1);
+        std::thread::scope(|scope| {
             let workers: Vec<_> = operations
                 .iter_mut()
                 .map(|operation| {
@@ -123,14 +151,7 @@ impl Server {
                     .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
             }
             Ok(started)
-        })?;
-        let block = Block {
-            operations: share * threads,
-            wall: started.elapsed(),
-            cpu: kernel::cpu_time()?.saturating_sub(cpu),
-        };
-        print(mode, &block);
-        Ok(())
+        })
     }
 
     /// Prepared once, so that sockets and files are the same with and without an agent.
