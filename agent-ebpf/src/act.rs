@@ -48,7 +48,7 @@ static ACT_SCRATCH: PerCpuArray<Act> = PerCpuArray::with_max_entries(SLOTS, 0);
 #[inline(always)]
 pub fn report(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
     let cgroup = emit::current_cgroup();
-    if kind == KIND_FILE && rules::scope(cgroup).flags & SCOPE_MUTE_FILE != 0 {
+    if kind == KIND_FILE && rules::is_muted(cgroup, SCOPE_MUTE_FILE) {
         return;
     }
     let Some(slot) = free_slot() else {

@@ -12,6 +12,7 @@ pub mod file;
 pub mod regs;
 pub mod sock;
 pub mod task;
+pub mod view;
 
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;

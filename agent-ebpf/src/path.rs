@@ -5,6 +5,7 @@
 //! user space turns the order round.
 
 use crate::kernel::file::{Dentry, File, Mount};
+use crate::kernel::view::View;
 use crate::verifier::{load, store};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use norma_abi::{
@@ -23,6 +24,9 @@ pub struct Walk {
     mount: u64,
     /// Root of what is mounted there; the same for all dentries of a mount.
     root: u64,
+    /// The mount that it is mounted on, and where.
+    below: u64,
+    mountpoint: u64,
     /// Bytes written so far.
     len: u64,
     /// Names written so far.
@@ -37,6 +41,8 @@ pub struct Walk {
     failed: u32,
     /// Where each name starts.
     starts: [u16; PATH_COMPONENTS_MAX],
+    /// The object that the walk is at.
+    pub view: View,
 }
 
 /// What a walk came to.
@@ -58,18 +64,13 @@ pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
 pub fn walk_from(state: *mut Walk, out: *mut u8, leaf: Dentry, mount: Mount) -> Option<Walked> {
     // SAFETY: the state is a live map value.
     let walk = unsafe { &mut *state };
-    let deleted = leaf.is_unhashed() && leaf.parent() != leaf;
     store(&mut walk.dentry, leaf.0);
-    store(&mut walk.mount, mount.0);
-    store(&mut walk.root, mount.root().0);
+    enter(walk, mount)?;
     store(&mut walk.len, 0);
     store(&mut walk.count, 0);
     store(&mut walk.failed, 0);
     // A walk that uses up its steps has not seen the top; the last step clears this.
-    store(
-        &mut walk.flags,
-        FLAG_PATH_TRUNCATED | if deleted { FLAG_FILE_DELETED } else { 0 },
-    );
+    store(&mut walk.flags, FLAG_PATH_TRUNCATED);
     for _ in 0..STEPS_MAX {
         if !step(walk, out) {
             break;
@@ -85,42 +86,64 @@ pub fn walk_from(state: *mut Walk, out: *mut u8, leaf: Dentry, mount: Mount) -> 
     })
 }
 
+/// Goes on in this mount.
+#[inline(always)]
+fn enter(walk: &mut Walk, mount: Mount) -> Option<()> {
+    let look = mount.look(&mut walk.view)?;
+    store(&mut walk.mount, mount.0);
+    store(&mut walk.root, look.root.0);
+    store(&mut walk.below, look.parent.0);
+    store(&mut walk.mountpoint, look.mountpoint.0);
+    Some(())
+}
+
 /// One step up; false where the walk is over.
 #[inline(always)]
 fn step(walk: &mut Walk, out: *mut u8) -> bool {
     let dentry = Dentry(load(&walk.dentry));
-    let mount = Mount(load(&walk.mount));
-    let (parent, name, name_len) = dentry.parent_and_name();
-    if parent.0 == 0 {
+    if dentry.0 == load(&walk.root) {
+        return cross(walk);
+    }
+    let Some(look) = dentry.look(&mut walk.view) else {
         store(&mut walk.failed, 1);
         return false;
+    };
+    if load(&walk.count) == 0 && look.is_unhashed && look.parent != dentry {
+        store(&mut walk.flags, load(&walk.flags) | FLAG_FILE_DELETED);
     }
-    if dentry.0 == load(&walk.root) {
-        let below = mount.parent();
-        if below == mount || below.0 == 0 {
-            finish(
-                walk,
-                if mount.is_in_namespace() {
-                    0
-                } else {
-                    FLAG_PATH_DISCONNECTED
-                },
-            );
-            return false;
-        }
-        store(&mut walk.dentry, mount.mountpoint().0);
-        store(&mut walk.mount, below.0);
-        store(&mut walk.root, below.root().0);
-        return true;
-    }
-    if !append(walk, out, name, name_len) {
+    if !append(walk, out, dentry, look.name, u64::from(look.name_len)) {
         return false;
     }
-    if dentry == parent {
+    if dentry == look.parent {
         finish(walk, FLAG_PATH_DISCONNECTED);
         return false;
     }
-    store(&mut walk.dentry, parent.0);
+    store(&mut walk.dentry, look.parent.0);
+    true
+}
+
+/// Goes from the root of a mount to where it is mounted; false at the top.
+#[inline(always)]
+fn cross(walk: &mut Walk) -> bool {
+    let mount = Mount(load(&walk.mount));
+    let below = Mount(load(&walk.below));
+    if below == mount || below.0 == 0 {
+        finish(
+            walk,
+            if mount.is_in_namespace() {
+                0
+            } else {
+                FLAG_PATH_DISCONNECTED
+            },
+        );
+        return false;
+    }
+    let mountpoint = load(&walk.mountpoint);
+    store(&mut walk.dentry, mountpoint);
+    if enter(walk, below).is_none() {
+        store(&mut walk.failed, 1);
+        return false;
+    }
     true
 }
 
@@ -136,7 +159,7 @@ fn finish(walk: &mut Walk, flags: u32) {
 /// same time can give the length of one name and the text of another; it cannot make the copy leave the slot,
 /// and a NUL is put behind what was copied.
 #[inline(always)]
-fn append(walk: &mut Walk, out: *mut u8, name: u64, name_len: u64) -> bool {
+fn append(walk: &mut Walk, out: *mut u8, dentry: Dentry, name: u64, name_len: u64) -> bool {
     let len = load(&walk.len);
     let count = load(&walk.count);
     if len > (PATH_MAX - NAME_SLOT) as u64 || count >= PATH_COMPONENTS_MAX as u64 {
@@ -150,7 +173,13 @@ fn append(walk: &mut Walk, out: *mut u8, name: u64, name_len: u64) -> bool {
             len as u16,
         );
         let slot = out.add(len as usize);
-        let result = bpf_probe_read_kernel(slot.cast(), name_len as u32, name as *const _);
+        let result = match dentry.inline_name(name) {
+            Some(at) => {
+                walk.view.copy_inline_name(at, slot);
+                0
+            }
+            None => bpf_probe_read_kernel(slot.cast(), name_len as u32, name as *const _),
+        };
         store(slot.add(name_len as usize), 0);
         result
     };

@@ -33,6 +33,13 @@ pub fn scope(cgroup: u64) -> Scope {
     }
 }
 
+/// Whether what a bit of `SCOPE_MUTE_*` stands for is not reported of a control group.
+#[inline(always)]
+pub fn is_muted(cgroup: u64, bit: u32) -> bool {
+    // SAFETY: the value is read as a whole; user space replaces it as a whole.
+    unsafe { SCOPES.get(&cgroup) }.is_some_and(|scope| load(&scope.flags) & bit != 0)
+}
+
 /// Whether any path rule could hold in this scope.
 #[inline(always)]
 pub fn any_path(scope: Scope) -> bool {

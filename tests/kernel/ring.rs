@@ -3,8 +3,8 @@
 use crate::watch::{Group, Watch, directory, scope};
 use norma_abi::{KIND_OPEN, KINDS, SCOPE_MUTE_OPEN};
 use norma_agent::observation::{Act, CgroupId};
-use norma_agent::sensor::{SensorError, kind_name};
-use std::collections::HashMap;
+use norma_agent::sensor::{SensorError, capability_names, kind_name};
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 
 /// Kind of the record that an observation came from.
@@ -133,20 +133,8 @@ fn the_report_names_every_capability_with_its_tier_and_blind_spots() {
         .iter()
         .map(|capability| capability.name)
         .collect();
-    assert_eq!(
-        names,
-        [
-            "exec",
-            "exit",
-            "fork",
-            "open",
-            "connect",
-            "listen",
-            "cgroup",
-            "deny-connect",
-            "kill-exec"
-        ]
-    );
+    assert_eq!(names, capability_names().collect::<Vec<_>>());
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
     for capability in &watch.report.capabilities {
         assert!(capability.tier.is_some(), "{capability:?}");
         assert!(!capability.blind_spots.is_empty(), "{capability:?}");

@@ -61,14 +61,19 @@ impl Watch {
         controls
     }
 
-    /// Reads what is in the ring.
+    /// Reads what is in the rings, the youngest records too.
     pub fn drain(&mut self) -> usize {
         let seen = &mut self.seen;
-        self.sensor
-            .poll(Duration::from_millis(10), &mut |record| {
-                seen.push(decode(record).unwrap_or_else(|error| panic!("{error}: {record:?}")));
-            })
-            .unwrap()
+        let mut read = 0;
+        for timeout in [Duration::from_millis(10), Duration::ZERO] {
+            read += self
+                .sensor
+                .poll(timeout, &mut |record| {
+                    seen.push(decode(record).unwrap_or_else(|error| panic!("{error}: {record:?}")));
+                })
+                .unwrap();
+        }
+        read
     }
 
     /// Waits for the first observation for which `pick` gives something.

@@ -129,6 +129,8 @@ offsets! {
     dentry_parent: Path required "dentry" "d_parent";
     dentry_name: Path required "dentry" "d_name.name";
     dentry_name_len: Path required "dentry" "d_name.len";
+    // Renamed in 6.13.
+    dentry_inline_name: Path optional "dentry" "d_shortname" or "d_iname";
     dentry_inode: Path required "dentry" "d_inode";
     path_dentry: Path required "path" "dentry";
     path_mnt: Path required "path" "mnt";

@@ -1,5 +1,6 @@
 //! `struct file`, `dentry`, `inode`, `mount`.
 
+use super::view::View;
 use super::{offset, read};
 
 /// An open file.
@@ -92,42 +93,11 @@ impl Dentry {
         Self(read(self.0, offset!(dentry_parent)))
     }
 
-    /// Its directory as [`Self::parent`], and address and length of its name.
-    ///
-    /// A walk asks all of each dentry. They lie side by side (`d_parent`, hash and length of `d_name`, its
-    /// pointer), so one read gives them; where they do not, three reads do.
-    #[inline(always)]
-    pub fn parent_and_name(self) -> (Self, u64, u64) {
-        if offset!(dentry_name) == offset!(dentry_parent).wrapping_add(16)
-            && offset!(dentry_name_len) == offset!(dentry_parent).wrapping_add(12)
-        {
-            let [parent, hash_len, name]: [u64; 3] = read(self.0, offset!(dentry_parent));
-            // The length is the second half of the word in memory.
-            let len = u64::from(u32::from_ne_bytes(second_half(hash_len)));
-            return (Self(parent), name, len);
-        }
-        let len: u32 = read(self.0, offset!(dentry_name_len));
-        (self.parent(), read(self.0, offset!(dentry_name)), u64::from(len))
-    }
-
     /// What it names; 0 where it names nothing (yet).
     #[inline(always)]
     pub fn inode(self) -> Inode {
         Inode(read(self.0, offset!(dentry_inode)))
     }
-
-    /// It can no longer be found in its directory.
-    #[inline(always)]
-    pub fn is_unhashed(self) -> bool {
-        read::<u64>(self.0, offset!(dentry_hash)) == 0
-    }
-}
-
-/// The last four bytes of a word in memory order.
-#[inline(always)]
-fn second_half(word: u64) -> [u8; 4] {
-    let [_, _, _, _, a, b, c, d] = word.to_ne_bytes();
-    [a, b, c, d]
 }
 
 /// A mount (`struct mount`, which contains the `struct vfsmount` that paths point at).
@@ -165,5 +135,125 @@ impl Mount {
     pub fn is_in_namespace(self) -> bool {
         let ns: u64 = read(self.0, offset!(mount_ns));
         ns != 0 && ns < 0xffff_ffff_ffff_f000
+    }
+}
+
+/// What a walk needs of a dentry, from one look at it.
+#[derive(Clone, Copy)]
+pub struct DentryLook {
+    /// As [`Dentry::parent`].
+    pub parent: Dentry,
+    /// Address of its name.
+    pub name: u64,
+    /// Length of its name in bytes.
+    pub name_len: u32,
+    /// It can no longer be found in its directory.
+    pub is_unhashed: bool,
+}
+
+/// What a walk needs of a mount, from one look at it.
+#[derive(Clone, Copy)]
+pub struct MountLook {
+    /// As [`Mount::parent`].
+    pub parent: Mount,
+    /// As [`Mount::mountpoint`].
+    pub mountpoint: Dentry,
+    /// As [`Mount::root`].
+    pub root: Dentry,
+}
+
+impl Dentry {
+    /// Looks at it; `None` where it cannot be read.
+    #[inline(always)]
+    pub fn look(self, view: &mut View) -> Option<DentryLook> {
+        view.fill(self.0)?;
+        Some(DentryLook {
+            parent: Self(view.word(self.0, offset!(dentry_parent))),
+            name: view.word(self.0, offset!(dentry_name)),
+            name_len: view.half(self.0, offset!(dentry_name_len)),
+            is_unhashed: view.word(self.0, offset!(dentry_hash)) == 0,
+        })
+    }
+
+    /// Where a short name lies within the dentry itself, as it does for most: how far into the view.
+    #[inline(always)]
+    pub fn inline_name(self, name: u64) -> Option<u32> {
+        let at = offset!(dentry_inline_name);
+        (at <= View::BYTES - View::INLINE_NAME && name == self.0.wrapping_add(u64::from(at))).then_some(at)
+    }
+}
+
+impl Mount {
+    /// Looks at it; `None` where it cannot be read.
+    #[inline(always)]
+    pub fn look(self, view: &mut View) -> Option<MountLook> {
+        view.fill(self.0)?;
+        let root = offset!(mount_vfsmount).wrapping_add(offset!(vfsmount_root));
+        Some(MountLook {
+            parent: Self(view.word(self.0, offset!(mount_parent))),
+            mountpoint: Dentry(view.word(self.0, offset!(mount_mountpoint))),
+            root: Dentry(view.word(self.0, root)),
+        })
+    }
+}
+
+/// What a record needs of an open file, from one look at it.
+#[derive(Clone, Copy)]
+pub struct FileLook {
+    /// As [`File::dentry`].
+    pub dentry: Dentry,
+    /// As [`File::mount`].
+    pub mount: Mount,
+    /// As [`File::inode`].
+    pub inode: Inode,
+    /// As [`File::flags`].
+    pub flags: u32,
+    /// As [`File::mode`].
+    pub mode: u32,
+}
+
+impl File {
+    /// Looks at it; `None` where it cannot be read.
+    #[inline(always)]
+    pub fn look(self, view: &mut View) -> Option<FileLook> {
+        view.fill(self.0)?;
+        Some(FileLook {
+            dentry: Dentry(view.word(self.0, offset!(file_dentry))),
+            mount: Mount::of_vfsmount(view.word(self.0, offset!(file_mnt))),
+            inode: Inode(view.word(self.0, offset!(file_inode))),
+            flags: view.half(self.0, offset!(file_flags)),
+            mode: view.half(self.0, offset!(file_mode)),
+        })
+    }
+}
+
+/// What a record needs of an inode, from one look at it.
+#[derive(Clone, Copy)]
+pub struct InodeLook {
+    /// As [`Inode::number`].
+    pub number: u64,
+    /// As [`Inode::mode`].
+    pub mode: u32,
+    /// As [`Inode::device`].
+    pub device: u32,
+}
+
+impl Inode {
+    /// Looks at it; all zeros where it cannot be read.
+    #[inline(always)]
+    pub fn look(self, view: &mut View) -> InodeLook {
+        if view.fill(self.0).is_none() {
+            return InodeLook {
+                number: 0,
+                mode: 0,
+                device: 0,
+            };
+        }
+        let superblock = view.word(self.0, offset!(inode_sb));
+        InodeLook {
+            number: view.word(self.0, offset!(inode_number)),
+            mode: u32::from(view.half(self.0, offset!(inode_mode)) as u16),
+            device: read(superblock, offset!(super_dev)),
+        }
     }
 }

@@ -3,14 +3,12 @@
 use crate::emit;
 use crate::kernel::{file::File, task::Task};
 use crate::path::{self, Walk};
+use crate::probe::syscall;
 use crate::rules;
 use aya_ebpf::macros::{map, tracepoint};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::TracePointContext;
 use norma_abi::{Header, KIND_OPEN, OpenBody, PATH_MAX, SCOPE_MUTE_OPEN};
-
-/// Offset of `ret` in the record of a `syscalls/sys_exit_*` tracepoint: common fields, number, result.
-const RESULT: usize = 16;
 
 #[repr(C)]
 struct Scratch {
@@ -28,15 +26,12 @@ static OPEN_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// a negative error.
 #[tracepoint]
 pub fn open_exit(ctx: TracePointContext) -> u32 {
-    let cgroup = emit::current_cgroup();
-    if rules::scope(cgroup).flags & SCOPE_MUTE_OPEN != 0 {
+    let result = syscall::result(&ctx);
+    if result < 0 || result > i64::from(i32::MAX) {
         return 0;
     }
-    // SAFETY: the record of this tracepoint is longer than that.
-    let Ok(result) = (unsafe { ctx.read_at::<i64>(RESULT) }) else {
-        return 0;
-    };
-    if result < 0 || result > i64::from(i32::MAX) {
+    let cgroup = emit::current_cgroup();
+    if rules::is_muted(cgroup, SCOPE_MUTE_OPEN) {
         return 0;
     }
     let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else {
@@ -54,14 +49,16 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
 fn record(scratch: *mut Scratch, cgroup: u64, file: File) -> Option<()> {
     // SAFETY: the scratch is a live map value, and only this program uses it.
     let scratch = unsafe { &mut *scratch };
-    let path = path::walk(&raw mut scratch.walk, (&raw mut scratch.path).cast(), file)?;
-    let inode = file.inode();
+    let look = file.look(&mut scratch.walk.view)?;
+    let inode = look.inode.look(&mut scratch.walk.view);
+    let out = (&raw mut scratch.path).cast();
+    let path = path::walk_from(&raw mut scratch.walk, out, look.dentry, look.mount)?;
     scratch.body = OpenBody {
-        inode: inode.number(),
-        dev: inode.device(),
-        mode: inode.mode(),
-        open_flags: file.flags(),
-        file_mode: file.mode(),
+        inode: inode.number,
+        dev: inode.device,
+        mode: inode.mode,
+        open_flags: look.flags,
+        file_mode: look.mode,
         path_len: path.len as u32,
         reserved: 0,
     };
