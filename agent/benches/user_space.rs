@@ -9,9 +9,9 @@
 use anyhow::{Context as _, Result, ensure};
 use norma_agent::decode::decode;
 use norma_agent::identity::{Hierarchy, Identified, Identity, Place};
-use norma_agent::judge::Judge;
 use norma_agent::judge::baseline::Baselines;
 use norma_agent::judge::policy::PolicySet;
+use norma_agent::judge::{Judge, Sensitive};
 use norma_agent::sensor::{Sensor, SensorConfig};
 use norma_rig::container::ORDERS;
 use norma_rig::{Container, ContainerSpec, Programs, Scratch};
@@ -66,7 +66,10 @@ fn main() -> Result<()> {
     let mut rows = Vec::new();
     for (what, records) in &recorded {
         if records.len() < FEWEST {
-            eprintln!("skipped: {what}: this kernel makes {} records of it", records.len());
+            eprintln!(
+                "skipped: {what}: this kernel makes {} records of it",
+                records.len()
+            );
             continue;
         }
         rows.push(measure(what, records, &scratch)?);
@@ -187,7 +190,7 @@ fn judge(name: &str, scratch: &Scratch) -> Result<Judge> {
         &scratch.folder(&format!("baselines-{name}"))?,
         Duration::from_nanos(1),
     )?;
-    Ok(Judge::new(PolicySet::default(), baselines))
+    Ok(Judge::new(PolicySet::default(), baselines, Sensitive::default()))
 }
 
 fn print(rows: &[Value]) {

@@ -8,12 +8,12 @@
 use crate::config::Config;
 use crate::event;
 use crate::identity::{Hierarchy, Identity};
-use crate::judge::Judge;
 use crate::judge::baseline::Baselines;
+use crate::judge::{Finder, Judge};
 use crate::outbox::{Outbox, Repair};
 use crate::pipeline::{Parts, Pipeline};
 use crate::respond::Enforcement;
-use crate::sensor::{CoverageReport, Sensor, SensorConfig};
+use crate::sensor::{CoverageReport, Sensor};
 use crate::ship::{self, Ahead, ShipStatus};
 use crate::telemetry::StatusFile;
 use anyhow::Context as _;
@@ -51,10 +51,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
 
-    let (mut sensor, coverage) = Sensor::start(&SensorConfig {
-        ring_bytes: config.ring_bytes,
-        ..SensorConfig::default()
-    })?;
+    let (mut sensor, coverage) = Sensor::start(&config.sensor)?;
     log_coverage(&coverage);
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
     let hierarchy = Hierarchy::find().context(
@@ -77,7 +74,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::new(Parts {
         sensor,
         identity,
-        judge: Judge::new(config.policies.clone(), baselines),
+        judge: Judge::new(config.policies.clone(), baselines, config.sensitive.clone()),
+        sensitive: Finder::start(config.sensitive.clone()).context("cannot start a thread")?,
         enforcement,
         outbox,
         ahead,

@@ -4,9 +4,12 @@
 //! reports every fault of the file and of the policies that it names.
 
 mod raw;
+mod sensor;
 
+use crate::judge::Sensitive;
 use crate::judge::policy::PolicySet;
 use crate::outbox::Limits;
+use crate::sensor::SensorConfig;
 use norma_settings::{Faults, Location, SettingsError};
 use raw::RawConfig;
 use sha2::{Digest, Sha256};
@@ -82,8 +85,10 @@ pub struct Config {
     pub policies: PolicySet,
     /// Bounds of the outbox.
     pub outbox: Limits,
-    /// Size of the kernel ring in bytes.
-    pub ring_bytes: u32,
+    /// What the sensor is to see.
+    pub sensor: SensorConfig,
+    /// Files whose every opening is of interest.
+    pub sensitive: Sensitive,
     /// Further directories in which an OCI runtime keeps its state.
     pub runtime_roots: Vec<PathBuf>,
     /// Report what the host itself does, besides its containers.
@@ -120,7 +125,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
             raw::learning_window(path, &text, &mut faults)
         });
     let outbox = raw.outbox.validate(path, &mut faults);
-    let ring_bytes = raw.sensor.validate(path, &mut faults);
+    let (sensor, sensitive) = raw.sensor.validate(path, &mut faults);
 
     let mut policy_files = Vec::new();
     for place in raw.policies.iter().flatten() {
@@ -153,7 +158,8 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         learning_window,
         policies,
         outbox,
-        ring_bytes,
+        sensor,
+        sensitive,
         runtime_roots: raw
             .identity
             .and_then(|identity| identity.runtime_roots)
@@ -205,7 +211,8 @@ mod tests {
     fn an_empty_mapping_gives_the_defaults() {
         let config = load_text("node: a\n").unwrap();
         assert_eq!(config.learning_window, DEFAULT_LEARNING_WINDOW);
-        assert_eq!(config.ring_bytes, DEFAULT_RING_BYTES);
+        assert_eq!(config.sensor.ring_bytes, DEFAULT_RING_BYTES);
+        assert_eq!(config.sensor.wanted, crate::sensor::Wanted::All);
         assert_eq!(config.state_dir, Path::new(DEFAULT_STATE_DIR));
         assert!(config.collector.is_none());
     }
@@ -225,6 +232,18 @@ mod tests {
         ] {
             assert!(message.contains(expected), "{expected} not in\n{message}");
         }
+    }
+
+    #[test]
+    fn a_capability_that_does_not_exist_is_named_with_those_that_do() {
+        let message = load_text("node: a\nsensor: {off: [open, opne]}\n").unwrap_err();
+        assert!(message.contains("agent.yaml:2:22"), "{message}");
+        assert!(
+            message.contains("there is no capability `opne`; there are exec, "),
+            "{message}"
+        );
+        let config = load_text("node: a\nsensor: {only: [exec, fork]}\n").unwrap();
+        assert!(config.sensor.wanted.includes("fork") && !config.sensor.wanted.includes("open"));
     }
 
     #[test]

@@ -62,6 +62,15 @@ pub fn own(kind: Kind, detail: Detail) -> Event {
     }
 }
 
+/// Says that the file is a sensitive one, by its configured name.
+pub fn mark_sensitive(event: &mut Event, name: &str) {
+    match &mut event.detail {
+        Some(Detail::Open(open)) => name.clone_into(&mut open.sensitive),
+        Some(Detail::Operation(operation)) => name.clone_into(&mut operation.sensitive),
+        _ => {}
+    }
+}
+
 /// The admission of a loss.
 pub fn loss(loss: pb::Loss) -> Event {
     own(Kind::Loss, Detail::Loss(loss))
@@ -144,6 +153,7 @@ fn open(open: &Open) -> pb::Open {
         file_deleted: *deleted,
         inode: open.file.inode,
         dev: open.file.dev,
+        sensitive: String::new(),
     }
 }
 

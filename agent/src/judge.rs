@@ -8,8 +8,10 @@ pub mod baseline;
 mod fact;
 pub mod policy;
 mod reasons;
+mod sensitive;
 
 pub use fact::{Access, Fact};
+pub use sensitive::{Finder, Sensitive};
 
 use crate::identity::{Container, Identified, Place};
 use crate::observation::{Act, BootTime, CgroupId};
@@ -38,6 +40,8 @@ pub struct Judgement {
     pub response: Option<(policy::ClauseRef, Response)>,
     /// Whether the event says something that was not said before.
     pub news: News,
+    /// The configured name of the sensitive file that it is about, by whatever name it was reached.
+    pub sensitive: Option<Arc<str>>,
 }
 
 /// Whether an event is worth an event of its own.
@@ -56,6 +60,8 @@ pub struct Judge {
     policies: PolicySet,
     baselines: Baselines,
     said: HashMap<CgroupId, Said>,
+    sensitive: Sensitive,
+    sensitive_files: Arc<sensitive::Found>,
 }
 
 /// What was said of a container already.
@@ -81,11 +87,44 @@ struct Last {
 
 impl Judge {
     /// A judge with these norms.
-    pub fn new(policies: PolicySet, baselines: Baselines) -> Self {
+    pub fn new(policies: PolicySet, baselines: Baselines, sensitive: Sensitive) -> Self {
         Self {
             policies,
             baselines,
             said: HashMap::new(),
+            sensitive,
+            sensitive_files: Arc::default(),
+        }
+    }
+
+    /// Takes over which inodes the sensitive files are.
+    pub fn watch_files(&mut self, found: Arc<sensitive::Found>) {
+        self.sensitive_files = found;
+    }
+
+    /// The sensitive file that an act is about, and the behaviour under that file's configured name.
+    fn under_sensitive_name(&self, identified: &Identified, fact: Fact) -> (Option<Arc<str>>, Fact) {
+        let file = match &identified.observation.act {
+            Act::Open(open) => open.file,
+            Act::Operation(operation) => operation.file,
+            _ => return (None, fact),
+        };
+        let cgroup = identified.observation.actor.cgroup;
+        let by_inode = self.sensitive_files.get(&(cgroup, file)).cloned();
+        match fact {
+            Fact::Open { exe, path, access } => {
+                if let Some(name) = by_inode {
+                    let fact = Fact::Open {
+                        exe,
+                        path: Arc::clone(&name),
+                        access,
+                    };
+                    return (Some(name), fact);
+                }
+                let by_name = self.sensitive.by_name(&path).cloned();
+                (by_name, Fact::Open { exe, path, access })
+            }
+            other => (by_inode, other),
         }
     }
 
@@ -108,8 +147,9 @@ impl Judge {
         let Some(fact) = Fact::of(identified) else {
             return Judgement::unjudged(News::Yes);
         };
+        let (sensitive, fact) = self.under_sensitive_name(identified, fact);
         let at = identified.observation.at;
-        if self.is_old_news(container.cgroup, &fact) {
+        if sensitive.is_none() && self.is_old_news(container.cgroup, &fact) {
             return Judgement {
                 news: News::Repeated,
                 ..Judgement::plain(expected())
@@ -120,6 +160,7 @@ impl Judge {
                 verdict: reasons::violation(container, &fact, &hit),
                 response: hit.response.map(|response| (hit.clause.clone(), response)),
                 news: News::Yes,
+                sensitive: None,
             },
             Some(hit) => Judgement::plain(reasons::allowed(&hit)),
             None => match self.baselines.observe(&container.workload, &fact) {
@@ -127,7 +168,9 @@ impl Judge {
                     Judgement::plain(verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new()))
                 }
                 Membership::Known => Judgement::plain(expected()),
-                Membership::Novel(context) => Judgement::plain(reasons::novel(container, &fact, &context)),
+                Membership::Novel(context) => {
+                    Judgement::plain(reasons::novel(container, &fact, &context, sensitive.is_some()))
+                }
             },
         };
         let mild = judgement.verdict.severity <= Severity::Medium as i32 && judgement.response.is_none();
@@ -136,6 +179,7 @@ impl Judge {
         let news = said.news(fact, at, judgement.is_alert());
         Judgement {
             news: if held_back { News::RepeatedAlert } else { news },
+            sensitive,
             ..judgement
         }
     }
@@ -225,6 +269,7 @@ impl Judgement {
             verdict: verdict(VerdictKind::Unjudged, Severity::Info, 0, Vec::new()),
             response: None,
             news,
+            sensitive: None,
         }
     }
 
@@ -233,6 +278,7 @@ impl Judgement {
             verdict,
             response: None,
             news: News::Yes,
+            sensitive: None,
         }
     }
 

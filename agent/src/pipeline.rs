@@ -12,7 +12,7 @@ use crate::clock::{WallClock, boot_now};
 use crate::decode;
 use crate::event;
 use crate::identity::{Identified, Identity, Place, Placed};
-use crate::judge::{Judge, News};
+use crate::judge::{Finder, Judge, News};
 use crate::observation::{BootTime, CgroupId};
 use crate::outbox::{Outbox, named};
 use crate::respond::{self, Enforcement};
@@ -30,6 +30,8 @@ use tokio::sync::watch;
 
 /// How often the ring is read; the kernel side wakes the agent earlier when the ring fills.
 const CADENCE: Duration = Duration::from_millis(10);
+/// How soon a loss is admitted.
+const LOSS_CHECK: Duration = Duration::from_millis(100);
 /// How often learning, counters, clock and status are looked after.
 const TICK: Duration = Duration::from_secs(1);
 /// How often what was only counted is reported.
@@ -43,6 +45,8 @@ pub struct Parts {
     pub identity: Identity,
     /// Knows what is normal.
     pub judge: Judge,
+    /// Finds out which inodes the sensitive files are.
+    pub sensitive: Finder,
     /// Steers the kernel side.
     pub enforcement: Enforcement,
     /// Takes the events; `None` where there is no collector to send them to.
@@ -65,6 +69,7 @@ pub struct Pipeline {
     delivered: u64,
     alerts: u64,
     last_tick: BootTime,
+    last_loss_check: BootTime,
     last_rollup: BootTime,
 }
 
@@ -81,6 +86,7 @@ impl Pipeline {
             delivered: 0,
             alerts: 0,
             last_tick: now,
+            last_loss_check: now,
             last_rollup: now,
         }
     }
@@ -151,6 +157,10 @@ impl Pipeline {
                 self.forget(*cgroup);
             }
         }
+        if now.0 >= self.last_loss_check.0 + LOSS_CHECK.as_nanos() as u64 {
+            self.last_loss_check = now;
+            self.report_losses();
+        }
         if now.0 >= self.last_tick.0 + TICK.as_nanos() as u64 {
             self.last_tick = now;
             self.tick(now);
@@ -170,7 +180,7 @@ impl Pipeline {
         };
         let judgement = self.parts.judge.judge(identified);
         let response = respond::respond(identified, judgement.response.as_ref());
-        if judgement.news != News::Yes && response.is_none() {
+        if judgement.news != News::Yes && response.is_none() && judgement.sensitive.is_none() {
             let alert = judgement.news == News::RepeatedAlert;
             self.rollups.count(identified, kind, alert);
             return;
@@ -179,6 +189,9 @@ impl Pipeline {
             return;
         };
         event.responses.extend(response);
+        if let Some(name) = &judgement.sensitive {
+            event::mark_sensitive(&mut event, name);
+        }
         let alert = judgement.is_alert();
         event.verdict = Some(judgement.verdict);
         if alert {
@@ -189,7 +202,6 @@ impl Pipeline {
     }
 
     fn tick(&mut self, now: BootTime) {
-        self.report_losses();
         if let Some(step_ns) = self.clock.update() {
             tracing::warn!(seconds = step_ns as f64 / 1e9, "the wall clock was set");
             self.store(event::own(
@@ -198,6 +210,14 @@ impl Pipeline {
             ));
         }
         let running = self.parts.identity.containers();
+        self.parts.judge.watch_files(self.parts.sensitive.found());
+        self.parts.sensitive.order(
+            running
+                .iter()
+                .filter(|container| container.init_pid != 0)
+                .map(|container| (container.cgroup, container.init_pid))
+                .collect(),
+        );
         for completed in self.parts.judge.tick(&running, now) {
             tracing::info!(
                 workload = completed.workload.0,
@@ -248,7 +268,12 @@ impl Pipeline {
     /// Has what was not delivered admitted at once, with exact numbers.
     fn report_losses(&mut self) {
         let counted = self.parts.sensor.counters().and_then(|totals| {
-            let losses = self.parts.sensor.losses()?;
+            // Whose the losses are stands in a map that is only worth reading where there are new ones.
+            let losses = if self.kernel.has_new_losses(&totals) {
+                Some(self.parts.sensor.losses()?)
+            } else {
+                None
+            };
             Ok(self.kernel.update(&totals, losses))
         });
         match counted {

@@ -5,6 +5,7 @@ use crate::sensor::{CoverageReport, Sensor, SensorConfig};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The smallest ring does for a look.
 const RING_BYTES: u32 = 64 << 10;
@@ -15,13 +16,20 @@ pub(super) struct Options {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     output: Output,
+    /// Judge by what this configuration wants to see, instead of everything.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
+    let wanted = match &options.config {
+        Some(path) => crate::config::load(path, None)?.sensor,
+        None => SensorConfig::default(),
+    };
     let config = SensorConfig {
         ring_bytes: RING_BYTES,
         reserved_ring_bytes: RING_BYTES,
-        ..SensorConfig::default()
+        ..wanted
     };
     let (sensor, report) = match Sensor::start(&config) {
         Ok(started) => started,

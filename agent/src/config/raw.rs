@@ -1,8 +1,8 @@
 //! The configuration file as typed.
 
+use super::sensor::RawSensor;
 use super::{
-    CollectorTarget, DEFAULT_LEARNING_WINDOW, DEFAULT_OUTBOX_BYTES, DEFAULT_RING_BYTES,
-    DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
+    CollectorTarget, DEFAULT_LEARNING_WINDOW, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
 };
 use crate::outbox::Limits;
 use norma_settings::{Faults, Spanned};
@@ -47,12 +47,6 @@ pub(super) struct RawLearning {
 pub(super) struct RawOutbox {
     max_bytes: Option<Spanned<u64>>,
     segment_bytes: Option<Spanned<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawSensor {
-    ring_bytes: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,17 +140,5 @@ impl RawOutbox {
             max_bytes,
             segment_bytes,
         }
-    }
-}
-
-impl RawSensor {
-    pub fn validate(&self, path: &Path, faults: &mut Faults) -> u32 {
-        let Some(given) = &self.ring_bytes else {
-            return DEFAULT_RING_BYTES;
-        };
-        if !given.value.is_power_of_two() || given.value < 4096 {
-            faults.push(path, given, "ring_bytes must be a power of two of at least 4096");
-        }
-        given.value
     }
 }

@@ -66,6 +66,7 @@ pub fn detail(operation: &Operation, identified: &Identified) -> pb::Operation {
             file_type(operation.mode).to_owned()
         },
         io_uring: operation.io_uring,
+        sensitive: String::new(),
     }
 }
 

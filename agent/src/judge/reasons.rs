@@ -27,6 +27,41 @@ const SENSITIVE: [&str; 14] = [
     "/docker.sock",
 ];
 
+/// What touching a sensitive file weighs.
+const SENSITIVE_WEIGHT: (Severity, u32) = (Severity::High, 85);
+
+/// Where writing changes what runs, who may log in, or how the kernel behaves.
+const CRITICAL_TREES: [&str; 20] = [
+    "/bin/",
+    "/sbin/",
+    "/usr/bin/",
+    "/usr/sbin/",
+    "/usr/local/bin/",
+    "/usr/local/sbin/",
+    "/lib/",
+    "/lib64/",
+    "/usr/lib/",
+    "/etc/cron",
+    "/var/spool/cron/",
+    "/etc/systemd/",
+    "/etc/ld.so.preload",
+    "/etc/pam.d/",
+    "/etc/passwd",
+    "/etc/profile",
+    "/proc/sys/",
+    "/sys/kernel/",
+    "/etc/init.d/",
+    "/boot/",
+];
+/// The same wherever they are.
+const CRITICAL_NAMES: [&str; 5] = [
+    "/.ssh/authorized_keys",
+    "/core_pattern",
+    "/release_agent",
+    "/notify_on_release",
+    "/.bashrc",
+];
+
 /// Where the loader and libc look when a program starts.
 const START_UP: [&str; 14] = [
     "/lib/",
@@ -46,8 +81,17 @@ const START_UP: [&str; 14] = [
 ];
 
 /// A behaviour that a complete baseline does not hold.
-pub(super) fn novel(container: &Container, fact: &Fact, expectation: &Expectation) -> Verdict {
-    let (severity, score) = weigh(fact, expectation);
+pub(super) fn novel(
+    container: &Container,
+    fact: &Fact,
+    expectation: &Expectation,
+    sensitive: bool,
+) -> Verdict {
+    let (severity, score) = if sensitive {
+        SENSITIVE_WEIGHT
+    } else {
+        weigh(fact, expectation)
+    };
     let reason = Reason {
         code: format!("baseline.{}", fact.kind()),
         expected: expected(container, fact, expectation),
@@ -107,7 +151,7 @@ fn weigh(fact: &Fact, expectation: &Expectation) -> (Severity, u32) {
             path,
             access: Access::Read,
             ..
-        } if is_sensitive(path) => (Severity::High, 85),
+        } if is_sensitive(path) => SENSITIVE_WEIGHT,
         // A new program has been reported as such; that it loads its libraries adds nothing.
         Fact::Open {
             path,
@@ -120,16 +164,25 @@ fn weigh(fact: &Fact, expectation: &Expectation) -> (Severity, u32) {
         Fact::Open {
             access: Access::Read, ..
         } => (Severity::Medium, 50),
+        Fact::Open { path, .. } if is_critical(path) => (Severity::High, 80),
         Fact::Open { .. } => (Severity::Medium, 60),
         Fact::Connect { .. } if expectation.target_known => (Severity::Medium, 55),
         Fact::Connect { .. } => (Severity::High, 75),
         Fact::Listen { .. } => (Severity::High, 75),
+        Fact::Act {
+            operation, object, ..
+        } if operation.starts_with("file.") && is_critical(object) => (Severity::High, 80),
         Fact::Act { operation, .. } => acts::weight(operation),
     }
 }
 
 fn is_sensitive(path: &str) -> bool {
     SENSITIVE.iter().any(|part| path.contains(part))
+}
+
+fn is_critical(path: &str) -> bool {
+    CRITICAL_TREES.iter().any(|tree| path.starts_with(tree))
+        || CRITICAL_NAMES.iter().any(|name| path.ends_with(name))
 }
 
 fn is_start_up(path: &str) -> bool {
@@ -199,6 +252,9 @@ fn why(fact: &Fact, expectation: &Expectation) -> &'static str {
         Fact::Open {
             access: Access::Read, ..
         } => "reading what was never needed can be the search for secrets or for a way on",
+        Fact::Open { path, .. } if is_critical(path) => {
+            "what lies there decides what runs, who may log in, or how the kernel behaves"
+        }
         Fact::Open { .. } => {
             "writing where nothing was written before can plant a program or change a configuration"
         }

@@ -27,19 +27,24 @@ pub struct KindTotals {
 pub(super) struct KernelCounts {
     last: Totals,
     losses: Losses,
+    /// Losses that were reported with whose they are.
+    reported: u64,
 }
 
 impl KernelCounts {
     /// What was lost since the last call, by whose it was; `CgroupId(0)` where that is not known.
-    pub fn update(&mut self, totals: &Totals, losses: Losses) -> Vec<(CgroupId, pb::Loss)> {
+    ///
+    /// `losses` are those of the kernel side by control group, `None` where nothing new was lost.
+    pub fn update(&mut self, totals: &Totals, losses: Option<Losses>) -> Vec<(CgroupId, pb::Loss)> {
         let mut by_cgroup = BTreeMap::<CgroupId, BTreeMap<String, u64>>::new();
-        for ((cgroup, kind), count) in &losses {
+        for ((cgroup, kind), count) in losses.iter().flatten() {
             let before = self.losses.get(&(*cgroup, *kind)).copied().unwrap_or(0);
             if *count > before {
                 by_cgroup
                     .entry(*cgroup)
                     .or_default()
                     .insert(kind_word(*kind), count - before);
+                self.reported += count - before;
             }
         }
         let unreadable: BTreeMap<String, u64> = (0..KINDS)
@@ -47,7 +52,9 @@ impl KernelCounts {
             .filter(|(_, count)| *count > 0)
             .collect();
         self.last = *totals;
-        self.losses = losses;
+        if let Some(losses) = losses {
+            self.losses = losses;
+        }
         by_cgroup
             .into_iter()
             .map(|(cgroup, counts)| (cgroup, LossCause::RingFull, counts))
@@ -61,6 +68,11 @@ impl KernelCounts {
                 (cgroup, loss)
             })
             .collect()
+    }
+
+    /// Whether more was lost than was reported.
+    pub fn has_new_losses(&self, totals: &Totals) -> bool {
+        totals.all_lost() > self.reported
     }
 
     /// Forgets a control group, whose losses were reported.

@@ -5,7 +5,7 @@ use crate::judge::policy::PolicySet;
 use crate::judge::policy::compile::{Effect, PathRule, Rules};
 use crate::observation::{CgroupId, RuleNumber};
 use crate::sensor::{ControlError, Controls, PathPattern};
-use norma_abi::{SCOPE_ANY, SCOPE_EXEMPT, SCOPE_MUTE_OPEN, Scope};
+use norma_abi::{SCOPE_ANY, SCOPE_EXEMPT, SCOPE_MUTE_FILE, SCOPE_MUTE_OPEN, SCOPE_MUTE_SOCKET, Scope};
 use std::collections::HashMap;
 
 /// Steers the kernel side.
@@ -48,7 +48,11 @@ impl Enforcement {
     }
 
     fn set_host(&mut self, cgroup: CgroupId) -> Result<(), ControlError> {
-        let mute = if self.report_host { 0 } else { SCOPE_MUTE_OPEN };
+        let mute = if self.report_host {
+            0
+        } else {
+            SCOPE_MUTE_OPEN | SCOPE_MUTE_FILE | SCOPE_MUTE_SOCKET
+        };
         self.controls.set_scope(
             cgroup,
             Scope {

@@ -1,0 +1,137 @@
+//! What the sensor is to see: the section `sensor` of the configuration.
+
+use crate::judge::Sensitive;
+use crate::sensor::{SensorConfig, Wanted, capability_names};
+use norma_abi::{ARGV_MAX, WANT_ENVIRONMENT, WANT_FAILED_OPENS};
+use norma_settings::{Faults, Spanned};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The section as typed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSensor {
+    ring_bytes: Option<Spanned<u32>>,
+    reserved_ring_bytes: Option<Spanned<u32>>,
+    argv_bytes: Option<Spanned<u32>>,
+    environment: Option<bool>,
+    failed_opens: Option<FailedOpens>,
+    only: Option<Vec<Spanned<String>>>,
+    off: Option<Vec<Spanned<String>>>,
+    sensitive_files: Option<Vec<Spanned<String>>>,
+}
+
+/// Which opens that fail are events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FailedOpens {
+    /// Those that are refused.
+    #[default]
+    Refused,
+    /// Those of files that do not exist, too.
+    All,
+}
+
+impl RawSensor {
+    pub fn validate(&self, path: &Path, faults: &mut Faults) -> (SensorConfig, Sensitive) {
+        let defaults = SensorConfig::default();
+        let mut wants = 0;
+        if self.environment == Some(true) {
+            wants |= WANT_ENVIRONMENT;
+        }
+        if self.failed_opens == Some(FailedOpens::All) {
+            wants |= WANT_FAILED_OPENS;
+        }
+        let config = SensorConfig {
+            ring_bytes: ring(
+                "ring_bytes",
+                self.ring_bytes.as_ref(),
+                defaults.ring_bytes,
+                path,
+                faults,
+            ),
+            reserved_ring_bytes: ring(
+                "reserved_ring_bytes",
+                self.reserved_ring_bytes.as_ref(),
+                defaults.reserved_ring_bytes,
+                path,
+                faults,
+            ),
+            argv_bytes: self.argv(path, faults),
+            wants,
+            wanted: self.wanted(path, faults),
+        };
+        (config, self.sensitive(path, faults))
+    }
+
+    fn argv(&self, path: &Path, faults: &mut Faults) -> u32 {
+        let Some(given) = &self.argv_bytes else {
+            return ARGV_MAX as u32;
+        };
+        if given.value as usize > ARGV_MAX {
+            faults.push(path, given, format!("argv_bytes can be at most {ARGV_MAX}"));
+        }
+        given.value
+    }
+
+    fn wanted(&self, path: &Path, faults: &mut Faults) -> Wanted {
+        if let (Some(_), Some(off)) = (&self.only, &self.off)
+            && let Some(first) = off.first()
+        {
+            faults.push(
+                path,
+                first,
+                "`only` and `off` exclude each other: give one of them",
+            );
+        }
+        match (&self.only, &self.off) {
+            (Some(only), _) => Wanted::Only(names(only, path, faults)),
+            (None, Some(off)) => Wanted::Without(names(off, path, faults)),
+            (None, None) => Wanted::All,
+        }
+    }
+
+    fn sensitive(&self, path: &Path, faults: &mut Faults) -> Sensitive {
+        let Some(given) = &self.sensitive_files else {
+            return Sensitive::default();
+        };
+        for file in given {
+            if !file.value.starts_with('/') {
+                faults.push(
+                    path,
+                    file,
+                    "an absolute path is wanted; `/dir/*` stands for all files of a directory",
+                );
+            }
+        }
+        Sensitive::new(given.iter().map(|file| file.value.clone()))
+    }
+}
+
+fn ring(name: &str, given: Option<&Spanned<u32>>, default: u32, path: &Path, faults: &mut Faults) -> u32 {
+    let Some(given) = given else { return default };
+    if !given.value.is_power_of_two() || given.value < 4096 {
+        faults.push(
+            path,
+            given,
+            format!("{name} must be a power of two of at least 4096"),
+        );
+    }
+    given.value
+}
+
+fn names(given: &[Spanned<String>], path: &Path, faults: &mut Faults) -> BTreeSet<String> {
+    for name in given {
+        if !capability_names().any(|known| known == name.value) {
+            let known: Vec<&str> = capability_names().collect();
+            let message = format!(
+                "there is no capability `{}`; there are {}",
+                name.value,
+                known.join(", ")
+            );
+            faults.push(path, name, message);
+        }
+    }
+    given.iter().map(|name| name.value.clone()).collect()
+}
