@@ -10,6 +10,8 @@ mod cgroup;
 mod network;
 #[path = "kernel/open.rs"]
 mod open;
+#[path = "kernel/overload.rs"]
+mod overload;
 #[path = "kernel/process.rs"]
 mod process;
 #[path = "kernel/ring.rs"]
