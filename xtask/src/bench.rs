@@ -11,6 +11,7 @@ mod delivery;
 mod flood;
 mod load;
 mod machine;
+mod neighbours;
 mod peer;
 mod rates;
 mod report;

@@ -6,6 +6,7 @@
 //! outvoted.
 
 use super::cases::{Case, Place};
+use super::neighbours;
 use super::stage::Stage;
 use super::statistics::Spread;
 use anyhow::{Context as _, Result};
@@ -22,6 +23,8 @@ pub trait Watcher {
     fn start(&mut self, stage: &mut Stage<'_>) -> Result<()>;
     /// Ends it.
     fn stop(&mut self, stage: &mut Stage<'_>) -> Result<()>;
+    /// Its process, while it runs.
+    fn pid(&self, stage: &mut Stage<'_>) -> Result<u32>;
 }
 
 /// Norma's own agent.
@@ -35,6 +38,10 @@ impl Watcher for Norma {
     fn stop(&mut self, stage: &mut Stage<'_>) -> Result<()> {
         stage.stop_agent()
     }
+
+    fn pid(&self, stage: &mut Stage<'_>) -> Result<u32> {
+        Ok(stage.agent().daemon()?.pid())
+    }
 }
 
 /// Processor time per operation of each case, in nanoseconds.
@@ -47,6 +54,8 @@ pub struct Pairs {
     pub without: Vec<Phase>,
     /// With it.
     pub with: Vec<Phase>,
+    /// Phases that were taken although another program watched.
+    pub disturbed: usize,
 }
 
 /// A case's result.
@@ -91,7 +100,13 @@ impl Pairs {
                     number + 1,
                     if with { "with" } else { "without" }
                 ));
-                let phase = phase(stage, cases)?;
+                let own: Vec<u32> = if with {
+                    vec![watcher.pid(stage)?]
+                } else {
+                    Vec::new()
+                };
+                let (phase, alone) = alone(stage, cases, &own, tick)?;
+                this.disturbed += usize::from(!alone);
                 if with { &mut this.with } else { &mut this.without }.push(phase);
             }
         }
@@ -122,6 +137,23 @@ impl Pairs {
             added: Spread::of(added)?,
             noise: Spread::of(noise),
         })
+    }
+}
+
+/// A phase beside which nothing else watched, and whether that could be had.
+fn alone(
+    stage: &Stage<'_>,
+    cases: &[&Case],
+    own: &[u32],
+    tick: &mut dyn FnMut(&str),
+) -> Result<(Phase, bool)> {
+    loop {
+        let quiet = neighbours::wait(own, tick)?;
+        let phase = phase(stage, cases)?;
+        // One that came and went in the meantime is not noticed; the spread shows it.
+        if !quiet || neighbours::watching(own).is_empty() {
+            return Ok((phase, quiet));
+        }
     }
 }
 
@@ -156,6 +188,7 @@ mod tests {
         let pairs = Pairs {
             without: vec![vec![100.0], vec![120.0], vec![90.0]],
             with: vec![vec![110.0], vec![128.0], vec![102.0]],
+            disturbed: 0,
         };
         let cost = pairs.cost(0).unwrap();
         assert_eq!(cost.added.values, [10.0, 8.0, 12.0]);

@@ -65,4 +65,8 @@ impl Watcher for PeerWatcher {
             None => Ok(()),
         }
     }
+
+    fn pid(&self, _: &mut Stage<'_>) -> Result<u32> {
+        Ok(self.daemon.as_ref().context("the peer is not running")?.pid())
+    }
 }

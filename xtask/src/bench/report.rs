@@ -120,6 +120,12 @@ impl Report {
              the agent; events: records that the kernel side made",
             self.pairs.without.len()
         );
+        if self.pairs.disturbed > 0 {
+            println!(
+                "{} phases were taken although another program held kernel programs",
+                self.pairs.disturbed
+            );
+        }
         for case in &self.cases {
             println!("  {:<12} {}", case.name(), case.what);
         }
@@ -189,6 +195,7 @@ impl Report {
             "conditions": self.conditions,
             "doctor": self.doctor,
             "pairs": self.pairs.without.len(),
+            "disturbed_phases": self.pairs.disturbed,
             "cases": cases,
             "agent": self.rates.iter().map(Rate::json).collect::<Vec<_>>(),
             "flood": self.flood.as_ref().map(Flood::json),

@@ -37,7 +37,15 @@ pub fn measure() -> Result<(Vec<UserSpace>, Value)> {
         "--",
         "--json",
     ]);
-    let output = run::output(&mut command)?;
+    let output = run::output(&mut command).map_err(|error| {
+        // A build that fails says a lot; its first error is what one needs here.
+        let text = format!("{error:#}");
+        let line = text
+            .lines()
+            .find(|line| line.contains("error"))
+            .unwrap_or_default();
+        anyhow::anyhow!("{}", line.to_owned())
+    })?;
     let line = output
         .lines()
         .rfind(|line| line.starts_with('['))
