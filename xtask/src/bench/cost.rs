@@ -89,9 +89,9 @@ impl Pairs {
                         if with { "starting" } else { "stopping" }
                     ));
                     if with {
-                        watcher.start(stage)?
+                        watcher.start(stage)?;
                     } else {
-                        watcher.stop(stage)?
+                        watcher.stop(stage)?;
                     }
                     running = with;
                 }
