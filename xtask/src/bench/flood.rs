@@ -11,6 +11,8 @@ use std::time::Duration;
 const OPENS: u64 = 1_200_000;
 const THREADS: u64 = 2;
 const LIMIT: Duration = Duration::from_secs(20);
+/// Times that it is tried where more was counted than done: other containers of the machine opened files.
+const TRIES: usize = 4;
 
 /// What came of it.
 #[derive(Clone, Debug)]
@@ -33,6 +35,18 @@ impl Flood {
     /// With the agent running. Nothing is pinned: the threads take both processors from the agent.
     pub fn measure(stage: &mut Stage<'_>) -> Result<Self> {
         stage.placement.anywhere(Some(stage.container.pid()))?;
+        let mut flood = Self::once(stage)?;
+        for _ in 1..TRIES {
+            if flood.delivered + flood.lost <= flood.done {
+                break;
+            }
+            flood = Self::once(stage)?;
+        }
+        stage.placement.load(stage.container.pid())?;
+        Ok(flood)
+    }
+
+    fn once(stage: &mut Stage<'_>) -> Result<Self> {
         let told = losses(stage)?;
         let before = Counters::read(stage.agent())?;
         let block = stage.container.burst("open", OPENS, THREADS)?;
@@ -54,7 +68,6 @@ impl Flood {
             Ok((now >= all_lost).then_some(now))
         })
         .unwrap_or(losses(stage)? - told);
-        stage.placement.load(stage.container.pid())?;
         Ok(Self {
             done: block.operations,
             wall: block.wall,

@@ -4,10 +4,13 @@
 //! - `norma-load serve PIPE FOLDER PROGRAMS` takes orders from a pipe (see [`serve`]) until it is killed. The
 //!   same process then works with and without an agent, so that where its memory happens to lie weighs on
 //!   both. It makes files in the one folder and the program that it runs in the other.
+//! - `norma-load compare FOLDER BLOCKS OPERATIONS MODES WATCHER…` measures with and without a watcher by itself
+//!   (see [`compare`]).
 //! - `norma-load nothing` ends at once: it is what the mode `exec` runs.
 
 #![deny(unsafe_code)]
 
+mod compare;
 mod kernel;
 mod modes;
 mod nothing;
@@ -23,6 +26,7 @@ fn main() -> Result<()> {
     let argument = |index: usize| arguments.get(index).map(String::as_str);
     match argument(0).unwrap_or_default() {
         "nothing" => Ok(()),
+        "compare" => compare::compare(&arguments[1..]),
         "serve" => {
             let path = |index| {
                 let word = argument(index).context("norma-load serve PIPE FOLDER PROGRAMS")?;
