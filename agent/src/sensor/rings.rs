@@ -9,8 +9,9 @@ use crate::clock::boot_now;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use norma_abi::{Header, RINGS_MAX};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, epoll};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use zerocopy::FromBytes as _;
 
@@ -35,6 +36,9 @@ pub fn count(processors: usize) -> usize {
 /// The rings that are in use.
 pub struct Rings {
     rings: Vec<Source>,
+    /// Says when the kernel side has woken the reader. Edge-triggered: a ring in which unsettled records were left is
+    /// readable all the time, which must not keep the reader from sleeping.
+    wakeups: OwnedFd,
 }
 
 struct Source {
@@ -53,7 +57,7 @@ enum Head {
 impl Rings {
     /// Takes the first `in_use` rings and the reserved one out of the object.
     pub fn take(ebpf: &mut Ebpf, in_use: usize) -> Result<Self, SensorError> {
-        let rings = names()
+        let rings: Vec<Source> = names()
             .enumerate()
             .filter(|(number, name)| *number < in_use || name == RESERVED)
             .map(|(_, name)| {
@@ -63,7 +67,10 @@ impl Rings {
                 })
             })
             .collect::<Result<_, SensorError>>()?;
-        Ok(Self { rings })
+        let wakeups = wakeups(&rings).map_err(|error| SensorError::Load {
+            reason: format!("cannot wait for the rings: {error}"),
+        })?;
+        Ok(Self { rings, wakeups })
     }
 
     /// Waits until a ring fills up or `timeout` is over, then gives all settled records to `on_record`.
@@ -71,16 +78,11 @@ impl Rings {
     /// A timeout of zero takes what is there, settled or not.
     pub fn poll(&mut self, timeout: Duration, on_record: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
         let wait = Timespec::try_from(timeout).map_err(io::Error::other)?;
-        let mut fds: Vec<_> = self
-            .rings
-            .iter()
-            .map(|source| PollFd::new(&source.ring, PollFlags::IN))
-            .collect();
-        match poll(&mut fds, Some(&wait)) {
+        let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; RINGS_MAX + 1];
+        match epoll::wait(&self.wakeups, &mut events, Some(&wait)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        drop(fds);
         let bound = if timeout.is_zero() {
             u64::MAX
         } else {
@@ -120,6 +122,15 @@ impl Rings {
             .filter(|(_, stamp)| *stamp <= bound)
             .map(|(index, _)| (index, next))
     }
+}
+
+fn wakeups(rings: &[Source]) -> rustix::io::Result<OwnedFd> {
+    let wakeups = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (number, source) in rings.iter().enumerate() {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&wakeups, &source.ring, epoll::EventData::new_u64(number as u64), flags)?;
+    }
+    Ok(wakeups)
 }
 
 impl Source {
