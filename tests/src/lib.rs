@@ -7,7 +7,7 @@
 //!
 //! All addresses are on the loopback interface.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod agent;
 pub mod audit;
@@ -15,9 +15,11 @@ pub mod cgroup;
 pub mod collector;
 pub mod container;
 pub mod daemon;
+pub mod deed;
 pub mod interrupt;
 mod ledger;
 pub mod net;
+pub mod nothing;
 pub mod pki;
 pub mod program;
 mod root;

@@ -13,7 +13,6 @@
 mod compare;
 mod kernel;
 mod modes;
-mod nothing;
 mod serve;
 
 use anyhow::{Context as _, Result};

@@ -1,7 +1,8 @@
 //! What the load generator can do. A new mode is a line in [`MODES`] and a function.
 
-use crate::{kernel, nothing};
+use crate::kernel;
 use anyhow::{Context as _, Result};
+use norma_rig::nothing;
 use rustix::fs::{CWD, Mode as Permissions, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::fs::{self, File};
