@@ -12,6 +12,7 @@ mod setup;
 mod terminal;
 mod test;
 mod tidy;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Set up, build and run every check and test.
     Test(test::Arguments),
+    /// Run the kernel and end-to-end tests on other kernels, in virtual machines.
+    Vm(vm::Arguments),
     /// Measure what watching costs the watched program, and the agent itself.
     Bench(bench::Arguments),
     /// Run the fuzz targets on the stable compiler.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::main(&arguments),
         Command::Demo(arguments) => demo::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
+        Command::Vm(arguments) => vm::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Tidy(arguments) => tidy::main(&arguments),

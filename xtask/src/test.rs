@@ -2,7 +2,7 @@
 
 mod manifests;
 mod policy;
-mod suite;
+pub(crate) mod suite;
 
 use crate::build::{self, Profile};
 use crate::setup::{self, Purpose};

@@ -40,8 +40,23 @@ impl Count {
         self.skipped.extend(other.skipped);
     }
 
+    /// Tests that passed.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Tests that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// What was skipped, and why.
+    pub fn skips(&self) -> &[String] {
+        &self.skipped
+    }
+
     /// Reads the closing lines of cargo's test runners, and the tests that said they were skipped.
-    fn of_lines(lines: &[String]) -> Self {
+    pub fn of_lines(lines: &[String]) -> Self {
         let mut count = Self::default();
         for line in lines {
             // The runner may have begun the line with the name of the test.
