@@ -138,12 +138,12 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         }
         norma_rig::interrupt::check()?;
     }
-    heading("Kernels");
-    let columns: Vec<_> = kernels
-        .iter()
-        .filter_map(|kernel| Column::read(kernel, &lab.folder(kernel)))
-        .collect();
-    report::print(&columns);
+    if is_whole(arguments) {
+        heading("Kernels");
+        let columns = kernels.iter();
+        let columns = columns.filter_map(|kernel| Column::read(kernel, &lab.folder(kernel)));
+        report::print(&columns.collect::<Vec<_>>());
+    }
     if arguments.write_docs {
         report::write(|kernel| lab.folder(kernel))?;
     }
@@ -256,8 +256,7 @@ impl Lab {
             println!("   booted in {}, {} in all", clock(booted), clock(ended.took));
         }
         show(&outcome);
-        // A part of the tests says nothing about the kernel.
-        if arguments.test.is_empty() && arguments.arguments.is_empty() {
+        if is_whole(arguments) {
             let mut result = outcome.json();
             result["version"] = version.into();
             fs::write(folder.join("result.json"), format!("{result:#}\n"))
@@ -305,8 +304,14 @@ fn tests(kernels: &[&Kernel], arguments: &Arguments) -> Vec<String> {
     usual.iter().map(|test| (*test).to_owned()).collect()
 }
 
+/// A part of the tests says nothing about the kernel.
+fn is_whole(arguments: &Arguments) -> bool {
+    arguments.test.is_empty() && arguments.arguments.is_empty()
+}
+
 fn suite(kernel: &Kernel, arguments: &Arguments) -> Suite {
     Suite {
+        doctor: is_whole(arguments),
         tests: tests(&[kernel], arguments),
         arguments: arguments.arguments.clone(),
     }

@@ -76,7 +76,7 @@ impl Distribution {
             Self::Other => vec![
                 "install with your package manager: a C compiler, runc, rsyslog with its OpenSSL network driver"
                     .to_owned(),
-                "and, for the tests, Python 3 with venv and pip".to_owned(),
+                "and, for the tests, Python 3 with venv and pip, and qemu, e2fsprogs, kmod, xz and zstd".to_owned(),
             ],
         }
     }

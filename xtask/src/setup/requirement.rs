@@ -23,6 +23,18 @@ pub struct Requirement {
     pub arch: &'static [&'static str],
 }
 
+/// The emulator of this machine's own architecture, and its package.
+const QEMU: &str = if cfg!(target_arch = "aarch64") {
+    "qemu-system-aarch64"
+} else {
+    "qemu-system-x86_64"
+};
+const QEMU_DEBIAN: &str = if cfg!(target_arch = "aarch64") {
+    "qemu-system-arm"
+} else {
+    "qemu-system-x86"
+};
+
 /// Everything but the eBPF tool chain, which has its own rules.
 pub const REQUIREMENTS: &[Requirement] = &[
     Requirement {
@@ -69,6 +81,37 @@ pub const REQUIREMENTS: &[Requirement] = &[
         debian: &["rsyslog-openssl"],
         fedora: &["rsyslog-openssl"],
         arch: &["rsyslog"],
+    },
+    Requirement {
+        name: "qemu",
+        why: "runs the tests on other kernels",
+        present: || find_program(QEMU).is_some(),
+        needed_for: Purpose::All,
+        debian: &[QEMU_DEBIAN],
+        fedora: &["qemu-system-x86-core", "qemu-system-aarch64-core"],
+        arch: &["qemu-system-x86", "qemu-system-aarch64"],
+    },
+    Requirement {
+        name: "ext4 tools",
+        why: "make the disk of a virtual machine",
+        present: || find_program("mke2fs").is_some(),
+        needed_for: Purpose::All,
+        debian: &["e2fsprogs"],
+        fedora: &["e2fsprogs"],
+        arch: &["e2fsprogs"],
+    },
+    Requirement {
+        name: "kernel module tools",
+        why: "find the modules that a virtual machine needs",
+        present: || {
+            ["depmod", "xz", "zstd"]
+                .iter()
+                .all(|name| find_program(name).is_some())
+        },
+        needed_for: Purpose::All,
+        debian: &["kmod", "xz-utils", "zstd"],
+        fedora: &["kmod", "xz", "zstd"],
+        arch: &["kmod", "xz", "zstd"],
     },
     Requirement {
         name: "Python with venv and pip",

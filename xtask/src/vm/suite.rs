@@ -19,6 +19,8 @@ const DOCTOR_LIMIT: Duration = Duration::from_secs(120);
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Suite {
+    /// Whether doctor is asked, which takes as long as some tests together.
+    pub doctor: bool,
     /// Test programs.
     pub tests: Vec<String>,
     /// Arguments of theirs.
@@ -30,12 +32,14 @@ impl Suite {
     pub fn job(&self, programs: &GuestPrograms) -> String {
         let mut job = environment(programs);
         job.push_str("status=0\n");
-        job.push_str(&format!(
-            "echo 'running doctor'\n\
-             timeout {} norma-agent doctor --output json >/run/job/doctor.json 2>/run/job/doctor.txt\n\
-             echo $? >/run/job/doctor.status\n",
-            DOCTOR_LIMIT.as_secs()
-        ));
+        if self.doctor {
+            job.push_str(&format!(
+                "echo 'running doctor'\n\
+                 timeout {} norma-agent doctor --output json >/run/job/doctor.json 2>/run/job/doctor.txt\n\
+                 echo $? >/run/job/doctor.status\n",
+                DOCTOR_LIMIT.as_secs()
+            ));
+        }
         let arguments: Vec<_> = self
             .arguments
             .iter()
@@ -94,6 +98,7 @@ impl Outcome {
         let doctor: Value = serde_json::from_str(&text("doctor.json")).unwrap_or_default();
         match text("doctor.status").trim() {
             "0" | "1" if doctor["usable"] == true => {}
+            // Not asked, or the guest ended before the answer, which is told anyway.
             "" => {}
             status => problems.push(format!(
                 "doctor: exit status {status}: {}{}",
