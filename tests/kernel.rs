@@ -6,17 +6,29 @@
 
 #[path = "kernel/cgroup.rs"]
 mod cgroup;
+#[path = "kernel/dns.rs"]
+mod dns;
+#[path = "kernel/file.rs"]
+mod file;
+#[path = "kernel/host.rs"]
+mod host;
 #[path = "kernel/network.rs"]
 mod network;
 #[path = "kernel/open.rs"]
 mod open;
 #[path = "kernel/overload.rs"]
 mod overload;
+#[path = "kernel/privilege.rs"]
+mod privilege;
 #[path = "kernel/process.rs"]
 mod process;
+#[path = "kernel/proof.rs"]
+mod proof;
 #[path = "kernel/ring.rs"]
 mod ring;
 #[path = "kernel/rules.rs"]
 mod rules;
+#[path = "kernel/socket.rs"]
+mod socket;
 #[path = "kernel/watch.rs"]
 mod watch;

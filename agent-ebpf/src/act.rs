@@ -10,6 +10,10 @@
 //! });
 //! ```
 
+mod names;
+
+pub use names::Text;
+
 use crate::emit;
 use crate::kernel::file::{Dentry, File, Inode, Mount, Place};
 use crate::kernel::task::Task;
@@ -20,7 +24,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_use
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use norma_abi::{
-    ACT_ARGS, ACT_OTHER_CLAIMED, ACT_PATH_CLAIMED, ACT_RESULT, ACT_TEXT_MAX, ACT_TEXT_TRUNCATED, ActBody,
+    ACT_ARGS, ACT_OTHER_CLAIMED, ACT_OTHER_WALKED, ACT_PATH_CLAIMED, ACT_PATH_WALKED, ACT_RESULT, ACT_TEXT_MAX, ACT_TEXT_TRUNCATED, ActBody,
     Header, KIND_FILE, PATH_MAX, SCOPE_MUTE_FILE,
 };
 
@@ -47,6 +51,17 @@ static ACT_SCRATCH: PerCpuArray<Act> = PerCpuArray::with_max_entries(SLOTS, 0);
 /// object cannot be read, the act is counted as failed; see [`Act::skip`] for what is no event.
 #[inline(always)]
 pub fn report(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
+    record::<true>(kind, fill);
+}
+
+/// The same for programs that may ask for neither the current task by its type nor its ids.
+#[inline(always)]
+pub fn report_untyped(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
+    record::<false>(kind, fill);
+}
+
+#[inline(always)]
+fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
     let cgroup = emit::current_cgroup();
     if kind == KIND_FILE && rules::is_muted(cgroup, SCOPE_MUTE_FILE) {
         return;
@@ -63,7 +78,12 @@ pub fn report(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
         emit::failed(kind);
     } else if act.body.op != 0 {
         let flags = act.header.flags;
-        emit::describe(&mut act.header, cgroup, flags);
+        if TYPED {
+            emit::describe(&mut act.header, cgroup, flags);
+        } else {
+            emit::describe_by_reading(&mut act.header, Task::untyped(), cgroup);
+            act.header.flags = flags;
+        }
         let fixed = (size_of::<Header>() + size_of::<ActBody>()) as u64;
         let len = load(&act.len);
         if len <= TAILS as u64 {
@@ -152,6 +172,20 @@ impl Act {
         self.body.target_cgroup = task.cgroup();
     }
 
+    /// The process acted on, where no more is known of it than its number in the initial pid namespace.
+    #[inline(always)]
+    pub fn target_pid(&mut self, pid: u32) {
+        self.body.target_pid = pid;
+    }
+
+    /// The process acted on, as [`Self::target`] found it earlier.
+    #[inline(always)]
+    pub fn target_known(&mut self, pid: u32, start: u64, cgroup: u64) {
+        self.body.target_pid = pid;
+        self.body.target_start_ns = start;
+        self.body.target_cgroup = cgroup;
+    }
+
     /// The file acted on.
     #[inline(always)]
     pub fn inode(&mut self, inode: Inode) {
@@ -167,6 +201,7 @@ impl Act {
     pub fn walk(&mut self, dentry: Dentry, mount: Mount) -> Option<()> {
         let walked = path::walk_from(&raw mut self.walk, (&raw mut self.tails).cast(), dentry, mount)?;
         self.body.path_len = walked.len as u32;
+        self.body.flags |= ACT_PATH_WALKED;
         self.header.flags |= walked.flags;
         store(&mut self.len, walked.len);
         Some(())
@@ -194,6 +229,7 @@ impl Act {
         let walked = path::walk_from(&raw mut self.walk, at, dentry, mount)?;
         self.body.other_len = walked.len as u32;
         self.body.other_flags = walked.flags;
+        self.body.flags |= ACT_OTHER_WALKED;
         self.grow(walked.len);
         Some(())
     }

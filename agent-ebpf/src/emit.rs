@@ -73,17 +73,36 @@ pub fn failed(kind: u16) {
 /// Fills in that the current thread acted, now. `cgroup` is [`current_cgroup`].
 #[inline(always)]
 pub fn describe(header: &mut Header, cgroup: u64, flags: u32) {
-    describe_task(header, Task::current(), cgroup, flags);
+    describe_task(header, Task::current(), current_ids(), cgroup, flags);
 }
 
 /// The same for programs that cannot have the current task by its type.
 #[inline(always)]
 pub fn describe_untyped(header: &mut Header, cgroup: u64, flags: u32) {
-    describe_task(header, Task::untyped(), cgroup, flags);
+    describe_task(header, Task::untyped(), current_ids(), cgroup, flags);
+}
+
+/// The same for programs that cannot ask for the current thread's ids either.
+#[inline(always)]
+pub fn describe_by_reading(header: &mut Header, task: Task<false>, cgroup: u64) {
+    let ids = u64::from(task.tgid()) << 32 | u64::from(task.pid());
+    describe_task(header, task, ids, cgroup, 0);
 }
 
 #[inline(always)]
-fn describe_task<const TYPED: bool>(header: &mut Header, task: Task<TYPED>, cgroup: u64, flags: u32) {
+fn current_ids() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_get_current_pid_tgid() }
+}
+
+#[inline(always)]
+fn describe_task<const TYPED: bool>(
+    header: &mut Header,
+    task: Task<TYPED>,
+    ids: u64,
+    cgroup: u64,
+    flags: u32,
+) {
     let leader = task.leader();
     let parent = task.real_parent().leader();
     let cred = task.cred();
@@ -91,8 +110,6 @@ fn describe_task<const TYPED: bool>(header: &mut Header, task: Task<TYPED>, cgro
     stamp(header, cgroup, flags);
     header.start_ns = leader.start();
     header.parent_start_ns = parent.start();
-    // SAFETY: the helper takes nothing.
-    let ids = unsafe { bpf_get_current_pid_tgid() };
     header.pid = (ids >> 32) as u32;
     header.tid = ids as u32;
     header.ppid = parent.tgid();
@@ -104,6 +121,14 @@ fn describe_task<const TYPED: bool>(header: &mut Header, task: Task<TYPED>, cgro
     header.net_ns = namespaces.net();
     header.user_ns = cred.user_ns();
     header.comm = task.comm();
+}
+
+/// The same as [`stamp`] for a header that lies in scratch memory and may hold somebody from before.
+#[inline(always)]
+pub fn stamp_nobody(header: &mut Header, cgroup: u64) {
+    // SAFETY: integers only, for which zeros are values.
+    *header = unsafe { core::mem::zeroed() };
+    stamp(header, cgroup, 0);
 }
 
 /// Fills in when and where, and nobody: for what happens outside the context of whoever caused it.

@@ -8,7 +8,10 @@
 //! are loaded directly, which costs a fraction of the helper call that any other address takes.
 
 pub mod cgroup;
+pub mod exec;
 pub mod file;
+pub mod memory;
+pub mod mounts;
 pub mod regs;
 pub mod sock;
 pub mod task;

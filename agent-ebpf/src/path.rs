@@ -4,7 +4,7 @@
 //! path. Names are appended in the order of the walk, leaf first, each ended by NUL: nothing is moved, and
 //! user space turns the order round.
 
-use crate::kernel::file::{Dentry, File, Mount};
+use crate::kernel::file::{Dentry, Mount};
 use crate::kernel::view::View;
 use crate::verifier::{load, store};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
@@ -53,13 +53,8 @@ pub struct Walked {
     pub flags: u32,
 }
 
-/// Writes the path of `file` to the [`PATH_MAX`] bytes at `out`; `None` where an object cannot be read.
-#[inline(always)]
-pub fn walk(state: *mut Walk, out: *mut u8, file: File) -> Option<Walked> {
-    walk_from(state, out, file.dentry(), file.mount())
-}
-
-/// The same for a name and the mount through which it is reached.
+/// Writes the path of a name, reached through a mount, to the [`PATH_MAX`] bytes at `out`; `None` where an
+/// object cannot be read.
 #[inline(always)]
 pub fn walk_from(state: *mut Walk, out: *mut u8, leaf: Dentry, mount: Mount) -> Option<Walked> {
     // SAFETY: the state is a live map value.

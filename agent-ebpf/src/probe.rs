@@ -2,11 +2,15 @@
 
 mod cgroup;
 mod connect;
+mod dns;
 mod exec;
 mod file;
+mod host;
 mod open;
+mod privilege;
 mod process;
 mod security;
+mod socket;
 mod state;
 mod syscall;
 mod trial;

@@ -46,6 +46,12 @@ pub fn any_path(scope: Scope) -> bool {
     scope.flags & SCOPE_EXEMPT == 0 && RULE_COUNTS.get(0).is_some_and(|counts| load(&counts.paths) != 0)
 }
 
+/// Whether there are peer rules at all.
+#[inline(always)]
+pub fn has_peers() -> bool {
+    RULE_COUNTS.get(0).is_some_and(|counts| load(&counts.peers) != 0)
+}
+
 /// Whether any peer rule could hold in this scope.
 #[inline(always)]
 pub fn any_peer(scope: Scope) -> bool {

@@ -65,3 +65,39 @@ pub fn argv_max() -> u32 {
 pub fn wants(bit: u32) -> bool {
     load(&raw const SETTINGS.wants) & bit != 0
 }
+
+/// Whether tracing programs can ask for the cookie of a socket (5.12).
+#[inline(always)]
+pub fn socket_cookies() -> bool {
+    load(&raw const SETTINGS.socket_cookies) != 0
+}
+
+/// How many parameters `inet_csk_accept` has.
+#[inline(always)]
+pub fn accept_parameters() -> u32 {
+    load(&raw const SETTINGS.accept_parameters)
+}
+
+/// Distance from an inode of an overlay to the address of the upper layer's name for it.
+#[inline(always)]
+pub fn overlay_upper() -> u32 {
+    load(&raw const SETTINGS.overlay_upper)
+}
+
+/// Whether `io_uring_submit_sqe` gives the opcode as an argument of its own (before 5.19).
+#[inline(always)]
+pub fn sqe_opcode() -> bool {
+    load(&raw const SETTINGS.sqe_opcode) != 0
+}
+
+/// Whether the security check of a rename is told its flags (5.19).
+#[inline(always)]
+pub fn rename_flags() -> bool {
+    load(&raw const SETTINGS.rename_flags) != 0
+}
+
+/// Whether security checks of attributes are told the mount's idmapping first (5.12).
+#[inline(always)]
+pub fn attribute_idmap() -> bool {
+    load(&raw const SETTINGS.attribute_idmap) != 0
+}

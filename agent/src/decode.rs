@@ -5,20 +5,21 @@
 //! beyond it.
 #![forbid(unsafe_code)]
 
+mod dns;
 mod operation;
 mod path;
 mod socket;
 mod tail;
 
 use crate::observation::{
-    Act, Actor, BootTime, CgroupChange, CgroupId, Connect, Exec, FileId, KernelAction, Listen, Namespaces,
+    Act, Actor, BootTime, CgroupChange, CgroupId, Connect, Exec, Executable, Exit, FileId, KernelAction, Listen, Namespaces,
     Observation, Open, ProcessKey, Protocol, RuleNumber,
 };
 use norma_abi::{
     ABI_VERSION, ACTION_DENIED, ACTION_KILLED, ACTION_NONE, CGROUP_MADE, CGROUP_REMOVED, CgroupBody,
-    ConnectBody, ExecBody, ExitBody, FLAG_ARGV_TRUNCATED, FLAG_ARGV_UNREADABLE, ForkBody, Header,
+    ConnectBody, ExecBody, ExitBody, FLAG_ARGV_TRUNCATED, FLAG_ARGV_UNREADABLE, FLAG_ENVIRONMENT_TRUNCATED, FileFacts, ForkBody, Header,
     KIND_CGROUP, KIND_CONNECT, KIND_DNS, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FORK, KIND_HOST, KIND_LISTEN,
-    KIND_OPEN, KIND_PRIVILEGE, KIND_SOCKET, ListenBody, OpenBody,
+    KIND_OPEN, KIND_PRIVILEGE, KIND_SOCKET, ListenBody, ORIGIN_ROOT_MOUNT, ORIGIN_UPPER, OpenBody,
 };
 use path::kernel_path;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -92,7 +93,7 @@ pub fn decode(record: &[u8]) -> Result<Observation, DecodeError> {
     let act = match header.kind {
         KIND_EXEC => Act::Exec(exec(&header, &mut tail)?),
         KIND_FORK => fork(tail.body::<ForkBody>()?),
-        KIND_EXIT => Act::Exit(tail.body::<ExitBody>()?.status),
+        KIND_EXIT => exit(tail.body::<ExitBody>()?),
         KIND_OPEN => Act::Open(open(&header, &mut tail)?),
         KIND_CONNECT => Act::Connect(connect(&tail.body()?)?),
         KIND_LISTEN => Act::Listen(listen(&tail.body()?)),
@@ -141,23 +142,63 @@ fn actor(header: &Header) -> Actor {
 
 fn exec(header: &Header, tail: &mut Tail<'_>) -> Result<Exec, DecodeError> {
     let body: ExecBody = tail.body()?;
-    let path = kernel_path(tail.take(body.path_len, "path")?, header.flags);
+    let program = executable(&body.file, tail.take(body.path_len, "path")?, header.flags);
+    let script = tail.take(body.script_len, "path of the script")?;
     let filename = tail.take(body.filename_len, "filename")?.to_vec();
     let argv = tail.take(body.argv_len, "argv")?;
     // Each argument ends with NUL, so what follows the last NUL is an argument only where it was cut.
     let mut argv: Vec<Vec<u8>> = argv.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     argv.pop_if(|last| last.is_empty());
+    let environment = variable_names(tail.take(body.environment_len, "environment")?);
     Ok(Exec {
-        path,
-        file: FileId {
-            dev: body.dev,
-            inode: body.inode,
-        },
-        mode: body.mode,
+        program,
+        is_script: body.is_script != 0,
+        script: (body.script.mode != 0).then(|| executable(&body.script, script, body.script_flags)),
         filename,
         argv,
         argv_truncated: header.flags & (FLAG_ARGV_TRUNCATED | FLAG_ARGV_UNREADABLE) != 0,
+        environment,
+        environment_truncated: header.flags & FLAG_ENVIRONMENT_TRUNCATED != 0,
         action: action(body.action, body.rule)?,
+    })
+}
+
+fn executable(facts: &FileFacts, path: &[u8], flags: u32) -> Executable {
+    Executable {
+        path: kernel_path(path, flags),
+        file: FileId {
+            dev: facts.dev,
+            inode: facts.inode,
+        },
+        mode: facts.mode,
+        mtime_ns: facts.mtime_ns,
+        ctime_ns: facts.ctime_ns,
+        magic: facts.magic,
+        links: facts.nlink,
+        upper: facts.origin & ORIGIN_UPPER != 0,
+        on_root: facts.origin & ORIGIN_ROOT_MOUNT != 0,
+    }
+}
+
+/// The names of `NAME=value` texts. Values may be secrets: this is as far as they come. What has no `=` is no
+/// variable, or was cut within its name.
+fn variable_names(environment: &[u8]) -> Vec<Vec<u8>> {
+    environment
+        .split(|byte| *byte == 0)
+        .filter_map(|variable| {
+            let end = variable.iter().position(|byte| *byte == b'=')?;
+            Some(variable[..end].to_vec())
+        })
+        .collect()
+}
+
+fn exit(body: ExitBody) -> Act {
+    Act::Exit(Exit {
+        status: body.status,
+        runtime_ns: body.runtime_ns,
+        user_ns: body.user_ns,
+        system_ns: body.system_ns,
+        max_rss_pages: body.max_rss_pages,
     })
 }
 
@@ -191,6 +232,7 @@ fn connect(body: &ConnectBody) -> Result<Connect, DecodeError> {
         local: (local.port() != 0).then_some(local),
         protocol: protocol(body.protocol),
         action: action(body.action, body.rule)?,
+        cookie: body.cookie,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod attribute;
 mod dns;
+mod exec;
 mod operation;
 mod socket;
 
@@ -79,18 +80,10 @@ pub fn loss(loss: pb::Loss) -> Event {
 fn detail(identified: &Identified) -> Option<Detail> {
     let observation = &identified.observation;
     Some(match &observation.act {
-        Act::Exec(exec) => Detail::Exec(pb::Exec {
-            filename: printable(&exec.filename),
-            path_truncated: exec.path.truncated,
-            path_disconnected: exec.path.disconnected,
-            file_deleted: exec.path.deleted,
-            argv_truncated: exec.argv_truncated,
-            inode: exec.file.inode,
-            dev: exec.file.dev,
-        }),
-        Act::Exit(status) => {
+        Act::Exec(exec) => Detail::Exec(exec::detail(exec, identified.place.container().is_some())),
+        Act::Exit(exit) => {
             let lifetime = observation.at.0.saturating_sub(identified.process.key.start.0);
-            Detail::Exit(exit(*status, lifetime))
+            Detail::Exit(exec::exit(exit, lifetime))
         }
         Act::Open(open) => Detail::Open(self::open(open)),
         Act::Connect(connect) => Detail::Connect(pb::Connect {
@@ -102,6 +95,7 @@ fn detail(identified: &Identified) -> Option<Detail> {
                 .unwrap_or_default(),
             local_port: connect.local.map_or(0, |local| local.port().into()),
             protocol: protocol(connect.protocol),
+            cookie: socket::cookie(connect.cookie),
         }),
         Act::Listen(listen) => Detail::Listen(pb::Listen {
             address: listen.local.ip().to_string(),
@@ -113,17 +107,6 @@ fn detail(identified: &Identified) -> Option<Detail> {
         Act::Dns(dns) => Detail::Dns(dns::detail(dns)),
         Act::Fork(_) | Act::Cgroup(_) => return None,
     })
-}
-
-/// A status of wait(2).
-fn exit(status: u32, duration_ns: u64) -> pb::Exit {
-    let signal = status & 0x7f;
-    pb::Exit {
-        code: (signal == 0).then_some((status >> 8) & 0xff),
-        signal: (signal != 0).then_some(signal),
-        core_dumped: status & 0x80 != 0,
-        duration_ns,
-    }
 }
 
 fn protocol(protocol: Protocol) -> String {
@@ -277,16 +260,6 @@ pub fn container(container: &Container) -> pb::Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_wait_status_is_a_code_or_a_signal() {
-        assert_eq!((exit(3 << 8, 1).code, exit(3 << 8, 1).signal), (Some(3), None));
-        let killed = exit(9 | 0x80, 1);
-        assert_eq!(
-            (killed.code, killed.signal, killed.core_dumped),
-            (None, Some(9), true)
-        );
-    }
 
     #[test]
     fn flags_are_named() {

@@ -8,7 +8,9 @@
 mod cgroups;
 mod container;
 mod oci;
+mod openers;
 mod process;
+mod sockets;
 mod workload;
 
 pub use cgroups::Hierarchy;
@@ -18,6 +20,7 @@ pub use process::{Ancestor, Before, Process};
 use crate::observation::{Act, BootTime, CgroupId, Observation};
 use cgroups::Cgroups;
 use container::{Containers, Placement};
+use openers::Openers;
 use process::Processes;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -90,6 +93,7 @@ pub struct Identity {
     processes: Processes,
     cgroups: Cgroups,
     containers: Containers,
+    openers: Openers,
     held: VecDeque<Held>,
     next_retry: HashMap<CgroupId, BootTime>,
     placed: Vec<Placed>,
@@ -104,6 +108,7 @@ impl Identity {
             processes: Processes::scan(&hierarchy),
             cgroups: Cgroups::scan(hierarchy),
             containers: Containers::new(oci::Roots::new(runtime_roots)),
+            openers: Openers::default(),
             held: VecDeque::new(),
             next_retry: HashMap::new(),
             placed: Vec::new(),
@@ -115,8 +120,19 @@ impl Identity {
         this
     }
 
+    /// Sockets that exist, as if they were observed now.
+    pub fn existing_sockets(&self) -> Vec<Observation> {
+        sockets::take(self.cgroups.hierarchy())
+    }
+
+    /// Those of them that the kernel side has not reported.
+    pub fn without_reported(stock: Vec<Observation>, reported: &[Observation]) -> Vec<Observation> {
+        sockets::without_reported(stock, reported)
+    }
+
     /// Gives the observation its actor; what can go on is appended to `out`, in order per container.
-    pub fn identify(&mut self, observation: Observation, out: &mut Vec<Identified>) {
+    pub fn identify(&mut self, mut observation: Observation, out: &mut Vec<Identified>) {
+        self.openers.name(&mut observation);
         let actor = &observation.actor;
         let containers = &self.containers;
         let (process, exec_by) = self

@@ -3,6 +3,10 @@
 //! Values are as the kernel gave them, with bytes where Linux has bytes; who a process or control group
 //! *is* comes later.
 
+mod origin;
+
+pub use origin::{Executable, Origin};
+
 use std::net::SocketAddr;
 
 /// CLOCK_BOOTTIME in nanoseconds.
@@ -97,22 +101,41 @@ pub enum KernelAction {
 pub struct RuleNumber(pub u32);
 
 /// A program was executed. The actor is the process after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exec {
     /// The executable (for a script: its interpreter).
-    pub path: KernelPath,
-    /// Its inode.
-    pub file: FileId,
-    /// Mode bits of that inode.
-    pub mode: u32,
+    pub program: Executable,
+    /// What was given to exec is run by an interpreter.
+    pub is_script: bool,
+    /// The file of the script, where it could be found.
+    pub script: Option<Executable>,
     /// The name given to exec (for a script: the script).
     pub filename: Vec<u8>,
     /// Arguments.
     pub argv: Vec<Vec<u8>>,
     /// There were more arguments than these.
     pub argv_truncated: bool,
+    /// Names of environment variables, where they are wanted.
+    pub environment: Vec<Vec<u8>>,
+    /// There were more of them.
+    pub environment_truncated: bool,
     /// What was done about it.
     pub action: KernelAction,
+}
+
+/// A process ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Status as wait(2) encodes it.
+    pub status: u32,
+    /// Time on a processor in nanoseconds, all threads together.
+    pub runtime_ns: u64,
+    /// Part of it that ticks of the clock found in user space.
+    pub user_ns: u64,
+    /// Part of it that ticks of the clock found in the kernel.
+    pub system_ns: u64,
+    /// Largest resident memory in pages.
+    pub max_rss_pages: u64,
 }
 
 /// A file was opened.
@@ -156,6 +179,8 @@ pub struct Connect {
     pub protocol: Protocol,
     /// What was done about it.
     pub action: KernelAction,
+    /// The same number means the same socket; 0 where unknown.
+    pub cookie: u64,
 }
 
 /// A socket began to listen.
@@ -362,9 +387,10 @@ pub struct Socket {
     pub path: Option<Name>,
     /// The name is abstract.
     pub abstract_name: bool,
-    /// The same number means the same socket while it lives.
+    /// The same number means the same socket; 0 where unknown.
     pub cookie: u64,
-    /// When its connection began, where known.
+    /// When its connection began, where known. The kernel side does not say; it is told by the connection's
+    /// first record.
     pub opened: Option<BootTime>,
     /// Payload bytes sent and acknowledged.
     pub sent: u64,
@@ -372,6 +398,10 @@ pub struct Socket {
     pub received: u64,
     /// It had been established.
     pub was_established: bool,
+    /// The addresses are as the program gave them.
+    pub address_claimed: bool,
+    /// It was there before the agent was.
+    pub from_proc: bool,
 }
 
 /// A DNS message on its way.
@@ -387,8 +417,45 @@ pub struct Dns {
     pub local_port: u16,
     /// Length on the wire in bytes.
     pub total_len: u32,
-    /// The message, or its beginning.
-    pub message: Vec<u8>,
+    /// As in [`Socket`].
+    pub cookie: u64,
+    /// Only the beginning of the message was carried.
+    pub cut: bool,
+    /// What it says, or why nothing can be said of it.
+    pub message: Result<DnsMessage, String>,
+}
+
+/// What a DNS message says. Texts are printable: other bytes than visible ASCII are `\xNN`, and so is a dot
+/// within a label.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsMessage {
+    /// By which the answer is matched to the query.
+    pub id: u16,
+    /// It is an answer; otherwise a query.
+    pub answer: bool,
+    /// The name asked for, without the dot at its end; `.` for the root.
+    pub name: String,
+    /// The type of record asked for, such as `A`.
+    pub record_type: String,
+    /// What came of the query, such as `NXDOMAIN`; empty in a query.
+    pub code: String,
+    /// Records of the answer.
+    pub answers: Vec<DnsAnswer>,
+    /// Why there may be more than this, where there may.
+    pub incomplete: Option<String>,
+}
+
+/// A record of a DNS answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsAnswer {
+    /// Whose record it is.
+    pub name: String,
+    /// Its type.
+    pub record_type: String,
+    /// Its content.
+    pub value: String,
+    /// How long it may be remembered, in seconds.
+    pub ttl: u32,
 }
 
 /// What happened.
@@ -398,8 +465,8 @@ pub enum Act {
     Exec(Exec),
     /// The actor created this process.
     Fork(ProcessKey),
-    /// The process ended, with this status as wait(2) encodes it.
-    Exit(u32),
+    /// The process ended.
+    Exit(Exit),
     /// A file was opened.
     Open(Open),
     /// A connection was started or refused.

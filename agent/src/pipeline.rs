@@ -13,7 +13,7 @@ use crate::decode;
 use crate::event;
 use crate::identity::{Identified, Identity, Place, Placed};
 use crate::judge::{Finder, Judge, News};
-use crate::observation::{BootTime, CgroupId};
+use crate::observation::{BootTime, CgroupId, Observation};
 use crate::outbox::{Outbox, named};
 use crate::respond::{self, Enforcement};
 use crate::sensor::Sensor;
@@ -104,6 +104,7 @@ impl Pipeline {
         let placed = self.parts.identity.take_placed();
         self.parts.enforcement.follow(&placed);
         let mut ready = Vec::new();
+        self.begin(&mut ready)?;
         while !stop.load(Ordering::Acquire) {
             self.round(CADENCE, &mut ready)?;
         }
@@ -126,13 +127,34 @@ impl Pipeline {
         Ok(())
     }
 
-    fn round(&mut self, timeout: Duration, ready: &mut Vec<Identified>) -> std::io::Result<()> {
+    /// Takes the sockets that were there before, and then what the kernel side has seen until they were
+    /// counted, which may be of the same ones.
+    fn begin(&mut self, ready: &mut Vec<Identified>) -> std::io::Result<()> {
+        let stock = self.parts.identity.existing_sockets();
+        let mut reported = Vec::new();
+        self.take(Duration::ZERO, &mut |_, observation| reported.push(observation))?;
+        let identity = &mut self.parts.identity;
+        for observation in Identity::without_reported(stock, &reported) {
+            identity.identify(observation, ready);
+        }
+        for observation in reported {
+            identity.identify(observation, ready);
+        }
+        Ok(())
+    }
+
+    /// Gives what is in the ring to `each`.
+    fn take(
+        &mut self,
+        timeout: Duration,
+        each: &mut dyn FnMut(&mut Identity, Observation),
+    ) -> std::io::Result<()> {
         let identity = &mut self.parts.identity;
         let (mut undecodable, mut delivered) = (0, 0);
         self.parts.sensor.poll(timeout, &mut |record| {
             delivered += 1;
             match decode::decode(record) {
-                Ok(observation) => identity.identify(observation, ready),
+                Ok(observation) => each(identity, observation),
                 Err(error) => {
                     undecodable += 1;
                     tracing::error!(%error, "a record of the kernel side did not decode");
@@ -141,6 +163,12 @@ impl Pipeline {
         })?;
         self.undecodable += undecodable;
         self.delivered += delivered;
+        Ok(())
+    }
+
+    fn round(&mut self, timeout: Duration, ready: &mut Vec<Identified>) -> std::io::Result<()> {
+        self.take(timeout, &mut |identity, observation| identity.identify(observation, ready))?;
+        let identity = &mut self.parts.identity;
         let now = boot_now();
         identity.tick(now, ready);
         let placed = identity.take_placed();

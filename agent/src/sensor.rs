@@ -27,7 +27,7 @@ pub use wanted::{Wanted, capability_names};
 use crate::observation::CgroupId;
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
-use norma_abi::{ARGV_MAX, Counters, KINDS, LossKey, Settings};
+use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
 use rings::Rings;
 use shared::Shared;
 use std::io;
@@ -61,7 +61,7 @@ impl Default for SensorConfig {
     fn default() -> Self {
         Self {
             ring_bytes: 8 << 20,
-            reserved_ring_bytes: 8 << 20,
+            reserved_ring_bytes: 4 << 20,
             argv_bytes: ARGV_MAX as u32,
             wants: 0,
             wanted: Wanted::default(),
@@ -142,7 +142,13 @@ impl Sensor {
             agent_pid: facts.own_pid,
             ring_mask: rings as u32 - 1,
             argv_max: config.argv_bytes.min(ARGV_MAX as u32),
-            wants: config.wants,
+            wants: config.wants | config.wanted.bits(),
+            socket_cookies: u32::from(kernel.has_helper("BPF_FUNC_check_mtu")),
+            accept_parameters: kernel.function_parameters("inet_csk_accept").unwrap_or(0) as u32,
+            overlay_upper: kernel.overlay_upper(),
+            sqe_opcode: u32::from(kernel.sqe_tells_opcode()),
+            rename_flags: u32::from(kernel.function_parameters("bpf_lsm_path_rename") == Some(5)),
+            attribute_idmap: u32::from(kernel.function_parameters("security_inode_setxattr") == Some(6)),
         });
         let offsets = Shared(kernel.offsets.values);
         let mut loader = EbpfLoader::new();
@@ -150,6 +156,7 @@ impl Sensor {
             .btf(Some(&kernel.loader))
             .override_global("OFFSETS", &offsets, true)
             .override_global("SETTINGS", &settings, true);
+        loader.map_max_entries("EXEC_SCRATCH", EXEC_SLOTS * processors as u32);
         let names: Vec<String> = rings::names().collect();
         for (number, name) in names.iter().enumerate() {
             let bytes = if name == rings::RESERVED {

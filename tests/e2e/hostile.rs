@@ -20,7 +20,10 @@ fn is_awake(line: &Line, mark: &str) {
     let event = line.event(&format!("the file {mark}"), |event| {
         text(event, "/open/path") == format!("/tmp/{mark}") && event["open"]["created"] == true
     });
-    assert_eq!(text(&event, "/container/cgroup_path"), line.container.cgroup_path());
+    assert_eq!(
+        text(&event, "/container/cgroup_path"),
+        line.container.cgroup_path()
+    );
     line.collector.audit().verify().unwrap();
 }
 
@@ -41,7 +44,10 @@ fn garbage_names_arrive_whole_and_cannot_break_a_line() {
         line.event(expected, |event| text(event, "/open/path") == expected);
     }
     // As a program's name, its argument, and its comm.
-    assert_eq!(line.order(r"cp_() { cat /usr/bin/true > $'/tmp/ru\nn'; }; cp_"), 0);
+    assert_eq!(
+        line.order(r"cp_() { cat /usr/bin/true > $'/tmp/ru\nn'; }; cp_"),
+        0
+    );
     line.order(r"(exec -a $'\e]0;x' true)");
     is_awake(&line, "after-garbage");
 }
@@ -64,7 +70,10 @@ fn deep_directories_cut_the_path_and_say_so() {
         text(event, "/open/path").ends_with("/bottom")
     });
     assert_eq!(event["open"]["path_truncated"], true, "{event:#}");
-    assert!(text(&event, "/open/path").starts_with("\u{2026}/d/d/"), "{event:#}");
+    assert!(
+        text(&event, "/open/path").starts_with("\u{2026}/d/d/"),
+        "{event:#}"
+    );
     is_awake(&line, "after-deep");
 }
 
@@ -75,7 +84,8 @@ fn a_hundred_thousand_short_lived_processes_cost_neither_memory_nor_lineage() {
     }
     let mut line = Line::start("short-lived", &learning());
     let before = line.agent.daemon().unwrap().resident_bytes().unwrap();
-    let storm = "storm() { for ((i = 0; i < 25000; i++)); do ( : ); done; }; storm & storm & storm & storm & wait";
+    let storm =
+        "storm() { for ((i = 0; i < 25000; i++)); do ( : ); done; }; storm & storm & storm & storm & wait";
     let status = line
         .container
         .order_and_wait(storm, Duration::from_secs(300))
@@ -133,7 +143,9 @@ fn more_control_groups_than_there_is_room_for_are_survived() {
         return;
     }
     let line = Line::start("groups", &learning());
-    let parent = cgroup::v2_mount().unwrap().join(format!("norma-many-{}", std::process::id()));
+    let parent = cgroup::v2_mount()
+        .unwrap()
+        .join(format!("norma-many-{}", std::process::id()));
     fs::create_dir(&parent).unwrap();
     let made = (0..GROUPS)
         .take_while(|number| fs::create_dir(parent.join(number.to_string())).is_ok())
@@ -158,9 +170,14 @@ fn a_sensitive_file_is_known_by_any_name() {
     // Which inodes are sensitive is looked up every second.
     wait_until("the file under its other name", LIMIT, || {
         assert_eq!(line.order("cat /innocent > /dev/null"), 0);
-        let found = line.collector.audit().events()?.into_iter().find(|event: &Value| {
-            text(event, "/open/path") == "/innocent" && text(event, "/open/sensitive") == "/etc/shadow"
-        });
+        let found = line
+            .collector
+            .audit()
+            .events()?
+            .into_iter()
+            .find(|event: &Value| {
+                text(event, "/open/path") == "/innocent" && text(event, "/open/sensitive") == "/etc/shadow"
+            });
         Ok(found.map(|_| ()))
     })
     .unwrap();

@@ -134,7 +134,11 @@ fn the_report_names_every_capability_with_its_tier_and_blind_spots() {
         .map(|capability| capability.name)
         .collect();
     assert_eq!(names, capability_names().collect::<Vec<_>>());
-    assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
+    assert_eq!(
+        names.iter().collect::<HashSet<_>>().len(),
+        names.len(),
+        "{names:?}"
+    );
     for capability in &watch.report.capabilities {
         assert!(capability.tier.is_some(), "{capability:?}");
         assert!(!capability.blind_spots.is_empty(), "{capability:?}");

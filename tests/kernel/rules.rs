@@ -219,7 +219,7 @@ fn a_forbidden_program_never_runs_its_first_instruction() {
         assert_eq!((status.signal(), ran), (Some(9), false), "{}", tool.display());
         let (_, exec) = watch.exec("the killed program", |seen, _| seen.actor.process.pid == pid);
         assert_eq!(exec.action, KernelAction::Killed(RuleNumber(rule)));
-        assert_eq!(exec.path.bytes, pattern(tool));
+        assert_eq!(exec.program.path.bytes, pattern(tool));
         assert_eq!(exec.argv[1], pattern(&marker));
     }
     let (pid, status, ran) = run_touch(&tools[2], &marker);

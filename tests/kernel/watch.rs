@@ -3,8 +3,8 @@
 use norma_abi::{SCOPE_ANY, Scope};
 use norma_agent::decode::decode;
 use norma_agent::identity::Hierarchy;
-use norma_agent::observation::{Act, CgroupId, Exec, Observation, Open};
-use norma_agent::sensor::{Controls, CoverageReport, Sensor, SensorConfig, SensorError};
+use norma_agent::observation::{Act, CgroupId, Exec, Observation, Open, Operation};
+use norma_agent::sensor::{Controls, CoverageReport, Sensor, SensorConfig, SensorError, Tier};
 use norma_rig::skip::skipped;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -31,12 +31,15 @@ impl Watch {
     }
 
     pub fn with_ring(ring_bytes: u32) -> Option<Self> {
-        let config = SensorConfig {
+        Self::with(&SensorConfig {
             ring_bytes,
             reserved_ring_bytes: ring_bytes,
             ..SensorConfig::default()
-        };
-        match Sensor::start(&config) {
+        })
+    }
+
+    pub fn with(config: &SensorConfig) -> Option<Self> {
+        match Sensor::start(config) {
             Ok((sensor, report)) => Some(Self {
                 sensor,
                 report,
@@ -100,6 +103,40 @@ impl Watch {
             Act::Exec(exec) if matches(observation, exec) => Some((observation.clone(), exec.clone())),
             _ => None,
         })
+    }
+
+    /// Waits for the operation of which `matches` is true.
+    pub fn operation(
+        &mut self,
+        what: &str,
+        matches: impl Fn(&Observation, &Operation) -> bool,
+    ) -> (Observation, Operation) {
+        self.find(what, |observation| match &observation.act {
+            Act::Operation(operation) if matches(observation, operation) => {
+                Some((observation.clone(), Operation::clone(operation)))
+            }
+            _ => None,
+        })
+    }
+
+    /// The operations of which `matches` is true, among what was read so far.
+    pub fn operations(&self, matches: impl Fn(&Observation, &Operation) -> bool) -> Vec<Operation> {
+        self.seen
+            .iter()
+            .filter_map(|seen| match &seen.act {
+                Act::Operation(operation) if matches(seen, operation) => Some(Operation::clone(operation)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// How a capability is had.
+    pub fn tier(&self, capability: &str) -> Option<Tier> {
+        self.report
+            .capabilities
+            .iter()
+            .find(|report| report.name == capability)?
+            .tier
     }
 
     /// Waits for the opening of the file that is called so when it is seen.

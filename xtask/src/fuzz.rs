@@ -24,6 +24,10 @@ pub const TARGETS: &[Target] = &[
         crate_folder: "agent",
     },
     Target {
+        name: "dns_message",
+        crate_folder: "agent",
+    },
+    Target {
         name: "spool_segment",
         crate_folder: "agent",
     },

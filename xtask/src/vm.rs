@@ -6,6 +6,7 @@
 //! cargo xtask vm 6.12 --test kernel -- open   the fast inner loop: tests whose name contains `open`, in view
 //! cargo xtask vm 6.12 --run 'norma-agent doctor'
 //! cargo xtask vm 6.12 --shell                 a shell in the guest (`exit` ends it)
+//! cargo xtask vm 6.12 --arch aarch64          the agent on another architecture sees a program start
 //! cargo xtask vm --write-docs                 every kernel, and the tables in docs/kernels.md
 //! ```
 //!
@@ -19,6 +20,7 @@
 //! `console.txt`, `dmesg.txt`, `result.json`. In the guest that folder is `/run/job`, and can be written to.
 
 mod cache;
+mod cross;
 mod debian;
 mod initramfs;
 mod kernels;
@@ -57,7 +59,7 @@ pub struct Arguments {
     #[arg(long)]
     list: bool,
     /// Run this test program, `kernel` or `e2e`, instead of the kernel's usual ones; can be given again.
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(programs::TESTS))]
+    #[arg(long, value_name = "NAME", conflicts_with = "arch", value_parser = clap::builder::PossibleValuesParser::new(programs::TESTS))]
     test: Vec<String>,
     /// Run this command line of bash instead, with the programs on its search path.
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["test", "shell"])]
@@ -66,11 +68,15 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "test")]
     shell: bool,
     /// Write the tables of docs/kernels.md from the last run of each kernel.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "arch")]
     write_docs: bool,
     /// Download kernels and programs again.
     #[arg(long)]
     update: bool,
+    /// Architecture of the kernels, `x86_64` or `aarch64`; for another than this machine's the agent alone is
+    /// built, and shown to see a program start.
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
     /// How the guest's processor is made; the fastest that works here where not given.
     #[arg(long, value_enum)]
     acceleration: Option<Acceleration>,
@@ -178,10 +184,13 @@ struct Lab {
 
 impl Lab {
     fn open(kernels: &[&Kernel], arguments: &Arguments) -> Result<Self> {
-        let architecture = Architecture::named(None)?;
+        let architecture = Architecture::named(arguments.arch.as_deref())?;
         let target = build::target_folder()?;
+        let cache = Cache::open(&target, architecture, arguments.update)?;
         let programs = if arguments.no_build {
-            GuestPrograms::built(&target)
+            GuestPrograms::built(&target, architecture)
+        } else if !architecture.is_of_this_machine() {
+            GuestPrograms::cross(&target, architecture, &cache)?
         } else {
             GuestPrograms::build(&target, &tests(kernels, arguments))?
         };
@@ -190,14 +199,18 @@ impl Lab {
             acceleration: arguments
                 .acceleration
                 .unwrap_or_else(|| Acceleration::of_this_machine(architecture)),
-            cache: Cache::open(&target, architecture, arguments.update)?,
+            cache,
             programs,
             target,
         })
     }
 
     fn folder(&self, kernel: &Kernel) -> PathBuf {
-        self.target.join("vm").join(kernel.name)
+        let name = match self.architecture.is_of_this_machine() {
+            true => kernel.name.to_owned(),
+            false => format!("{}-{}", kernel.name, self.architecture.kernel()),
+        };
+        self.target.join("vm").join(name)
     }
 
     /// A command or a shell, in view.
@@ -232,11 +245,11 @@ impl Lab {
     fn check(&self, kernel: &'static Kernel, arguments: &Arguments) -> Result<bool, Trouble> {
         heading(&format!("Kernel {}", kernel.name));
         let (machine, version) = self.machine(kernel, arguments)?;
-        let suite = suite(kernel, arguments);
+        let suite = self.suite(kernel, arguments);
         let folder = self.folder(kernel);
         forget(&folder)?;
         let in_view = !arguments.test.is_empty();
-        let mut progress = Progress::start(&format!("{version}: {}", suite.tests.join(", ")));
+        let mut progress = Progress::start(&format!("{version}: {suite}"));
         let mut last = "booting".to_owned();
         let ended = machine.run(
             &folder,
@@ -263,6 +276,20 @@ impl Lab {
                 .context("cannot write result.json")?;
         }
         Ok(outcome.is_good())
+    }
+
+    fn suite(&self, kernel: &Kernel, arguments: &Arguments) -> Suite {
+        let own = self.architecture.is_of_this_machine();
+        Suite {
+            doctor: is_whole(arguments),
+            smoke: !own,
+            tests: if own {
+                tests(&[kernel], arguments)
+            } else {
+                Vec::new()
+            },
+            arguments: arguments.arguments.clone(),
+        }
     }
 
     fn machine(&self, kernel: &Kernel, arguments: &Arguments) -> Result<(Machine, String), Trouble> {
@@ -307,14 +334,6 @@ fn tests(kernels: &[&Kernel], arguments: &Arguments) -> Vec<String> {
 /// A part of the tests says nothing about the kernel.
 fn is_whole(arguments: &Arguments) -> bool {
     arguments.test.is_empty() && arguments.arguments.is_empty()
-}
-
-fn suite(kernel: &Kernel, arguments: &Arguments) -> Suite {
-    Suite {
-        doctor: is_whole(arguments),
-        tests: tests(&[kernel], arguments),
-        arguments: arguments.arguments.clone(),
-    }
 }
 
 fn limit(arguments: &Arguments) -> Duration {

@@ -21,6 +21,20 @@ pub const ACT_IO_URING: u32 = 1 << 4;
 pub const ACT_TEXT_TRUNCATED: u32 = 1 << 5;
 /// A claimed path is relative to the directory of a descriptor other than the working directory.
 pub const ACT_AT_DESCRIPTOR: u32 = 1 << 6;
+/// The path was walked; without components it is the root directory.
+pub const ACT_PATH_WALKED: u32 = 1 << 7;
+/// The same for the other path.
+pub const ACT_OTHER_WALKED: u32 = 1 << 8;
+
+/// Stands for add_key(2) among the operations of keyctl(2).
+pub const KEY_ADD: u64 = 1 << 32;
+/// Stands for request_key(2) among the operations of keyctl(2).
+pub const KEY_REQUEST: u64 = 2 << 32;
+/// Stands for an io_uring request of which nothing more is known.
+pub const OPCODE_UNKNOWN: u64 = u32::MAX as u64;
+
+/// Stands for an argument that is not known where the act was seen.
+pub const ARG_UNKNOWN: u64 = u64::MAX;
 
 /// Longest text tail in bytes.
 pub const ACT_TEXT_MAX: usize = 1024;
@@ -86,8 +100,18 @@ pub enum Form {
     MountFlags,
     /// AF_* by name.
     AddressFamily,
-    /// BPF program or map type, attach type or command by name.
-    Bpf,
+    /// BPF_PROG_TYPE_* by name.
+    BpfProgram,
+    /// BPF_* command by name.
+    BpfCommand,
+    /// BPF_* attach type by name.
+    BpfAttach,
+    /// KEYCTL_* by name; add_key and request_key as [`KEY_ADD`] and [`KEY_REQUEST`].
+    Keyctl,
+    /// BPF_DEVCG_ACC_* by name.
+    DeviceAccess,
+    /// BPF_DEVCG_DEV_* by name.
+    DeviceType,
     /// IORING_OP_* by name.
     IoUring,
     /// major:minor of a device.
@@ -165,11 +189,11 @@ operations! {
     OP_MAP_WRITE = 14: KIND_FILE "file.map-write" ["protection" Protection, "flags" Hex];
     /// A filesystem was mounted or a mount changed; path: where; other path: what, for a bind mount;
     /// text: type and device.
-    OP_MOUNT = 15: KIND_FILE "mount.mount" ["flags" MountFlags] text "source";
+    OP_MOUNT = 15: KIND_FILE "mount.mount" ["flags" MountFlags] text "filesystem";
     /// A mount was removed.
     OP_UMOUNT = 16: KIND_FILE "mount.umount" ["flags" Hex];
-    /// A mount was moved or attached; other path: where to.
-    OP_MOVE_MOUNT = 17: KIND_FILE "mount.move" ["flags" Hex];
+    /// A mount was moved or attached; other path: where to; text: type of its filesystem.
+    OP_MOVE_MOUNT = 17: KIND_FILE "mount.move" ["flags" Hex] text "filesystem";
     /// The root of the mount namespace changed; path: the new root; other path: where the old one went.
     OP_PIVOT_ROOT = 18: KIND_FILE "mount.pivot-root" [];
     /// The process changed its root directory.
@@ -180,6 +204,12 @@ operations! {
     OP_OPEN_PATH = 21: KIND_FILE "file.open-path" ["flags" OpenFlags];
     /// A value below /proc/sys was written; text: name of the setting; other text is not carried.
     OP_SYSCTL_WRITE = 22: KIND_FILE "file.sysctl-write" [] text "setting";
+    /// An open file, directory or device was received from another process.
+    OP_RECEIVE = 23: KIND_FILE "file.receive" ["flags" OpenFlags];
+    /// A mount was made that is not attached anywhere yet; text: type of its filesystem.
+    OP_DETACHED_MOUNT = 24: KIND_FILE "mount.detached" ["flags" Hex] text "filesystem";
+    /// Attributes of a mount were changed (mount_setattr).
+    OP_MOUNT_ATTRIBUTES = 25: KIND_FILE "mount.attributes" ["set" Hex, "clear" Hex];
 
     /// User or group ids changed.
     OP_SET_IDS = 64: KIND_PRIVILEGE "privilege.ids" ["uid" Id, "euid" Id, "gid" Id, "egid" Id];
@@ -198,32 +228,37 @@ operations! {
     OP_CLONE_NS = 70: KIND_PRIVILEGE "namespace.clone" ["flags" Namespaces];
     /// Another process was traced, or its memory opened by right of tracing; target: that process.
     OP_PTRACE = 71: KIND_PRIVILEGE "process.ptrace" ["request" Ptrace, "mode" Hex];
-    /// Another process's memory was read.
-    OP_VM_READ = 72: KIND_PRIVILEGE "process.vm-read" ["bytes" Number];
+    /// Another process's memory was read; target: that process, where it is known. `pid` is its number in the
+    /// pid namespace of the actor.
+    OP_VM_READ = 72: KIND_PRIVILEGE "process.vm-read" ["bytes" Number, "pid" Number];
     /// Another process's memory was written.
-    OP_VM_WRITE = 73: KIND_PRIVILEGE "process.vm-write" ["bytes" Number];
+    OP_VM_WRITE = 73: KIND_PRIVILEGE "process.vm-write" ["bytes" Number, "pid" Number];
     /// A signal was sent to another process.
     OP_SIGNAL = 74: KIND_PRIVILEGE "process.signal" ["signal" Signal];
-    /// Memory that no file backs, or that was written, became executable.
+    /// Memory that no file backs, or that was written, became executable, or executable memory writable; path:
+    /// the file, where it was mapped from one. Where the change is seen at a security check, address and length
+    /// are those of the mapping that it is part of.
     OP_EXEC_MEMORY = 75: KIND_PRIVILEGE "process.exec-memory"
         ["address" Hex, "length" Number, "protection" Protection, "before" Protection];
     /// The thread was given another name; text: the new one. The header's `comm` is the one before.
     OP_COMM = 76: KIND_PRIVILEGE "process.comm" [] text "name";
-    /// The process was moved to another control group; path of it: text.
-    OP_CGROUP_MOVE = 77: KIND_PRIVILEGE "process.cgroup-move" ["from" Number, "to" Number] text "cgroup";
+    /// A process was moved to another control group; target: that process; text: path of the group.
+    OP_CGROUP_MOVE = 77: KIND_PRIVILEGE "process.cgroup-move" ["to" Number] text "cgroup";
     /// An exec that did not succeed.
     OP_EXEC_FAILED = 78: KIND_PRIVILEGE "process.exec-failed" [];
+    /// Supplementary groups changed.
+    OP_SET_GROUPS = 79: KIND_PRIVILEGE "privilege.groups" ["count" Number];
 
     /// A kernel module was loaded, or an attempt was made; text: its name where known.
     OP_MODULE_LOAD = 128: KIND_HOST "host.module-load" [] text "module";
     /// A kernel module was removed; text: its name.
     OP_MODULE_UNLOAD = 129: KIND_HOST "host.module-unload" [] text "module";
     /// A BPF program was loaded; text: its name.
-    OP_BPF_LOAD = 130: KIND_HOST "host.bpf-load" ["type" Bpf] text "name";
+    OP_BPF_LOAD = 130: KIND_HOST "host.bpf-load" ["type" BpfProgram] text "name";
     /// A BPF program was attached.
-    OP_BPF_ATTACH = 131: KIND_HOST "host.bpf-attach" ["command" Bpf, "attach-type" Bpf];
-    /// A key operation.
-    OP_KEYCTL = 132: KIND_HOST "host.keyctl" ["operation" Number] text "key";
+    OP_BPF_ATTACH = 131: KIND_HOST "host.bpf-attach" ["command" BpfCommand, "attach-type" BpfAttach] text "name";
+    /// A key operation; text: description of the key that was asked for or made.
+    OP_KEYCTL = 132: KIND_HOST "host.keyctl" ["operation" Keyctl, "key" Signed] text "key";
     /// A performance event was opened.
     OP_PERF_EVENT = 133: KIND_HOST "host.perf-event" ["type" Number, "config" Hex, "pid" Signed, "cpu" Signed];
     /// A userfaultfd was made.
@@ -231,13 +266,15 @@ operations! {
     /// An io_uring was made.
     OP_IO_URING_SETUP = 135: KIND_HOST "host.io-uring-setup" ["entries" Number, "flags" Hex];
     /// Requests were submitted through io_uring; reported for each kind of request once per process and second.
-    OP_IO_URING_OP = 136: KIND_HOST "host.io-uring-op" ["opcode" IoUring, "count" Number] text "name";
+    OP_IO_URING_OP = 136: KIND_HOST "host.io-uring-op" ["opcode" IoUring, "count" Number];
     /// A kernel to boot into was loaded.
     OP_KEXEC = 137: KIND_HOST "host.kexec" ["flags" Hex];
     /// A device was opened or made with raw access to disks, memory or ports.
-    OP_DEVICE = 138: KIND_HOST "host.device" ["device" Device, "access" Hex, "type" Number];
+    OP_DEVICE = 138: KIND_HOST "host.device" ["device" Device, "access" DeviceAccess, "type" DeviceType];
     /// The clock was set.
     OP_CLOCK_SET = 139: KIND_HOST "host.clock-set" ["clock" Number, "time" Nanoseconds];
+    /// The kernel was made to ask user space for a module; text: its name or alias.
+    OP_MODULE_REQUEST = 140: KIND_HOST "host.module-request" [] text "module";
     /// The agent's own liveness check.
     OP_CANARY = 160: KIND_HOST "host.canary" ["round" Number];
 }

@@ -72,6 +72,18 @@ pub struct Settings {
     pub argv_max: u32,
     /// `WANT_*` bits.
     pub wants: u32,
+    /// 1 where tracing programs can ask for the cookie of a socket (5.12), else 0.
+    pub socket_cookies: u32,
+    /// How many parameters `inet_csk_accept` has: 4, or 2 from 6.10.
+    pub accept_parameters: u32,
+    /// Distance in bytes from an inode of an overlay to the address of the upper layer's name for it.
+    pub overlay_upper: u32,
+    /// 1 where `io_uring_submit_sqe` gives the opcode as an argument of its own (before 5.19), else 0.
+    pub sqe_opcode: u32,
+    /// 1 where the security check of a rename is told its flags (5.19), else 0.
+    pub rename_flags: u32,
+    /// 1 where security checks of attributes are told the mount's idmapping before the rest (5.12), else 0.
+    pub attribute_idmap: u32,
 }
 
 impl Settings {
@@ -87,6 +99,12 @@ impl Settings {
         ring_mask: 0,
         argv_max: 0,
         wants: 0,
+        socket_cookies: 0,
+        accept_parameters: 0,
+        overlay_upper: 0,
+        sqe_opcode: 0,
+        rename_flags: 0,
+        attribute_idmap: 0,
     };
 }
 
@@ -94,6 +112,14 @@ impl Settings {
 pub const WANT_ENVIRONMENT: u32 = 1 << 0;
 /// Opens that fail for another reason than a refusal, too (ENOENT and the like).
 pub const WANT_FAILED_OPENS: u32 = 1 << 1;
+/// Connections that are established and that end.
+pub const WANT_CLOSE: u32 = 1 << 2;
+/// Peers that datagrams are sent to.
+pub const WANT_DATAGRAMS: u32 = 1 << 3;
+/// Opens that are refused.
+pub const WANT_REFUSED_OPENS: u32 = 1 << 4;
+/// Opens without access to the content (O_PATH).
+pub const WANT_PATH_OPENS: u32 = 1 << 5;
 
 /// Most event rings that there can be, besides the reserved one.
 pub const RINGS_MAX: usize = 16;
@@ -162,7 +188,7 @@ pub struct Counters {
 const _: () = assert!(size_of::<Scope>() == 8);
 const _: () = assert!(size_of::<Rule>() == 8);
 const _: () = assert!(size_of::<RuleCounts>() == 8);
-const _: () = assert!(size_of::<Settings>() == 40);
+const _: () = assert!(size_of::<Settings>() == 64);
 const _: () = assert!(size_of::<LossKey>() == 16);
 const _: () = assert!(size_of::<PathRuleKey>() == 252);
 const _: () = assert!(size_of::<PeerRuleKey>() == 24);

@@ -47,6 +47,12 @@ pub enum Group {
     Module,
     /// BPF programs.
     Bpf,
+    /// Performance events.
+    Perf,
+    /// Namespaces.
+    Namespaces,
+    /// Relations between processes.
+    Tasks,
 }
 
 /// How to look one offset up.
@@ -118,6 +124,7 @@ offsets! {
     regs_arg3: Regs required "pt_regs" "r10" or "regs+24";
     regs_arg4: Regs required "pt_regs" "r8" or "regs+32";
     regs_arg5: Regs required "pt_regs" "r9" or "regs+40";
+    regs_number: Regs optional "pt_regs" "orig_ax" or "syscallno";
 
     file_dentry: Path required "file" "f_path.dentry";
     file_mnt: Path required "file" "f_path.mnt";
@@ -143,15 +150,40 @@ offsets! {
 
     bprm_file: Exec required "linux_binprm" "file";
     bprm_filename: Exec required "linux_binprm" "filename";
+    // Since 5.8.
+    bprm_executable: Exec optional "linux_binprm" "executable";
+    bprm_interp: Exec required "linux_binprm" "interp";
+    task_works: Exec optional "task_struct" "task_works";
+    callback_next: Exec optional "callback_head" "next";
+    // By which a closed file waits for its last step; renamed in 5.18 and 6.10.
+    file_work: Exec optional "file" "f_task_work" or "f_rcuhead" or "f_u.fu_rcuhead";
+    task_fs: Exec required "task_struct" "fs";
+    fs_root_mnt: Exec required "fs_struct" "root.mnt";
+    super_magic: Exec required "super_block" "s_magic";
+    inode_nlink: Exec required "inode" "i_nlink";
+    // Renamed in 6.7 and 6.11.
+    inode_mtime: Exec optional "inode" "i_mtime_sec" or "__i_mtime.tv_sec" or "i_mtime.tv_sec";
+    inode_mtime_nsec: Exec optional "inode" "i_mtime_nsec" or "__i_mtime.tv_nsec" or "i_mtime.tv_nsec";
+    inode_ctime: Exec optional "inode" "i_ctime_sec" or "__i_ctime.tv_sec" or "i_ctime.tv_sec";
+    inode_ctime_nsec: Exec optional "inode" "i_ctime_nsec" or "__i_ctime.tv_nsec" or "i_ctime.tv_nsec";
     task_mm: Exec required "task_struct" "mm";
     mm_arg_start: Exec required "mm_struct" "arg_start";
     mm_arg_end: Exec required "mm_struct" "arg_end";
+    mm_env_start: Exec required "mm_struct" "env_start";
+    mm_env_end: Exec required "mm_struct" "env_end";
 
     task_signal: Exit required "task_struct" "signal";
     task_exit_code: Exit required "task_struct" "exit_code";
     signal_live: Exit required "signal_struct" "live.counter";
     signal_flags: Exit required "signal_struct" "flags";
     signal_group_exit_code: Exit required "signal_struct" "group_exit_code";
+    task_utime: Exit required "task_struct" "utime";
+    task_stime: Exit required "task_struct" "stime";
+    task_runtime: Exit required "task_struct" "se.sum_exec_runtime";
+    signal_utime: Exit required "signal_struct" "utime";
+    signal_stime: Exit required "signal_struct" "stime";
+    signal_runtime: Exit required "signal_struct" "sum_sched_runtime";
+    signal_maxrss: Exit required "signal_struct" "maxrss";
 
     task_files: Open required "task_struct" "files";
     files_fdt: Open required "files_struct" "fdt";
@@ -159,6 +191,23 @@ offsets! {
     fdtable_max: Open required "fdtable" "max_fds";
     file_flags: Open required "file" "f_flags";
     file_mode: Open required "file" "f_mode";
+
+    filename_name: Names required "filename" "name";
+    open_flags_flag: Names required "open_flags" "open_flag";
+    dentry_super: Names required "dentry" "d_sb";
+    super_root: Names required "super_block" "s_root";
+    super_type: Names required "super_block" "s_type";
+    fs_type_name: Names required "file_system_type" "name";
+    super_mounts: Names required "super_block" "s_mounts";
+    // Until 6.17 a list of these, then each names the next.
+    mount_instance: Names optional "mount" "mnt_instance";
+    mount_next_of_super: Names optional "mount" "mnt_next_for_sb";
+
+    vma_start: Memory required "vm_area_struct" "vm_start";
+    vma_end: Memory required "vm_area_struct" "vm_end";
+    vma_flags: Memory required "vm_area_struct" "vm_flags";
+    vma_file: Memory required "vm_area_struct" "vm_file";
+    vma_written: Memory required "vm_area_struct" "anon_vma";
 
     sock_family: Sock required "sock" "__sk_common.skc_family";
     sock_local_port: Sock required "sock" "__sk_common.skc_num";
@@ -170,6 +219,32 @@ offsets! {
     sock_local_v6: Sock optional "sock" "__sk_common.skc_v6_rcv_saddr";
     // A bit field before 5.6, which counts as absent.
     sock_protocol: Sock optional "sock" "sk_protocol";
+    sock_type: Sock optional "sock" "sk_type";
+    sock_error: Sock required "sock" "sk_err";
+    sock_flags: Sock required "sock" "__sk_common.skc_flags";
+    sock_cookie: Sock required "sock" "__sk_common.skc_cookie";
+    sock_net: Sock optional "sock" "__sk_common.skc_net.net";
+    // A pointer or something else in one word before 5.15.
+    sock_cgroup: Sock optional "sock" "sk_cgrp_data.cgroup";
+    sock_cgroup_value: Sock optional "sock" "sk_cgrp_data.val";
+    // The port that a socket has sent from; `skc_num` is 0 by the time that it is closed.
+    inet_source_port: Sock required "inet_sock" "inet_sport";
+
+    tcp_source_port: Tcp required "tcp_sock" "inet_conn.icsk_inet.inet_sport";
+    tcp_sent: Tcp required "tcp_sock" "bytes_sent";
+    tcp_sent_again: Tcp required "tcp_sock" "bytes_retrans";
+    tcp_received: Tcp required "tcp_sock" "bytes_received";
+
+    file_private: Socket required "file" "private_data";
+    socket_sock: Socket required "socket" "sk";
+    socket_file: Socket required "socket" "file";
+    socket_type: Socket required "socket" "type";
+    unix_peer: Socket optional "unix_sock" "peer";
+    unix_address: Socket optional "unix_sock" "addr";
+    unix_dentry: Socket optional "unix_sock" "path.dentry";
+    unix_mount: Socket optional "unix_sock" "path.mnt";
+    unix_address_len: Socket optional "unix_address" "len";
+    unix_address_name: Socket optional "unix_address" "name";
 
     task_cgroups: Actor optional "task_struct" "cgroups";
     css_set_cgroup: Actor optional "css_set" "dfl_cgrp";
@@ -177,6 +252,50 @@ offsets! {
     cgroup_root: Cgroup required "cgroup" "root";
     kernfs_id: Cgroup required "kernfs_node" "id";
     cgroup_root_hierarchy: Cgroup required "cgroup_root" "hierarchy_id";
+
+    cred_suid: Credentials required "cred" "suid.val";
+    cred_fsuid: Credentials required "cred" "fsuid.val";
+    cred_sgid: Credentials required "cred" "sgid.val";
+    cred_egid: Credentials required "cred" "egid.val";
+    cred_fsgid: Credentials required "cred" "fsgid.val";
+    cred_groups: Credentials required "cred" "group_info";
+    group_info_count: Credentials required "group_info" "ngroups";
+    cred_cap_effective: Credentials required "cred" "cap_effective";
+    cred_cap_permitted: Credentials required "cred" "cap_permitted";
+    cred_cap_inheritable: Credentials required "cred" "cap_inheritable";
+    cred_cap_ambient: Credentials required "cred" "cap_ambient";
+
+    nsproxy_uts: Namespaces required "nsproxy" "uts_ns";
+    nsproxy_ipc: Namespaces required "nsproxy" "ipc_ns";
+    nsproxy_cgroup: Namespaces required "nsproxy" "cgroup_ns";
+    // Since 5.6.
+    nsproxy_time: Namespaces optional "nsproxy" "time_ns_for_children";
+    inode_private: Namespaces required "inode" "i_private";
+    // The type moved from the operations to the namespace itself in 6.18.
+    ns_common_type: Namespaces optional "ns_common" "ns_type";
+    ns_common_ops: Namespaces optional "ns_common" "ops";
+    ns_operations_type: Namespaces optional "proc_ns_operations" "type";
+
+    task_flags: Tasks required "task_struct" "flags";
+    task_thread_pid: Tasks required "task_struct" "thread_pid";
+    pid_level: Tasks required "pid" "level";
+    pid_numbers: Tasks required "pid" "numbers";
+    task_parent: Tasks required "task_struct" "parent";
+    task_ptraced: Tasks required "task_struct" "ptraced";
+    task_ptrace_entry: Tasks required "task_struct" "ptrace_entry";
+    // The second where the kernel is built for real time.
+    signal_exec_mutex: Tasks required "signal_struct"
+        "cred_guard_mutex.owner.counter" or "cred_guard_mutex.rtmutex.owner";
+    siginfo_code: Tasks required "kernel_siginfo" "si_code";
+
+    bpf_prog_type: Bpf required "bpf_prog" "type";
+    bpf_prog_aux: Bpf required "bpf_prog" "aux";
+    bpf_prog_aux_name: Bpf required "bpf_prog_aux" "name";
+    perf_event_type: Perf required "perf_event" "attr.type";
+    perf_event_config: Perf required "perf_event" "attr.config";
+    // Kernels without loadable modules have none.
+    module_name: Module optional "module" "name";
+    request_opcode: IoUring required "io_kiocb" "opcode";
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * FIELDS.len());

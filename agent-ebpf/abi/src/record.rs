@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate. A record of another version is refused.
-pub const ABI_VERSION: u16 = 2;
+pub const ABI_VERSION: u16 = 3;
 
 /// A program was executed: body [`ExecBody`].
 pub const KIND_EXEC: u16 = 1;
@@ -44,6 +44,8 @@ pub const FLAG_ARGV_TRUNCATED: u32 = 1 << 3;
 pub const FLAG_ARGV_UNREADABLE: u32 = 1 << 4;
 /// The file name given to exec was longer than what is reported.
 pub const FLAG_FILENAME_TRUNCATED: u32 = 1 << 5;
+/// The environment was longer than what is carried, or could not be read.
+pub const FLAG_ENVIRONMENT_TRUNCATED: u32 = 1 << 6;
 
 /// Nothing was done about the act.
 pub const ACTION_NONE: u32 = 0;
@@ -53,7 +55,11 @@ pub const ACTION_DENIED: u32 = 1;
 pub const ACTION_KILLED: u32 = 2;
 
 /// Longest part of `argv` that is reported, in bytes.
-pub const ARGV_MAX: usize = 4096;
+pub const ARGV_MAX: usize = 64 << 10;
+/// Places for the record of an exec that each processor has: one may be preempted by another.
+pub const EXEC_SLOTS: u32 = 2;
+/// Longest part of the environment that is carried, in bytes.
+pub const ENVIRONMENT_MAX: usize = 16 << 10;
 /// Most path components that are walked.
 pub const PATH_COMPONENTS_MAX: usize = 96;
 /// Longest name of a path component (NAME_MAX of Linux), without the terminating NUL.
@@ -113,31 +119,66 @@ pub struct Header {
     pub comm: [u8; 16],
 }
 
-/// Body of [`KIND_EXEC`]. Tails: path, filename, argv.
+/// The file has its data in the upper layer of an overlay: it was made or changed on top of the image.
+pub const ORIGIN_UPPER: u32 = 1 << 0;
+/// It lies on the mount that is the root directory of the process.
+pub const ORIGIN_ROOT_MOUNT: u32 = 1 << 1;
+
+/// Where a file that is executed comes from, as its kernel objects tell.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FileFacts {
+    /// Inode number.
+    pub inode: u64,
+    /// Last change of its content, nanoseconds since 1970.
+    pub mtime_ns: u64,
+    /// Last change of its inode, nanoseconds since 1970.
+    pub ctime_ns: u64,
+    /// Device of the inode, as the kernel encodes it (major << 20 | minor).
+    pub dev: u32,
+    /// Mode bits of the inode; 0 where there is no such file.
+    pub mode: u32,
+    /// Type of the filesystem, as statfs(2) gives it.
+    pub magic: u32,
+    /// Hard links; 0 for a file that has no name any more.
+    pub nlink: u32,
+    /// `ORIGIN_*` bits.
+    pub origin: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Body of [`KIND_EXEC`]. Tails: path, path of the script, filename, argv, environment.
 ///
 /// The header describes the process after the exec.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ExecBody {
-    /// Inode number of the executable (for a script: of its interpreter).
-    pub inode: u64,
-    /// Device of that inode, as the kernel encodes it (major << 20 | minor).
-    pub dev: u32,
-    /// Mode bits of that inode.
-    pub mode: u32,
+    /// The executable (for a script: its interpreter).
+    pub file: FileFacts,
+    /// The script; all zero where none was executed, or its file could not be found.
+    pub script: FileFacts,
     /// `ACTION_*`: what was done about it in the kernel.
     pub action: u32,
     /// Rule that caused the action, 0 where there is none; see [`crate::Rule`].
     pub rule: u32,
     /// Length of the path tail in bytes: the executable's components, leaf first, each ended by NUL.
     pub path_len: u32,
+    /// Length of the tail with the script's path, in the form of the path.
+    pub script_len: u32,
     /// Length of the filename tail in bytes: the name given to exec as the kernel copied it
     /// (for a script: the script), without NUL.
     pub filename_len: u32,
     /// Length of the argv tail in bytes: the arguments, each ended by NUL.
     pub argv_len: u32,
+    /// Length of the environment's tail in bytes: `NAME=value`, each ended by NUL. 0 where it is not wanted.
+    pub environment_len: u32,
     /// Length in bytes that argv has in the process.
     pub argv_total: u32,
+    /// `FLAG_PATH_*` and `FLAG_FILE_*` of the script.
+    pub script_flags: u32,
+    /// 1 where a script was executed.
+    pub is_script: u32,
 }
 
 /// Body of [`KIND_FORK`]. No tails.
@@ -160,6 +201,14 @@ pub struct ExitBody {
     pub status: u32,
     /// Zero.
     pub reserved: u32,
+    /// Time on a processor in nanoseconds, all threads together.
+    pub runtime_ns: u64,
+    /// Part of it that ticks of the clock found in user space.
+    pub user_ns: u64,
+    /// Part of it that ticks of the clock found in the kernel.
+    pub system_ns: u64,
+    /// Largest resident memory in pages.
+    pub max_rss_pages: u64,
 }
 
 /// Body of [`KIND_OPEN`]. Tails: path.
@@ -203,6 +252,8 @@ pub struct ConnectBody {
     pub action: u32,
     /// Rule that caused the action, 0 where there is none; see [`crate::Rule`].
     pub rule: u32,
+    /// The same number means the same socket; 0 where unknown. See [`crate::SocketBody`].
+    pub cookie: u64,
 }
 
 /// Body of [`KIND_LISTEN`]. No tails.
@@ -239,10 +290,11 @@ pub struct CgroupBody {
 }
 
 const _: () = assert!(size_of::<Header>() == 112);
-const _: () = assert!(size_of::<ExecBody>() == 40);
+const _: () = assert!(size_of::<ExecBody>() == 136);
+const _: () = assert!(size_of::<FileFacts>() == 48);
 const _: () = assert!(size_of::<ForkBody>() == 16);
-const _: () = assert!(size_of::<ExitBody>() == 8);
+const _: () = assert!(size_of::<ExitBody>() == 40);
 const _: () = assert!(size_of::<OpenBody>() == 32);
-const _: () = assert!(size_of::<ConnectBody>() == 48);
+const _: () = assert!(size_of::<ConnectBody>() == 56);
 const _: () = assert!(size_of::<ListenBody>() == 24);
 const _: () = assert!(size_of::<CgroupBody>() == 16);

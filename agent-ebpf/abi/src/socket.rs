@@ -8,9 +8,11 @@ pub const SOCKET_MADE: u32 = 1;
 pub const SOCKET_BOUND: u32 = 2;
 /// A connection was accepted.
 pub const SOCKET_ACCEPTED: u32 = 3;
-/// A connection was established; follows the `KIND_CONNECT` record of the same `cookie`.
+/// A connection was established; follows the `KIND_CONNECT` record of the same `cookie`. The header names the
+/// control group and the network namespace of the socket, and no process.
 pub const SOCKET_ESTABLISHED: u32 = 4;
-/// A connection ended, or an attempt failed.
+/// A connection ended, or an attempt failed. The header is as for [`SOCKET_ESTABLISHED`]: the last packet
+/// of a connection arrives while anybody runs, and who opened it stands in the record that began it.
 pub const SOCKET_CLOSED: u32 = 5;
 /// Datagrams were sent to a peer: once per socket, peer and period.
 pub const SOCKET_SENT: u32 = 6;
@@ -21,14 +23,16 @@ pub const SOCKET_LISTENING: u32 = 8;
 
 /// [`SocketBody::result`] is what came of it: 0, or a negative errno.
 pub const SOCKET_RESULT: u32 = 1 << 0;
-/// The path is an abstract name of a Unix socket (without its leading NUL).
+/// The path is an abstract name of a Unix socket, with its leading NUL.
 pub const SOCKET_ABSTRACT: u32 = 1 << 1;
-/// The path is as the program gave it, not walked.
+/// The path is as the program gave it, not walked: `sun_path`, with what may follow its end.
 pub const SOCKET_PATH_CLAIMED: u32 = 1 << 2;
 /// The connection was once established.
 pub const SOCKET_WAS_ESTABLISHED: u32 = 1 << 3;
 /// Seen before the act, at the kernel's security check.
 pub const SOCKET_PERMITTED: u32 = 1 << 4;
+/// The addresses are as the program gave them.
+pub const SOCKET_ADDRESS_CLAIMED: u32 = 1 << 5;
 
 /// Body of [`crate::KIND_SOCKET`]. Tails: path (Unix sockets).
 #[repr(C)]
@@ -57,11 +61,10 @@ pub struct SocketBody {
     pub protocol: u32,
     /// Length of the path tail in bytes.
     pub path_len: u32,
-    /// Address of the kernel's socket: the same number means the same socket while it lives.
+    /// The kernel's cookie of the socket, which no other socket gets until the next boot; before 5.12, where
+    /// programs cannot ask for it, the address of the socket. 0 where unknown.
     pub cookie: u64,
-    /// When the connection began, CLOCK_BOOTTIME in nanoseconds; 0 where unknown.
-    pub opened_ns: u64,
-    /// Payload bytes sent and acknowledged.
+    /// Payload bytes sent, without what was sent again.
     pub sent: u64,
     /// Payload bytes received.
     pub received: u64,
@@ -95,7 +98,9 @@ pub struct DnsBody {
     pub total_len: u32,
     /// Length of the message tail in bytes.
     pub message_len: u32,
+    /// As in [`SocketBody`].
+    pub cookie: u64,
 }
 
-const _: () = assert!(size_of::<SocketBody>() == 96);
-const _: () = assert!(size_of::<DnsBody>() == 40);
+const _: () = assert!(size_of::<SocketBody>() == 88);
+const _: () = assert!(size_of::<DnsBody>() == 48);

@@ -1,7 +1,14 @@
 //! `struct file`, `dentry`, `inode`, `mount`.
 
 use super::view::View;
-use super::{offset, read};
+use super::{field, offset, read};
+
+/// Bit of `f_mode`: opened without access to its content (O_PATH).
+pub const FMODE_PATH: u32 = 1 << 14;
+/// Bit of `f_mode`: opened by the kernel on behalf of another open, as a layer of an overlay is.
+const FMODE_NOACCOUNT: u32 = 1 << 29;
+/// Bit of `f_flags` for a file that the kernel opened to execute it; no program can set it.
+const FMODE_EXEC: u32 = 1 << 5;
 
 /// An open file.
 #[derive(Clone, Copy)]
@@ -36,6 +43,37 @@ impl File {
     #[inline(always)]
     pub fn mode(self) -> u32 {
         read(self.0, offset!(file_mode))
+    }
+}
+
+impl File {
+    /// The kernel opened it to execute it.
+    #[inline(always)]
+    pub fn is_for_exec(self) -> bool {
+        self.flags() & FMODE_EXEC != 0
+    }
+
+    /// What it stands for besides a file; 0 for nothing.
+    #[inline(always)]
+    pub fn private(self) -> u64 {
+        read(self.0, offset!(file_private))
+    }
+
+    /// CLONE_NEW* of the namespace that it stands for; 0 for any other file.
+    #[inline(always)]
+    pub fn namespace_type(self) -> u64 {
+        const NSFS_MAGIC: u64 = 0x6e73_6673;
+        let inode = self.inode().0;
+        let superblock: u64 = read(inode, offset!(inode_sb));
+        if read::<u64>(superblock, offset!(super_magic)) != NSFS_MAGIC {
+            return 0;
+        }
+        let namespace: u64 = read(inode, offset!(inode_private));
+        if offset!(ns_common_type) != norma_abi::ABSENT {
+            return u64::from(read::<u32>(namespace, offset!(ns_common_type)));
+        }
+        let operations: u64 = read(namespace, offset!(ns_common_ops));
+        u64::from(read::<u32>(operations, offset!(ns_operations_type)))
     }
 }
 
@@ -133,8 +171,14 @@ impl Mount {
     /// It belongs to a mount namespace. Kernel-internal mounts hold an error value there.
     #[inline(always)]
     pub fn is_in_namespace(self) -> bool {
-        let ns: u64 = read(self.0, offset!(mount_ns));
+        let ns = self.namespace();
         ns != 0 && ns < 0xffff_ffff_ffff_f000
+    }
+
+    /// The mount namespace, for comparison.
+    #[inline(always)]
+    pub fn namespace(self) -> u64 {
+        read(self.0, offset!(mount_ns))
     }
 }
 
@@ -212,7 +256,35 @@ pub struct FileLook {
     pub mode: u32,
 }
 
+impl FileLook {
+    /// A program opened it, and not the kernel for an exec or as a layer of an overlay.
+    #[inline(always)]
+    pub fn is_for_program(&self) -> bool {
+        self.flags & FMODE_EXEC == 0 && self.mode & FMODE_NOACCOUNT == 0
+    }
+}
+
 impl File {
+    /// Looks at one that the verifier knows by its type.
+    #[inline(always)]
+    pub fn look_typed(self) -> (FileLook, InodeLook) {
+        let inode: u64 = field::<true, _>(self.0, offset!(file_inode));
+        let superblock: u64 = field::<true, _>(inode, offset!(inode_sb));
+        let file = FileLook {
+            dentry: Dentry(field::<true, _>(self.0, offset!(file_dentry))),
+            mount: Mount::of_vfsmount(field::<true, _>(self.0, offset!(file_mnt))),
+            inode: Inode(inode),
+            flags: field::<true, _>(self.0, offset!(file_flags)),
+            mode: field::<true, _>(self.0, offset!(file_mode)),
+        };
+        let inode = InodeLook {
+            number: field::<true, _>(inode, offset!(inode_number)),
+            mode: u32::from(field::<true, u16>(inode, offset!(inode_mode))),
+            device: field::<true, _>(superblock, offset!(super_dev)),
+        };
+        (file, inode)
+    }
+
     /// Looks at it; `None` where it cannot be read.
     #[inline(always)]
     pub fn look(self, view: &mut View) -> Option<FileLook> {

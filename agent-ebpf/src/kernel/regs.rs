@@ -6,6 +6,7 @@
 use super::{field, offset, read, task::Task};
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_task_pt_regs;
+use norma_abi::ABSENT;
 
 /// Saved registers of the current thread.
 #[derive(Clone, Copy)]
@@ -23,6 +24,15 @@ impl Regs {
             let stack: u64 = read(task.0, offset!(task_stack));
             stack.wrapping_add(u64::from(settings::regs_on_stack()))
         })
+    }
+
+    /// Number of the system call; 0 where unknown.
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        if offset!(regs_number) == ABSENT {
+            return 0;
+        }
+        self.get(offset!(regs_number)) as u32
     }
 
     /// First argument.

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 const WORDS: usize = 16;
 
-/// The first bytes of an object. Lives in a scratch map.
+/// The first bytes of an object. Lives in a scratch map or on the stack.
 #[repr(C)]
 pub struct View {
     words: [u64; WORDS],
@@ -59,6 +59,16 @@ impl View {
                 .add(offset as usize)
                 .cast::<u32>()
         })
+    }
+
+    /// The two bytes so far into the object.
+    #[inline(always)]
+    pub fn short(&self, base: u64, offset: u32) -> u16 {
+        if offset > Self::BYTES - 2 {
+            return read(base, offset);
+        }
+        // SAFETY: as above.
+        load(unsafe { (&raw const self.words).cast::<u8>().add(offset as usize).cast::<u16>() })
     }
 
     /// Copies [`Self::INLINE_NAME`] bytes from so far into the object to `out`.

@@ -35,7 +35,7 @@ pub fn cgroup_removed(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn changed(ctx: &BtfTracePointContext, operation: u32) -> i32 {
-    let cgroup = Cgroup(ctx.arg::<*const u8>(0) as u64);
+    let cgroup = Cgroup::<false>(ctx.arg::<*const u8>(0) as u64);
     if !cgroup.is_v2() {
         return 0;
     }

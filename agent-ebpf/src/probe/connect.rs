@@ -1,18 +1,47 @@
-//! Refusal of forbidden peers, before a packet leaves.
+//! Refusal of forbidden peers, before a packet leaves, and the peers that datagrams go to.
 //!
-//! What is allowed leaves no record here: the socket's state tells of it.
+//! A connection that is allowed leaves no record here: the socket's state tells of it.
 
 use crate::emit;
 use crate::kernel::sock::{AF_INET, AF_INET6, mapped};
+use crate::kernel::task::Task;
 use crate::rules;
-use aya_ebpf::macros::cgroup_sock_addr;
+use crate::settings;
+use crate::verifier::load;
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
+use aya_ebpf::macros::{cgroup_sock_addr, map};
+use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::SockAddrContext;
 use core::mem::MaybeUninit;
-use norma_abi::{ACTION_DENIED, ConnectBody, Header, KIND_CONNECT, Rule};
+use norma_abi::{
+    ACTION_DENIED, ACTION_NONE, ConnectBody, Header, KIND_CONNECT, KIND_SOCKET, Rule, SCOPE_MUTE_SOCKET,
+    SOCKET_PERMITTED, SOCKET_SENT, SocketBody, WANT_DATAGRAMS,
+};
 
 const ALLOW: i32 = 1;
 /// The system call then fails with EPERM.
 const DENY: i32 = 0;
+const SOCK_STREAM: u32 = 1;
+const SOCK_SEQPACKET: u32 = 5;
+/// Datagrams of a program to a peer are reported again after so long.
+const PERIOD_NS: u64 = 30_000_000_000;
+const BPF_ANY: u64 = 0;
+
+/// A program and a peer that it sends datagrams to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Sending {
+    pid: u32,
+    port: u32,
+    /// Address space, so that another program of the same process counts by itself.
+    memory: u64,
+    remote: [u8; 16],
+}
+
+/// When it was last reported. The oldest entries make room for new ones; what is forgotten early is only
+/// reported once more.
+#[map]
+static SENDINGS: LruHashMap<Sending, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 #[repr(C)]
 struct Connect {
@@ -20,28 +49,34 @@ struct Connect {
     body: ConnectBody,
 }
 
+#[repr(C)]
+struct Sent {
+    header: Header,
+    body: SocketBody,
+}
+
 /// connect(2) to an IPv4 address, and TCP Fast Open.
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    check(remote4(&ctx), AF_INET, &ctx)
+    connects(remote4(&ctx), AF_INET, &ctx)
 }
 
 /// connect(2) to an IPv6 address, and TCP Fast Open.
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    check(remote6(&ctx), AF_INET6, &ctx)
+    connects(remote6(&ctx), AF_INET6, &ctx)
 }
 
 /// sendto(2) and sendmsg(2) of a datagram to an IPv4 address.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    check(remote4(&ctx), AF_INET, &ctx)
+    sends(remote4(&ctx), AF_INET, &ctx)
 }
 
 /// sendto(2) and sendmsg(2) of a datagram to an IPv6 address.
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    check(remote6(&ctx), AF_INET6, &ctx)
+    sends(remote6(&ctx), AF_INET6, &ctx)
 }
 
 #[inline(always)]
@@ -73,41 +108,148 @@ fn remote6(ctx: &SockAddrContext) -> [u8; 16] {
     addr
 }
 
+/// A stream leaves its record when its socket changes state; a datagram socket never does.
 #[inline(always)]
-fn check(remote: [u8; 16], family: u16, ctx: &SockAddrContext) -> i32 {
-    let cgroup = emit::current_cgroup();
-    let scope = rules::scope(cgroup);
-    if !rules::any_peer(scope) {
-        return ALLOW;
+fn connects(remote: [u8; 16], family: u16, ctx: &SockAddrContext) -> i32 {
+    let attempt = Attempt::of(remote, family, ctx);
+    if attempt.is_forbidden() {
+        return DENY;
     }
-    // SAFETY: the verifier checks accesses to the context. The port is in network byte order.
-    let port = unsafe { (*ctx.sock_addr).user_port } as u16;
-    let Some(rule) = rules::peer(scope, port.to_ne_bytes(), remote) else {
-        return ALLOW;
-    };
-    // SAFETY: as above.
-    let protocol = unsafe { (*ctx.sock_addr).protocol } as u16;
-    report(cgroup, remote, u16::from_be(port), family, protocol, rule);
-    DENY
+    // SAFETY: the verifier checks accesses to the context.
+    let kind = unsafe { (*ctx.sock_addr).type_ };
+    if kind != SOCK_STREAM && kind != SOCK_SEQPACKET && settings::wants(WANT_DATAGRAMS) {
+        attempt.report(ACTION_NONE, 0, cookie(ctx));
+    }
+    ALLOW
 }
 
-/// The record lies on the stack: control group programs may be preempted, so scratch memory of the
-/// processor would not be this program's alone.
 #[inline(always)]
-fn report(cgroup: u64, remote_addr: [u8; 16], remote_port: u16, family: u16, protocol: u16, rule: Rule) {
-    let mut record = MaybeUninit::<Connect>::zeroed();
-    // SAFETY: integers only, for which zeros are values.
-    let record = unsafe { record.assume_init_mut() };
-    record.body = ConnectBody {
-        remote_addr,
-        local_addr: [0; 16],
-        remote_port,
-        local_port: 0,
-        family,
-        protocol,
-        action: ACTION_DENIED,
-        rule: rule.rule,
-    };
-    emit::describe_untyped(&mut record.header, cgroup, 0);
-    emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
+fn sends(remote: [u8; 16], family: u16, ctx: &SockAddrContext) -> i32 {
+    let attempt = Attempt::of(remote, family, ctx);
+    if attempt.is_forbidden() {
+        return DENY;
+    }
+    if settings::wants(WANT_DATAGRAMS) && attempt.is_new_sending() {
+        // SAFETY: the verifier checks accesses to the context.
+        let kind = unsafe { (*ctx.sock_addr).type_ } as u16;
+        attempt.report_sending(kind, cookie(ctx));
+    }
+    ALLOW
+}
+
+#[inline(always)]
+fn cookie(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the context is that of this program.
+    unsafe { bpf_get_socket_cookie(ctx.sock_addr.cast()) }
+}
+
+/// An attempt to reach a peer.
+struct Attempt {
+    remote: [u8; 16],
+    /// In network byte order.
+    port: u16,
+    family: u16,
+    protocol: u16,
+}
+
+impl Attempt {
+    #[inline(always)]
+    fn of(remote: [u8; 16], family: u16, ctx: &SockAddrContext) -> Self {
+        // SAFETY: the verifier checks accesses to the context.
+        let (port, protocol) = unsafe { ((*ctx.sock_addr).user_port, (*ctx.sock_addr).protocol) };
+        Self {
+            remote,
+            port: port as u16,
+            family,
+            protocol: protocol as u16,
+        }
+    }
+
+    /// Whether a rule refuses it, which is then reported.
+    #[inline(always)]
+    fn is_forbidden(&self) -> bool {
+        if !rules::has_peers() {
+            return false;
+        }
+        let scope = rules::scope(emit::current_cgroup());
+        if !rules::any_peer(scope) {
+            return false;
+        }
+        let Some(Rule { rule, .. }) = rules::peer(scope, self.port.to_ne_bytes(), self.remote) else {
+            return false;
+        };
+        self.report(ACTION_DENIED, rule, 0);
+        true
+    }
+
+    /// Whether this program has not sent to this peer for a while, which is noted.
+    #[inline(always)]
+    fn is_new_sending(&self) -> bool {
+        if rules::is_muted(emit::current_cgroup(), SCOPE_MUTE_SOCKET) {
+            return false;
+        }
+        // SAFETY: the helpers take nothing.
+        let (ids, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns()) };
+        let sending = Sending {
+            pid: (ids >> 32) as u32,
+            port: u32::from(self.port),
+            memory: Task::untyped().memory(),
+            remote: self.remote,
+        };
+        if let Some(last) = SENDINGS.get_ptr(&sending)
+            && now.wrapping_sub(load(last)) < PERIOD_NS
+        {
+            return false;
+        }
+        // Where that fails, the next datagram is reported as well.
+        let _ = SENDINGS.insert(&sending, &now, BPF_ANY);
+        true
+    }
+
+    /// The record lies on the stack: control group programs may be preempted, so scratch memory of the
+    /// processor would not be this program's alone.
+    #[inline(always)]
+    fn report(&self, action: u32, rule: u32, cookie: u64) {
+        let mut record = MaybeUninit::<Connect>::zeroed();
+        // SAFETY: integers only, for which zeros are values.
+        let record = unsafe { record.assume_init_mut() };
+        record.body = ConnectBody {
+            remote_addr: self.remote,
+            local_addr: [0; 16],
+            remote_port: u16::from_be(self.port),
+            local_port: 0,
+            family: self.family,
+            protocol: self.protocol,
+            action,
+            rule,
+            cookie,
+        };
+        emit::describe_untyped(&mut record.header, emit::current_cgroup(), 0);
+        emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
+    }
+
+    #[inline(always)]
+    fn report_sending(&self, kind: u16, cookie: u64) {
+        let mut record = MaybeUninit::<Sent>::zeroed();
+        // SAFETY: integers only, for which zeros are values.
+        let record = unsafe { record.assume_init_mut() };
+        record.body = SocketBody {
+            op: SOCKET_SENT,
+            result: 0,
+            flags: SOCKET_PERMITTED,
+            family: self.family,
+            socket_type: kind,
+            remote_addr: self.remote,
+            local_addr: [0; 16],
+            remote_port: u32::from(u16::from_be(self.port)),
+            local_port: 0,
+            protocol: u32::from(self.protocol),
+            path_len: 0,
+            cookie,
+            sent: 0,
+            received: 0,
+        };
+        emit::describe_untyped(&mut record.header, emit::current_cgroup(), 0);
+        emit::submit(&raw mut record.header, KIND_SOCKET, size_of::<Sent>() as u64);
+    }
 }

@@ -1,8 +1,10 @@
 //! Opening of files.
 
 use crate::emit;
-use crate::kernel::{file::File, task::Task};
+use crate::kernel::file::{FMODE_PATH, File, FileLook, InodeLook};
+use crate::kernel::task::Task;
 use crate::path::{self, Walk};
+use crate::probe::security::{Check, checks};
 use crate::probe::syscall;
 use crate::rules;
 use aya_ebpf::macros::{map, tracepoint};
@@ -40,17 +42,50 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
     // SAFETY: the verifier has seen the null check.
     let busy = unsafe { &raw mut (*scratch).busy };
     emit::exclusively(busy, KIND_OPEN, || {
-        record(scratch, cgroup, Task::current().file(result as u32)?)
+        // SAFETY: the scratch is a live map value, and only this program uses it.
+        let scratch = unsafe { &mut *scratch };
+        let file = Task::current().file(result as u32)?;
+        let look = file.look(&mut scratch.walk.view)?;
+        if look.mode & FMODE_PATH != 0 {
+            return Some(());
+        }
+        let inode = look.inode.look(&mut scratch.walk.view);
+        record(scratch, cgroup, &look, &inode)
     });
     0
 }
 
+checks! {
+    lsm_file_open, fexit_file_open => file_open;
+}
+
+/// `int file_open(struct file *file)`: all opens but those with O_PATH, by whatever way they come
 #[inline(always)]
-fn record(scratch: *mut Scratch, cgroup: u64, file: File) -> Option<()> {
-    // SAFETY: the scratch is a live map value, and only this program uses it.
-    let scratch = unsafe { &mut *scratch };
-    let look = file.look(&mut scratch.walk.view)?;
-    let inode = look.inode.look(&mut scratch.walk.view);
+fn file_open(check: &impl Check) {
+    if check.verdict(1).is_some_and(|verdict| verdict < 0) {
+        return;
+    }
+    let (look, inode) = File(check.arg(0)).look_typed();
+    if !look.is_for_program() {
+        return;
+    }
+    let cgroup = emit::current_cgroup();
+    if rules::is_muted(cgroup, SCOPE_MUTE_OPEN) {
+        return;
+    }
+    let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the verifier has seen the null check.
+    let busy = unsafe { &raw mut (*scratch).busy };
+    emit::exclusively(busy, KIND_OPEN, || {
+        // SAFETY: the scratch is a live map value, and only this program uses it.
+        record(unsafe { &mut *scratch }, cgroup, &look, &inode)
+    });
+}
+
+#[inline(always)]
+fn record(scratch: &mut Scratch, cgroup: u64, look: &FileLook, inode: &InodeLook) -> Option<()> {
     let out = (&raw mut scratch.path).cast();
     let path = path::walk_from(&raw mut scratch.walk, out, look.dentry, look.mount)?;
     scratch.body = OpenBody {

@@ -1,13 +1,14 @@
 //! Creation and end of processes.
 
+use crate::act;
 use crate::emit;
-use crate::kernel::task::Task;
+use crate::kernel::task::{CLONE_NEWUSER, Task};
 use crate::settings;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::mem::MaybeUninit;
-use norma_abi::{ExitBody, ForkBody, Header, KIND_EXIT, KIND_FORK};
+use norma_abi::{ExitBody, ForkBody, Header, KIND_EXIT, KIND_FORK, KIND_PRIVILEGE, OP_CLONE_NS};
 
 const BPF_NOEXIST: u64 = 1;
 
@@ -49,6 +50,31 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// The same tracepoint: a child that was made in other namespaces than its parent's.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn process_fork_ns(ctx: BtfTracePointContext) -> i32 {
+    let parent = Task::<true>(ctx.arg::<*const u8>(0) as u64);
+    let child = Task::<true>(ctx.arg::<*const u8>(1) as u64);
+    let mut flags = 0;
+    let (old, new) = (parent.namespaces(), child.namespaces());
+    if !new.is(old) {
+        flags |= new.differing(old);
+    }
+    if child.cred().user_namespace() != parent.cred().user_namespace() {
+        flags |= CLONE_NEWUSER;
+    }
+    if flags != 0 {
+        act::report(KIND_PRIVILEGE, |act| {
+            act.op(OP_CLONE_NS, 0);
+            act.result(0);
+            act.args([flags, 0, 0, 0]);
+            act.target(child);
+            Some(())
+        });
+    }
+    0
+}
+
 /// `TP_PROTO(struct task_struct *p)`; from 6.16 `TP_PROTO(struct task_struct *p, bool group_dead)`
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
@@ -64,9 +90,14 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
     emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    let usage = task.usage();
     record.body = ExitBody {
         status: task.exit_status(),
         reserved: 0,
+        runtime_ns: usage.runtime,
+        user_ns: usage.user,
+        system_ns: usage.system,
+        max_rss_pages: usage.max_rss,
     };
     emit::submit(&raw mut record.header, KIND_EXIT, size_of::<Exit>() as u64);
     0

@@ -1,6 +1,8 @@
 //! One body for both ways to a security check of the kernel: as a BPF-LSM hook, and as fexit on the
 //! `security_*` function that calls all security modules.
 
+use crate::kernel::read;
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::{FExitContext, LsmContext};
 use norma_abi::{ACT_PERMITTED, ACT_RESULT};
 
@@ -8,8 +10,26 @@ use norma_abi::{ACT_PERMITTED, ACT_RESULT};
 pub trait Check {
     /// Its argument with this number; typed, where it is a pointer.
     fn arg(&self, number: usize) -> u64;
+    /// The same as a plain number, for arguments that can be null, or that not every kernel has there: the
+    /// verifier is told nothing of them, and so cannot be wrong about them.
+    fn raw(&self, number: usize) -> u64;
     /// What the check came to, where this program can know: 0, or a negative errno.
     fn verdict(&self, arguments: usize) -> Option<i32>;
+
+    /// Whether [`Self::verdict`] can be known.
+    const TELLS_VERDICT: bool;
+
+    /// As [`Self::outcome`], where the number of arguments depends on the kernel.
+    #[inline(always)]
+    fn outcome_after(&self, arguments: usize) -> (u32, i64) {
+        if Self::TELLS_VERDICT {
+            let verdict = self.raw(arguments) as i32;
+            if verdict < 0 {
+                return (ACT_RESULT, i64::from(verdict));
+            }
+        }
+        (ACT_PERMITTED, 0)
+    }
 
     /// `ACT_*` flags and result for an act that has passed, or not passed, this check of so many arguments.
     #[inline(always)]
@@ -22,9 +42,16 @@ pub trait Check {
 }
 
 impl Check for LsmContext {
+    const TELLS_VERDICT: bool = false;
+
     #[inline(always)]
     fn arg(&self, number: usize) -> u64 {
         LsmContext::arg::<*const u8>(self, number) as u64
+    }
+
+    #[inline(always)]
+    fn raw(&self, number: usize) -> u64 {
+        read(self.as_ptr() as u64, 8 * number as u32)
     }
 
     /// A module that refuses ends the check, so this hook runs only where nobody has refused.
@@ -35,9 +62,16 @@ impl Check for LsmContext {
 }
 
 impl Check for FExitContext {
+    const TELLS_VERDICT: bool = true;
+
     #[inline(always)]
     fn arg(&self, number: usize) -> u64 {
         FExitContext::arg::<*const u8>(self, number) as u64
+    }
+
+    #[inline(always)]
+    fn raw(&self, number: usize) -> u64 {
+        read(self.as_ptr() as u64, 8 * number as u32)
     }
 
     /// The result follows the arguments.

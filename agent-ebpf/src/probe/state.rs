@@ -1,15 +1,22 @@
 //! TCP connections and listeners, from the state of their sockets.
 
 use crate::emit;
-use crate::kernel::sock::{AF_INET, AF_INET6, Sock, is_mapped};
+use crate::kernel::sock::{AF_INET, AF_INET6, IPPROTO_TCP, Sock, is_mapped};
+use crate::rules;
+use crate::settings;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::mem::MaybeUninit;
-use norma_abi::{ACTION_NONE, ConnectBody, Header, KIND_CONNECT, KIND_LISTEN, ListenBody};
+use norma_abi::{
+    ACTION_NONE, ConnectBody, Header, KIND_CONNECT, KIND_LISTEN, KIND_SOCKET, ListenBody, SCOPE_MUTE_SOCKET,
+    SOCKET_CLOSED, SOCKET_ESTABLISHED, SOCKET_RESULT, SOCKET_WAS_ESTABLISHED, SocketBody, WANT_CLOSE,
+};
 
+const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u32 = 2;
+const TCP_SYN_RECV: u32 = 3;
+const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
-const IPPROTO_TCP: u16 = 6;
 /// Multipath TCP also moves the TCP socket beneath it through the same states.
 const IPPROTO_MPTCP: u16 = 262;
 
@@ -25,16 +32,27 @@ struct Listen {
     body: ListenBody,
 }
 
+#[repr(C)]
+struct Change {
+    header: Header,
+    body: SocketBody,
+}
+
 /// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`
 ///
-/// A socket enters these two states in the context of the process that asked for it.
+/// A socket begins to connect and to listen in the context of the process that asked for it. The other
+/// changes come with packets, while anybody runs.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
-    let state = ctx.arg::<u64>(2) as u32;
-    if state != TCP_SYN_SENT && state != TCP_LISTEN {
+    let (before, state) = (ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32);
+    let begins = state == TCP_SYN_SENT || state == TCP_LISTEN;
+    // What never came further than a half-open passive connection is nothing that a process did.
+    let ends = state == TCP_CLOSE && !matches!(before, TCP_LISTEN | TCP_SYN_RECV | TCP_CLOSE);
+    let established = state == TCP_ESTABLISHED && (before == TCP_SYN_SENT || before == TCP_SYN_RECV);
+    if !begins && !((ends || established) && settings::wants(WANT_CLOSE)) {
         return 0;
     }
-    let sock = Sock(ctx.arg::<*const u8>(0) as u64);
+    let sock = Sock::<true>(ctx.arg::<*const u8>(0) as u64);
     let family = sock.family();
     let protocol = sock.protocol();
     if (family != AF_INET && family != AF_INET6) || protocol == IPPROTO_MPTCP {
@@ -43,14 +61,32 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
     let protocol = if protocol == 0 { IPPROTO_TCP } else { protocol };
     if state == TCP_SYN_SENT {
         connect(sock, family, protocol);
-    } else {
+    } else if state == TCP_LISTEN {
         listen(sock, family, protocol);
+    } else if before == TCP_SYN_RECV {
+        // Who accepts it is seen there; what it needs is a number, by which its end is put down to it.
+        sock.cookie();
+    } else if ends {
+        let error = sock.error();
+        let (mut flags, mut result) = (SOCKET_RESULT, 0);
+        if before != TCP_SYN_SENT {
+            flags |= SOCKET_WAS_ESTABLISHED;
+        }
+        if error != 0 {
+            result = -error;
+        } else if before == TCP_SYN_SENT {
+            // Given up before anybody answered: the outcome is not an error of the connection.
+            flags = 0;
+        }
+        change(sock, family, protocol, SOCKET_CLOSED, flags, result);
+    } else {
+        change(sock, family, protocol, SOCKET_ESTABLISHED, SOCKET_RESULT, 0);
     }
     0
 }
 
 #[inline(always)]
-fn connect(sock: Sock, family: u16, protocol: u16) {
+fn connect(sock: Sock<true>, family: u16, protocol: u16) {
     let mut record = MaybeUninit::<Connect>::zeroed();
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
@@ -64,13 +100,14 @@ fn connect(sock: Sock, family: u16, protocol: u16) {
         protocol,
         action: ACTION_NONE,
         rule: 0,
+        cookie: sock.cookie(),
     };
     emit::describe(&mut record.header, emit::current_cgroup(), 0);
     emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
 }
 
 #[inline(always)]
-fn listen(sock: Sock, family: u16, protocol: u16) {
+fn listen(sock: Sock<true>, family: u16, protocol: u16) {
     let mut record = MaybeUninit::<Listen>::zeroed();
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
@@ -83,4 +120,36 @@ fn listen(sock: Sock, family: u16, protocol: u16) {
     };
     emit::describe(&mut record.header, emit::current_cgroup(), 0);
     emit::submit(&raw mut record.header, KIND_LISTEN, size_of::<Listen>() as u64);
+}
+
+#[inline(always)]
+fn change(sock: Sock<true>, family: u16, protocol: u16, op: u32, flags: u32, result: i32) {
+    let cgroup = sock.cgroup();
+    if rules::is_muted(cgroup, SCOPE_MUTE_SOCKET) {
+        return;
+    }
+    let stream = sock.stream();
+    let mut record = MaybeUninit::<Change>::zeroed();
+    // SAFETY: integers only, for which zeros are values.
+    let record = unsafe { record.assume_init_mut() };
+    let remote_addr = sock.remote();
+    record.body = SocketBody {
+        op,
+        result,
+        flags,
+        family,
+        socket_type: sock.kind(),
+        remote_addr,
+        local_addr: sock.local(is_mapped(&remote_addr)),
+        remote_port: u32::from(sock.remote_port()),
+        local_port: u32::from(stream.local_port),
+        protocol: u32::from(protocol),
+        path_len: 0,
+        cookie: sock.cookie(),
+        sent: stream.sent,
+        received: stream.received,
+    };
+    emit::stamp(&mut record.header, cgroup, 0);
+    record.header.net_ns = sock.net_ns();
+    emit::submit(&raw mut record.header, KIND_SOCKET, size_of::<Change>() as u64);
 }

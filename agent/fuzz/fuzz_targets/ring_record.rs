@@ -32,6 +32,12 @@ fn check(record: &[u8]) {
         }
         Act::Open(open) => assert!(open.path.bytes.len() <= most),
         Act::Cgroup(change) => assert!(change.path.len() <= record.len()),
-        Act::Fork(_) | Act::Exit(_) | Act::Connect(_) | Act::Listen(_) => {}
+        Act::Operation(operation) => {
+            let names = [&operation.path, &operation.other].into_iter().flatten();
+            assert!(names.map(|name| name.bytes().len()).max().unwrap_or(0) <= most);
+            assert!(operation.text.len() <= record.len());
+        }
+        Act::Socket(socket) => assert!(socket.path.is_none_or(|path| path.bytes().len() <= most)),
+        Act::Dns(_) | Act::Fork(_) | Act::Exit(_) | Act::Connect(_) | Act::Listen(_) => {}
     }
 }

@@ -5,7 +5,8 @@ use super::path::kernel_path;
 use super::tail::Tail;
 use crate::observation::{BootTime, CgroupId, FileId, Name, Op, Operation, Outcome, ProcessKey, Target};
 use norma_abi::{
-    ACT_AT_DESCRIPTOR, ACT_IO_URING, ACT_OTHER_CLAIMED, ACT_PATH_CLAIMED, ACT_RESULT, ACT_TEXT_TRUNCATED,
+    ACT_AT_DESCRIPTOR, ACT_IO_URING, ACT_OTHER_CLAIMED, ACT_OTHER_WALKED, ACT_PATH_CLAIMED, ACT_PATH_WALKED,
+    ACT_RESULT, ACT_TEXT_TRUNCATED,
     ActBody, Header,
 };
 
@@ -24,8 +25,9 @@ pub fn operation(header: &Header, tail: &mut Tail<'_>) -> Result<Operation, Deco
     Ok(Operation {
         op,
         outcome: outcome(flag(ACT_RESULT), body.result),
-        path: name(path, flag(ACT_PATH_CLAIMED), header.flags),
-        other: name(other, flag(ACT_OTHER_CLAIMED), body.other_flags),
+        path: name(path, flag(ACT_PATH_CLAIMED), header.flags).or(root(flag(ACT_PATH_WALKED), header.flags)),
+        other: name(other, flag(ACT_OTHER_CLAIMED), body.other_flags)
+            .or(root(flag(ACT_OTHER_WALKED), body.other_flags)),
         at_descriptor: flag(ACT_AT_DESCRIPTOR),
         file: FileId {
             dev: body.dev,
@@ -55,12 +57,17 @@ pub fn outcome(known: bool, result: i32) -> Outcome {
     }
 }
 
+/// The root directory, whose walk has no components.
+fn root(walked: bool, flags: u32) -> Option<Name> {
+    walked.then(|| Name::Walked(kernel_path(&[], flags)))
+}
+
 /// A path, `None` where the record has none.
 pub fn name(bytes: &[u8], claimed: bool, flags: u32) -> Option<Name> {
     match (bytes.is_empty(), claimed) {
         // A claimed path that could not be read, or is empty, is still a claim.
         (_, true) => Some(Name::Claimed(bytes.to_vec())),
-        // The root directory has no components.
+        // Nor has the root directory components, where the record does not say that it was walked to.
         (true, false) => None,
         (false, false) => Some(Name::Walked(kernel_path(bytes, flags))),
     }

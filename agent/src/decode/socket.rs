@@ -1,11 +1,12 @@
 //! Sockets and DNS messages.
 
 use super::operation::{name, outcome};
-use super::tail::Tail;
+use super::tail::{Tail, until_nul};
 use super::{DecodeError, address, protocol};
-use crate::observation::{BootTime, Dns, Endpoint, Socket, SocketOp};
+use super::dns::message;
+use crate::observation::{Dns, Endpoint, Protocol, Socket, SocketOp};
 use norma_abi::{
-    DNS_RECEIVED, DNS_SENT, DnsBody, Header, SOCKET_ABSTRACT, SOCKET_ACCEPTED, SOCKET_BOUND, SOCKET_CLOSED,
+    DNS_RECEIVED, DNS_SENT, DnsBody, Header, SOCKET_ABSTRACT, SOCKET_ACCEPTED, SOCKET_ADDRESS_CLAIMED, SOCKET_BOUND, SOCKET_CLOSED,
     SOCKET_CONNECTED, SOCKET_ESTABLISHED, SOCKET_LISTENING, SOCKET_MADE, SOCKET_PATH_CLAIMED, SOCKET_RESULT,
     SOCKET_SENT, SOCKET_WAS_ESTABLISHED, SocketBody,
 };
@@ -35,6 +36,12 @@ pub fn socket(header: &Header, tail: &mut Tail<'_>) -> Result<Socket, DecodeErro
     let flag = |bit: u32| body.flags & bit != 0;
     let path = tail.take(body.path_len, "path")?;
     let claimed = flag(SOCKET_PATH_CLAIMED) || flag(SOCKET_ABSTRACT);
+    let path = match (claimed, path.strip_prefix(b"\0")) {
+        // Each byte of an abstract name counts, NUL too.
+        (true, Some(name)) => name,
+        (true, None) => until_nul(path),
+        (false, _) => path,
+    };
     Ok(Socket {
         op,
         outcome: outcome(flag(SOCKET_RESULT), body.result),
@@ -50,10 +57,12 @@ pub fn socket(header: &Header, tail: &mut Tail<'_>) -> Result<Socket, DecodeErro
         },
         abstract_name: flag(SOCKET_ABSTRACT),
         cookie: body.cookie,
-        opened: (body.opened_ns != 0).then_some(BootTime(body.opened_ns)),
+        opened: None,
         sent: body.sent,
         received: body.received,
         was_established: flag(SOCKET_WAS_ESTABLISHED),
+        address_claimed: flag(SOCKET_ADDRESS_CLAIMED),
+        from_proc: false,
     })
 }
 
@@ -84,12 +93,17 @@ pub fn dns(tail: &mut Tail<'_>) -> Result<Dns, DecodeError> {
             });
         }
     };
+    let protocol = protocol(body.protocol as u16);
+    let bytes = tail.take(body.message_len, "message")?;
+    let cut = body.message_len < body.total_len;
     Ok(Dns {
         sent,
-        protocol: protocol(body.protocol as u16),
+        protocol,
         remote: address(body.remote_addr, body.remote_port as u16),
         local_port: body.local_port as u16,
         total_len: body.total_len,
-        message: tail.take(body.message_len, "message")?.to_vec(),
+        cookie: body.cookie,
+        cut,
+        message: message(bytes, protocol == Protocol::Tcp, cut),
     })
 }

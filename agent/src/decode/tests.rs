@@ -81,21 +81,45 @@ fn paths_are_turned_round() {
     check(&[b"a\nb", b"\xff"], 0, "/a\nb/\u{fffd}");
 }
 
+const ENVIRONMENT: &[u8] = b"PATH=/bin\0TOKEN=very=secret\0nonsense\0EMPTY=\0CU";
+
 fn exec_record(argv: &[u8], flags: u32, action: u32) -> Vec<u8> {
     let body = ExecBody {
-        inode: 1,
-        dev: 2,
-        mode: 0o100_755,
+        file: FileFacts {
+            inode: 1,
+            dev: 2,
+            mode: 0o100_755,
+            mtime_ns: 3,
+            nlink: 4,
+            origin: ORIGIN_UPPER,
+            ..FileFacts::default()
+        },
+        script: FileFacts {
+            mode: 0o100_700,
+            origin: ORIGIN_ROOT_MOUNT,
+            ..FileFacts::default()
+        },
         action,
         rule: 33,
         path_len: 7,
         filename_len: 4,
         argv_len: argv.len() as u32,
         argv_total: argv.len() as u32,
+        environment_len: ENVIRONMENT.len() as u32,
+        script_len: 2,
+        script_flags: FLAG_FILE_DELETED,
+        is_script: 1,
     };
     record(
         header(KIND_EXEC, flags),
-        &[body.as_bytes(), b"sh\0bin\0", b"./sh", argv],
+        &[
+            body.as_bytes(),
+            b"sh\0bin\0",
+            b"s\0",
+            b"./sh",
+            argv,
+            ENVIRONMENT,
+        ],
     )
 }
 
@@ -105,7 +129,13 @@ fn exec_splits_its_arguments() {
         let Act::Exec(exec) = decode(&exec_record(argv, flags, ACTION_KILLED)).unwrap().act else {
             panic!("not an exec")
         };
-        assert_eq!(exec.path.bytes, b"/bin/sh");
+        assert_eq!(exec.program.path.bytes, b"/bin/sh");
+        assert_eq!((exec.program.mtime_ns, exec.program.links), (3, 4));
+        assert!(exec.program.upper && !exec.program.on_root && exec.is_script);
+        let script = exec.script.unwrap();
+        assert_eq!(script.path.bytes, b"/s");
+        assert!(script.path.deleted && script.on_root && !script.upper);
+        assert_eq!(exec.environment, [b"PATH".as_slice(), b"TOKEN", b"EMPTY"]);
         assert_eq!(exec.filename, b"./sh");
         assert_eq!(exec.argv, expect);
         assert_eq!(exec.argv_truncated, flags != 0);
@@ -131,6 +161,7 @@ fn addresses_are_canonical() {
         protocol: 6,
         action: ACTION_DENIED,
         rule: 5,
+        cookie: 9,
     };
     let Act::Connect(connect) = decode(&record(header(KIND_CONNECT, 0), &[body.as_bytes()]))
         .unwrap()
@@ -151,11 +182,22 @@ fn the_actor_comes_from_the_header() {
         &[ExitBody {
             status: 9,
             reserved: 0,
+            runtime_ns: 7,
+            user_ns: 4,
+            system_ns: 3,
+            max_rss_pages: 2,
         }
         .as_bytes()],
     ))
     .unwrap();
-    assert_eq!(observation.act, Act::Exit(9));
+    let exit = Exit {
+        status: 9,
+        runtime_ns: 7,
+        user_ns: 4,
+        system_ns: 3,
+        max_rss_pages: 2,
+    };
+    assert_eq!(observation.act, Act::Exit(exit));
     assert_eq!(
         (observation.cpu, observation.seq, observation.at),
         (1, 7, BootTime(1_000))

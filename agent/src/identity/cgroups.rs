@@ -91,6 +91,11 @@ impl Cgroups {
         this
     }
 
+    /// Where the tree is.
+    pub fn hierarchy(&self) -> &Hierarchy {
+        &self.hierarchy
+    }
+
     fn rescan(&mut self) {
         let hierarchy = self.hierarchy.clone();
         hierarchy.visit(&mut |directory, id| {

@@ -14,7 +14,7 @@ const DETACHED: &str = "<detached>";
 /// How long a process is remembered after its end, for observations that arrive late.
 const KEEP_DEAD: Duration = Duration::from_secs(30);
 /// /proc gives start times in clock ticks of 10 ms; the kernel side gives nanoseconds.
-const TICK_NS: u64 = 10_000_000;
+pub(super) const TICK_NS: u64 = 10_000_000;
 
 /// A process as last seen.
 #[derive(Clone, Debug)]
@@ -159,10 +159,10 @@ impl Processes {
                     outside: self.started_outside(&process, is_host),
                 };
                 let after = Process {
-                    exe: if exec.path.bytes.is_empty() {
+                    exe: if exec.program.path.bytes.is_empty() {
                         Arc::from(DETACHED)
                     } else {
-                        Arc::from(printable(&exec.path.bytes))
+                        Arc::from(printable(&exec.program.path.bytes))
                     },
                     argv: exec.argv.iter().map(|argument| printable(argument)).collect(),
                     origin: Origin {
@@ -234,6 +234,9 @@ impl Processes {
 
     /// The actor as known; one whose start was not seen is taken from /proc as far as it is still there.
     fn actor(&mut self, actor: &Actor) -> Arc<Process> {
+        if actor.process.pid == 0 {
+            return Arc::new(nobody(actor.process));
+        }
         if let Some(entry) = self.by_pid.get_mut(&actor.process.pid)
             && same_process(entry.process.as_ref(), actor.process)
         {
@@ -272,6 +275,18 @@ impl Processes {
         };
         self.by_pid.insert(process.key.pid, entry);
         process
+    }
+}
+
+/// Stands for the process of what only a socket and its control group are known of.
+fn nobody(key: ProcessKey) -> Process {
+    Process {
+        key,
+        exe: Arc::from(""),
+        argv: Arc::from([]),
+        ancestors: Arc::from([]),
+        from_proc: false,
+        origin: Origin::default(),
     }
 }
 
@@ -329,7 +344,7 @@ fn read_exe(pid: u32) -> Option<Arc<str>> {
 }
 
 /// Inode number of a namespace of a process; 0 where it cannot be read.
-fn namespace(pid: u32, name: &str) -> u32 {
+pub(super) fn namespace(pid: u32, name: &str) -> u32 {
     std::fs::read_link(format!("/proc/{pid}/ns/{name}"))
         .ok()
         .and_then(|link| {
@@ -346,7 +361,7 @@ fn namespace(pid: u32, name: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::{Exec, FileId, KernelAction, KernelPath, Namespaces};
+    use crate::observation::{Exec, Executable, Exit, KernelPath, Namespaces};
 
     const HOST: CgroupId = CgroupId(1);
     const CONTAINER: CgroupId = CgroupId(7);
@@ -398,16 +413,15 @@ mod tests {
 
     fn exec(path: &str) -> Act {
         Act::Exec(Exec {
-            path: KernelPath {
-                bytes: path.into(),
-                ..KernelPath::default()
+            program: Executable {
+                path: KernelPath {
+                    bytes: path.into(),
+                    ..KernelPath::default()
+                },
+                ..Executable::default()
             },
-            file: FileId::default(),
-            mode: 0,
-            filename: Vec::new(),
             argv: vec![path.into()],
-            argv_truncated: false,
-            action: KernelAction::None,
+            ..Exec::default()
         })
     }
 
@@ -446,7 +460,7 @@ mod tests {
             &mut table,
             &observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash")),
         );
-        let later = observe(key(A, 900_000_000), key(0, 0), CONTAINER, 3, Act::Exit(0));
+        let later = observe(key(A, 900_000_000), key(0, 0), CONTAINER, 3, Act::Exit(Exit::default()));
         assert_eq!(&*update(&mut table, &later).0.exe, "");
     }
 

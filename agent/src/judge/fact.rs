@@ -1,7 +1,7 @@
 //! Typed facts: a behaviour in the context of the executable that showed it.
 
 use crate::identity::Identified;
-use crate::observation::{Act, Endpoint, Operation, Protocol, Socket, SocketOp};
+use crate::observation::{Act, Dns, Endpoint, Operation, Protocol, Socket, SocketOp};
 use norma_wire::text::printable;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -9,6 +9,10 @@ use std::sync::Arc;
 
 /// Stands for the executable of the container runtime, which starts a container's first program.
 pub const RUNTIME: &str = "<runtime>";
+
+/// Ports from here on are those that kernels choose by themselves: another one each time.
+const FIRST_CHOSEN: u16 = 32_768;
+const IPPROTO_UDP: u32 = 17;
 
 /// How a file was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,7 +115,8 @@ impl Fact {
                 object: object(operation, identified),
             }),
             Act::Socket(socket) => Self::of_socket(exe, socket),
-            Act::Dns(_) | Act::Fork(_) | Act::Exit(_) | Act::Cgroup(_) => None,
+            Act::Dns(dns) => Self::of_dns(exe, dns),
+            Act::Fork(_) | Act::Exit(_) | Act::Cgroup(_) => None,
         }
     }
 
@@ -125,6 +130,24 @@ impl Fact {
                     port: peer.port(),
                     udp: true,
                 });
+            }
+            // Taken from /proc: no record of the kernel side tells of it.
+            (SocketOp::Established, Endpoint::Internet(peer), _) if socket.from_proc => {
+                return Some(Self::Connect {
+                    exe,
+                    peer: peer.ip(),
+                    port: peer.port(),
+                    udp: socket.protocol == IPPROTO_UDP,
+                });
+            }
+            (SocketOp::Listening, _, Endpoint::Internet(local)) => {
+                return Some(Self::Listen {
+                    exe,
+                    port: local.port(),
+                });
+            }
+            (SocketOp::Bound, _, Endpoint::Internet(local)) if local.port() >= FIRST_CHOSEN => {
+                format!("{FIRST_CHOSEN} or higher")
             }
             (SocketOp::Bound, _, Endpoint::Internet(local)) => local.port().to_string(),
             (SocketOp::Made, _, _) => format!("family {} protocol {}", socket.family, socket.protocol),
@@ -141,11 +164,26 @@ impl Fact {
         })
     }
 
+    /// The name that is asked for. An answer says nothing of the behaviour of who asked.
+    fn of_dns(exe: Arc<str>, dns: &Dns) -> Option<Self> {
+        let object = match &dns.message {
+            Ok(message) if message.answer => return None,
+            Ok(message) => Arc::from(message.name.to_ascii_lowercase()),
+            Err(_) if !dns.sent => return None,
+            Err(_) => Arc::from("<malformed>"),
+        };
+        Some(Self::Act {
+            exe,
+            operation: Arc::from("dns.query"),
+            object,
+        })
+    }
+
     /// Whether it is one of those that come in numbers, so that repeats are counted instead of reported.
     pub fn gets_old(&self) -> bool {
         match self {
             Self::Open { .. } => true,
-            Self::Act { operation, .. } => ["file.", "socket.", "process.comm"]
+            Self::Act { operation, .. } => ["file.", "socket.", "dns.", "process.comm"]
                 .iter()
                 .any(|bulk| operation.starts_with(bulk)),
             Self::Connect { udp, .. } => *udp,

@@ -108,7 +108,22 @@ impl Attacher<'_> {
         result
     }
 
+    /// Whether the kernel lacks a system call. Each that there is has its tracepoints.
+    fn lacks(&self, syscall: &str) -> Result<(), String> {
+        let tracefs = self.facts.tracefs.clone()?;
+        if tracefs.join("events/syscalls/sys_exit_read").exists()
+            && !tracefs.join(format!("events/syscalls/sys_exit_{syscall}")).exists()
+        {
+            Ok(())
+        } else {
+            Err(format!("this kernel has the system call {syscall}"))
+        }
+    }
+
     fn load(&mut self, hook: &Hook) -> Result<(), String> {
+        if let At::NoSyscall(name) = hook.at {
+            return self.lacks(name);
+        }
         if let Some(known) = self.loaded.get(hook.program) {
             return known.clone();
         }
@@ -137,6 +152,9 @@ impl Attacher<'_> {
     }
 
     fn attach(&mut self, hook: &Hook) -> Result<(), String> {
+        if let At::NoSyscall(_) = hook.at {
+            return Ok(());
+        }
         let program = program(self.ebpf, hook.program)?;
         let (result, place) = match (program, hook.at) {
             (Program::BtfTracePoint(program), At::BtfTracepoint(name)) => {

@@ -48,6 +48,37 @@ impl Kernel {
             .is_some_and(|count| count == 3)
     }
 
+    /// Whether `io_uring_submit_sqe` gives the opcode as an argument of its own (before 5.19).
+    pub fn sqe_tells_opcode(&self) -> bool {
+        self.tracepoint_parameters("io_uring_submit_sqe")
+            .is_some_and(|count| count > 3)
+    }
+
+    /// Distance from an inode of an overlay to the name that the upper layer has for it.
+    ///
+    /// Where the overlay filesystem is a module, its types may not be there (yet). In all kernels since 4.13 the
+    /// name follows the inode.
+    pub fn overlay_upper(&self) -> u32 {
+        let known = || {
+            let name = member(&self.types, "ovl_inode", "__upperdentry")?;
+            name.checked_sub(member(&self.types, "ovl_inode", "vfs_inode")?)
+        };
+        known().unwrap_or_else(|| self.structure_size("inode"))
+    }
+
+    fn structure_size(&self, name: &str) -> u32 {
+        self.types
+            .resolve_types_by_name(name)
+            .ok()
+            .and_then(|found| {
+                found.into_iter().find_map(|kind| match kind {
+                    Type::Struct(structure) if !structure.members.is_empty() => Some(structure.size() as u32),
+                    _ => None,
+                })
+            })
+            .unwrap_or(0)
+    }
+
     /// Whether the kernel has the helper that the enumerator of `enum bpf_func_id` stands for.
     pub fn has_helper(&self, enumerator: &str) -> bool {
         let Ok(found) = self.types.resolve_types_by_name("bpf_func_id") else {
@@ -63,23 +94,27 @@ impl Kernel {
         })
     }
 
+    /// How many parameters a function of the kernel has.
+    pub fn function_parameters(&self, name: &str) -> Option<usize> {
+        self.types
+            .resolve_types_by_name(name)
+            .ok()?
+            .iter()
+            .find_map(|found| {
+                let Type::Func(function) = found else { return None };
+                match self.types.resolve_chained_type(function).ok()? {
+                    Type::FuncProto(prototype) => Some(prototype.parameters.len()),
+                    _ => None,
+                }
+            })
+    }
+
     /// Distance from the lower end of a kernel stack to the registers that are saved on it at the entry from
     /// user space. Only kernels before 5.15 need it, where stacks have 16 KiB on x86-64 and arm64 and the
     /// registers lie at their very top.
     pub fn registers_on_stack(&self) -> u32 {
         const STACK: u32 = 16 << 10;
-        let size = self
-            .types
-            .resolve_types_by_name("pt_regs")
-            .ok()
-            .and_then(|found| {
-                found.into_iter().find_map(|kind| match kind {
-                    Type::Struct(registers) => Some(registers.size() as u32),
-                    _ => None,
-                })
-            })
-            .unwrap_or(0);
-        STACK.saturating_sub(size)
+        STACK.saturating_sub(self.structure_size("pt_regs"))
     }
 
     fn tracepoint_parameters(&self, tracepoint: &str) -> Option<usize> {

@@ -57,6 +57,8 @@ pub enum At {
     BtfTracepoint(&'static str),
     /// The return from a system call.
     SyscallExit(&'static str),
+    /// Nowhere: this kernel is built without this system call, so that there is nothing to see.
+    NoSyscall(&'static str),
     /// The root of the v2 control group hierarchy; the kind of the program says for what.
     RootCgroup,
     /// Packets that reach a socket below the root of the v2 control group hierarchy.
@@ -78,6 +80,15 @@ const fn extra(program: &'static str, at: At) -> Hook {
         program,
         at,
         essential: false,
+    }
+}
+
+/// The way to have a capability that this kernel has no use for.
+const fn without(syscall: &'static str) -> Hook {
+    Hook {
+        program: "",
+        at: At::NoSyscall(syscall),
+        essential: true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which capabilities somebody needs.
 
 use super::table;
+use norma_abi::{WANT_CLOSE, WANT_DATAGRAMS, WANT_PATH_OPENS, WANT_REFUSED_OPENS};
 use std::collections::BTreeSet;
 
 /// Names of all capabilities, in the order of reports.
@@ -29,5 +30,18 @@ impl Wanted {
             Self::Only(names) => names.contains(name),
             Self::Without(names) => !names.contains(name),
         }
+    }
+
+    /// `norma_abi::WANT_*` bits of capabilities that share their programs with others.
+    pub(super) fn bits(&self) -> u32 {
+        [
+            ("close", WANT_CLOSE),
+            ("datagram", WANT_DATAGRAMS),
+            ("open-failed", WANT_REFUSED_OPENS),
+            ("open-path", WANT_PATH_OPENS),
+        ]
+        .into_iter()
+        .filter(|(name, _)| self.includes(name))
+        .fold(0, |bits, (_, bit)| bits | bit)
     }
 }

@@ -36,6 +36,7 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
                 signal,
                 core_dumped: true,
                 duration_ns,
+                ..Default::default()
             }))
         }),
         (text(), any::<bool>(), any::<bool>()).prop_map(|(path, read, write)| {
@@ -77,6 +78,37 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
             Some(Detail::Coverage(pb::Coverage {
                 kernel: "6.1".into(),
                 capabilities,
+                ..Default::default()
+            }))
+        }),
+        (text(), 0..6i32, text(), text()).prop_map(|(name, outcome, path, value)| {
+            Some(Detail::Operation(pb::Operation {
+                name,
+                outcome,
+                path: Some(pb::Path {
+                    path,
+                    ..Default::default()
+                }),
+                attributes: vec![pb::Attribute {
+                    name: "flags".into(),
+                    value,
+                }],
+                ..Default::default()
+            }))
+        }),
+        (text(), text(), any::<u32>()).prop_map(|(name, remote_address, remote_port)| {
+            Some(Detail::Socket(pb::Socket {
+                name,
+                remote_address,
+                remote_port,
+                ..Default::default()
+            }))
+        }),
+        (text(), text()).prop_map(|(name, malformed)| {
+            Some(Detail::Dns(pb::Dns {
+                name,
+                malformed,
+                ..Default::default()
             }))
         }),
         any::<i64>().prop_map(|step_ns| Some(Detail::ClockStep(pb::ClockStep { step_ns }))),

@@ -79,6 +79,34 @@ impl Architecture {
         Self::named(None).is_ok_and(|own| own == self)
     }
 
+    /// What the kernel calls it.
+    pub fn kernel(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
+        }
+    }
+
+    /// What Rust calls Linux on it.
+    pub fn triple(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-unknown-linux-gnu",
+            Self::Arm64 => "aarch64-unknown-linux-gnu",
+        }
+    }
+
+    /// What another machine needs to build for it and to emulate it.
+    pub fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Amd64 => &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross", "qemu-system-x86"],
+            Self::Arm64 => &[
+                "gcc-aarch64-linux-gnu",
+                "libc6-dev-arm64-cross",
+                "qemu-system-arm",
+            ],
+        }
+    }
+
     /// The program that emulates it.
     pub fn qemu(self) -> &'static str {
         match self {

@@ -1,5 +1,8 @@
 //! What was built here, as the guest gets it.
 
+use super::cache::Cache;
+use super::cross;
+use super::debian::Architecture;
 use super::machine::Share;
 use crate::build::{self, Profile};
 use crate::run;
@@ -33,7 +36,7 @@ pub struct GuestPrograms {
 impl GuestPrograms {
     /// Builds the programs and these tests.
     pub fn build(target: &Path, tests: &[String]) -> Result<Self> {
-        let built = Self::built(target);
+        let built = Self::built(target, Architecture::named(None)?);
         let programs = build::programs(Profile::Dev)?;
         fs::create_dir_all(&built.here).with_context(|| built.here.display().to_string())?;
         let mut files: Vec<_> = PROGRAMS
@@ -44,16 +47,26 @@ impl GuestPrograms {
             files.extend(executables(tests)?);
         }
         for (name, file) in &files {
-            strip(file, &built.here.join(name))?;
+            strip_with("strip", file, &built.here.join(name))?;
         }
         Ok(built)
     }
 
+    /// Builds the agent alone, for another architecture.
+    pub fn cross(target: &Path, architecture: Architecture, cache: &Cache) -> Result<Self> {
+        let built = Self::built(target, architecture);
+        fs::create_dir_all(&built.here).with_context(|| built.here.display().to_string())?;
+        let agent = cross::agent(target, architecture, cache)?;
+        let strip = format!("{}-linux-gnu-strip", architecture.kernel());
+        strip_with(&strip, &agent, &built.here.join("norma-agent"))?;
+        Ok(built)
+    }
+
     /// What was built for a guest before.
-    pub fn built(target: &Path) -> Self {
+    pub fn built(target: &Path, architecture: Architecture) -> Self {
         Self {
             there: target.join("debug"),
-            here: target.join("vm/programs"),
+            here: target.join("vm/programs").join(architecture.debian()),
         }
     }
 
@@ -99,14 +112,14 @@ fn executable(message: &str) -> Option<(String, PathBuf)> {
     is_test.then(|| (name.to_owned(), PathBuf::from(file)))
 }
 
-fn strip(from: &Path, to: &Path) -> Result<()> {
+fn strip_with(program: &str, from: &Path, to: &Path) -> Result<()> {
     let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
     let source = time(from).with_context(|| from.display().to_string())?;
     if time(to).is_ok_and(|copy| copy == source) {
         return Ok(());
     }
     run::output(
-        Command::new("strip")
+        Command::new(program)
             .args(["--strip-debug", "--preserve-dates", "-o"])
             .arg(to)
             .arg(from),

@@ -7,6 +7,7 @@ use crate::test::suite::Count;
 use anyhow::{Context as _, Result};
 use norma_rig::program::ENV_PROGRAMS;
 use serde_json::{Value, json};
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -16,15 +17,30 @@ const TEST_LIMIT: Duration = Duration::from_secs(1500);
 /// How long doctor may take, which loads every program.
 const DOCTOR_LIMIT: Duration = Duration::from_secs(120);
 
+/// What stands for the test programs where none are built.
+const SMOKE_NAME: &str = "smoke";
+const SMOKE: &str = include_str!("guest/smoke.sh");
+
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Suite {
     /// Whether doctor is asked, which takes as long as some tests together.
     pub doctor: bool,
+    /// Whether it is shown that the agent sees a program start, where there are no test programs.
+    pub smoke: bool,
     /// Test programs.
     pub tests: Vec<String>,
     /// Arguments of theirs.
     pub arguments: Vec<String>,
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = [(self.doctor, "doctor"), (self.smoke, SMOKE_NAME)];
+        let first = first.iter().filter(|(asked, _)| *asked).map(|(_, name)| *name);
+        let all: Vec<_> = first.chain(self.tests.iter().map(String::as_str)).collect();
+        f.write_str(&all.join(", "))
+    }
 }
 
 impl Suite {
@@ -38,6 +54,12 @@ impl Suite {
                  timeout {} norma-agent doctor --output json >/run/job/doctor.json 2>/run/job/doctor.txt\n\
                  echo $? >/run/job/doctor.status\n",
                 DOCTOR_LIMIT.as_secs()
+            ));
+        }
+        if self.smoke {
+            job.push_str(&format!(
+                "(\n{SMOKE}) >/run/job/{SMOKE_NAME}.txt 2>&1\n\
+                 code=$?; echo $code >/run/job/{SMOKE_NAME}.status; [ $code = 0 ] || status=$code\n"
             ));
         }
         let arguments: Vec<_> = self
@@ -183,6 +205,9 @@ fn test_result(name: &str, output: &str, status: &str) -> TestResult {
         .map(str::to_owned)
         .collect();
     let status = status.trim();
+    if name == SMOKE_NAME && status == "0" {
+        count.add(Count::one(true));
+    }
     // A runner that died has no closing line, and counted nothing.
     if status != "0" && count.failed() == 0 {
         count.add(Count::one(false));

@@ -1,15 +1,14 @@
 //! Removal of names.
 
+use super::{HERE, by_name, no_more};
 use crate::act;
 use crate::kernel::file::{Dentry, Place};
 use crate::kernel::regs::Regs;
 use crate::probe::security::{Check, checks};
-use crate::probe::syscall;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use norma_abi::{ACT_AT_DESCRIPTOR, KIND_FILE, OP_RMDIR, OP_UNLINK};
+use norma_abi::{KIND_FILE, OP_RMDIR, OP_UNLINK};
 
-const AT_FDCWD: i32 = -100;
 const AT_REMOVEDIR: u64 = 0x200;
 
 checks! {
@@ -48,35 +47,17 @@ pub fn exit_unlinkat(ctx: TracePointContext) -> u32 {
     } else {
         OP_RMDIR
     };
-    claimed(&ctx, op, regs.arg1(), regs.arg0() as i32)
+    by_name(&ctx, op, regs.arg0(), regs.arg1(), no_more)
 }
 
 /// `syscalls/sys_exit_unlink`: `const char *pathname`
 #[tracepoint]
 pub fn exit_unlink(ctx: TracePointContext) -> u32 {
-    claimed(&ctx, OP_UNLINK, Regs::current().arg0(), AT_FDCWD)
+    by_name(&ctx, OP_UNLINK, HERE, Regs::current().arg0(), no_more)
 }
 
 /// `syscalls/sys_exit_rmdir`: `const char *pathname`
 #[tracepoint]
 pub fn exit_rmdir(ctx: TracePointContext) -> u32 {
-    claimed(&ctx, OP_RMDIR, Regs::current().arg0(), AT_FDCWD)
-}
-
-#[inline(always)]
-fn claimed(ctx: &TracePointContext, op: u32, path: u64, directory: i32) -> u32 {
-    let result = syscall::result(ctx);
-    act::report(KIND_FILE, |act| {
-        act.op(
-            op,
-            if directory == AT_FDCWD {
-                0
-            } else {
-                ACT_AT_DESCRIPTOR
-            },
-        );
-        act.result(result);
-        act.claim(path)
-    });
-    0
+    by_name(&ctx, OP_RMDIR, HERE, Regs::current().arg0(), no_more)
 }

@@ -85,6 +85,13 @@ const WEIGHTS: &[Weight] = &[
         controls: &["NIST 800-53 SC-7", "MITRE ATT&CK T1571"],
     },
     Weight {
+        prefix: "dns.",
+        severity: Severity::Low,
+        score: 35,
+        why: "a name that was not asked for before leads to a new peer, or carries data out by itself",
+        controls: &["NIST 800-53 SC-7", "MITRE ATT&CK T1071.004"],
+    },
+    Weight {
         prefix: "file.open-failed",
         severity: Severity::Low,
         score: 30,

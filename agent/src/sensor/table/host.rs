@@ -1,6 +1,294 @@
 //! The kernel and the machine.
 
-use super::Capability;
+use super::{At, Capability, NO_COMPAT, PERMITTED_ONLY, Tier, Way, essential, extra, without};
+use crate::sensor::evasion::Sight::{Fully, Partly};
+use crate::sensor::evasion::Technique;
+use norma_abi::Group;
+
+const KINDS_ONLY: &str =
+    "that requests of a kind are made is reported, with their number, not what they are made on";
 
 /// Capabilities of this family.
-pub const ALL: &[Capability] = &[];
+pub const ALL: &[Capability] = &[
+    Capability {
+        name: "module",
+        what: "kernel modules that are asked for, loaded and removed",
+        ways: &[
+            Way {
+                tier: Tier::BtfTracepoint,
+                needs: &[Group::Actor, Group::Module],
+                hooks: &[
+                    essential("module_load", At::BtfTracepoint("module_load")),
+                    essential("module_free", At::BtfTracepoint("module_free")),
+                    extra("module_request", At::BtfTracepoint("module_request")),
+                    extra("exit_init_module_failed", At::SyscallExit("init_module")),
+                    extra("exit_finit_module_failed", At::SyscallExit("finit_module")),
+                    extra("exit_delete_module_failed", At::SyscallExit("delete_module")),
+                ],
+                sees: &[(Technique::KernelModule, Fully)],
+                blind_spots: &["a module whose own start fails is reported as loaded, and then as failed"],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[],
+                hooks: &[without("init_module")],
+                sees: &[(Technique::KernelModule, Fully)],
+                blind_spots: &["this kernel is built without modules: there is nothing to see"],
+            },
+        ],
+    },
+    Capability {
+        name: "bpf",
+        what: "BPF programs that are loaded and attached",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Open, Group::Bpf],
+                hooks: &[essential("lsm_bpf", At::Lsm("bpf"))],
+                sees: &[(Technique::BpfProgram, Fully)],
+                blind_spots: &[
+                    PERMITTED_ONLY,
+                    "programs that are attached by ioctl or as a socket's filter are seen when they are loaded",
+                ],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Open, Group::Regs, Group::Bpf],
+                hooks: &[essential("exit_bpf", At::SyscallExit("bpf"))],
+                sees: &[(Technique::BpfProgram, Partly(NO_COMPAT))],
+                blind_spots: &[
+                    NO_COMPAT,
+                    "programs that are attached by ioctl or as a socket's filter are seen when they are loaded",
+                    "which program is attached is as the caller gives it",
+                ],
+            },
+        ],
+    },
+    Capability {
+        name: "bpf-refused",
+        what: "BPF programs that are not loaded or attached after all",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Open, Group::Regs, Group::Bpf],
+            hooks: &[essential("exit_bpf_failed", At::SyscallExit("bpf"))],
+            sees: &[],
+            blind_spots: &[NO_COMPAT, "names and types are as the caller gives them"],
+        }],
+    },
+    Capability {
+        name: "keys",
+        what: "use of the kernel's key store",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Regs],
+            hooks: &[
+                essential("exit_keyctl", At::SyscallExit("keyctl")),
+                essential("exit_add_key", At::SyscallExit("add_key")),
+                essential("exit_request_key", At::SyscallExit("request_key")),
+            ],
+            sees: &[],
+            blind_spots: &[NO_COMPAT, "descriptions of keys are as the caller gives them"],
+        }],
+    },
+    Capability {
+        name: "perf-event",
+        what: "performance events that are opened",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Open, Group::Regs, Group::Perf],
+            hooks: &[essential(
+                "exit_perf_event_open",
+                At::SyscallExit("perf_event_open"),
+            )],
+            sees: &[],
+            blind_spots: &[NO_COMPAT],
+        }],
+    },
+    Capability {
+        name: "userfaultfd",
+        what: "processes that handle page faults themselves",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Regs],
+            hooks: &[essential("exit_userfaultfd", At::SyscallExit("userfaultfd"))],
+            sees: &[],
+            blind_spots: &[
+                NO_COMPAT,
+                "one that is made by /dev/userfaultfd is seen as a file that is opened",
+            ],
+        }],
+    },
+    Capability {
+        name: "io-uring",
+        what: "io_uring, and the kinds of requests made by it",
+        ways: &[
+            Way {
+                tier: Tier::BtfTracepoint,
+                needs: &[Group::Actor, Group::Regs, Group::IoUring],
+                hooks: &[
+                    essential("io_uring_submit_req", At::BtfTracepoint("io_uring_submit_req")),
+                    essential("io_uring_create", At::BtfTracepoint("io_uring_create")),
+                    extra("exit_io_uring_setup_failed", At::SyscallExit("io_uring_setup")),
+                ],
+                sees: &[
+                    (Technique::IoUringFile, Partly(KINDS_ONLY)),
+                    (Technique::IoUringNetwork, Partly(KINDS_ONLY)),
+                ],
+                blind_spots: &[
+                    KINDS_ONLY,
+                    "requests after the last report of a kind, which is made once a second, are not counted",
+                ],
+            },
+            Way {
+                tier: Tier::BtfTracepoint,
+                needs: &[Group::Actor, Group::Regs, Group::IoUring],
+                hooks: &[
+                    essential("io_uring_submit_sqe", At::BtfTracepoint("io_uring_submit_sqe")),
+                    essential("io_uring_create", At::BtfTracepoint("io_uring_create")),
+                    extra("exit_io_uring_setup_failed", At::SyscallExit("io_uring_setup")),
+                ],
+                sees: &[
+                    (Technique::IoUringFile, Partly(KINDS_ONLY)),
+                    (Technique::IoUringNetwork, Partly(KINDS_ONLY)),
+                ],
+                blind_spots: &[
+                    KINDS_ONLY,
+                    "requests after the last report of a kind, which is made once a second, are not counted",
+                    "before 5.12, requests that a thread of the kernel takes from the ring (SQPOLL) are that \
+                     thread's",
+                ],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[
+                    essential("exit_io_uring_enter", At::SyscallExit("io_uring_enter")),
+                    extra("exit_io_uring_setup_failed", At::SyscallExit("io_uring_setup")),
+                ],
+                sees: &[
+                    (
+                        Technique::IoUringFile,
+                        Partly("that requests are made is reported, not of which kind"),
+                    ),
+                    (
+                        Technique::IoUringNetwork,
+                        Partly("that requests are made is reported, not of which kind"),
+                    ),
+                ],
+                blind_spots: &[
+                    "that requests are made is reported, not of which kind",
+                    "requests that a thread of the kernel takes from the ring (SQPOLL) are not seen",
+                ],
+            },
+        ],
+    },
+    Capability {
+        name: "kexec",
+        what: "kernels that are loaded to boot into",
+        ways: &[
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Open, Group::Path, Group::Regs],
+                hooks: &[
+                    essential("exit_kexec_load", At::SyscallExit("kexec_load")),
+                    extra("exit_kexec_file_load", At::SyscallExit("kexec_file_load")),
+                ],
+                sees: &[],
+                blind_spots: &[NO_COMPAT],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[],
+                hooks: &[without("kexec_load")],
+                sees: &[],
+                blind_spots: &["this kernel is built without kexec: there is nothing to see"],
+            },
+        ],
+    },
+    Capability {
+        name: "device",
+        what: "raw devices that are opened and made",
+        ways: &[Way {
+            tier: Tier::Cgroup,
+            needs: &[Group::Actor],
+            hooks: &[essential("device_access", At::RootCgroup)],
+            sees: &[(
+                Technique::RawDevice,
+                Partly(
+                    "block devices, mem, kmem, port, kmsg, nvram, tun, fuse, kvm, device mapper, loop control, \
+                     vhost-net, SCSI generic and machine registers; other character devices are seen as files \
+                     that are opened",
+                ),
+            )],
+            blind_spots: &[
+                "character devices other than mem, kmem, port, kmsg, nvram, tun, fuse, kvm, device mapper, loop \
+                 control, vhost-net, SCSI generic and machine registers are not reported",
+                "a device that is reached by a descriptor from another process is not seen",
+                "ioperm and iopl are not seen",
+                PERMITTED_ONLY,
+            ],
+        }],
+    },
+    Capability {
+        name: "clock",
+        what: "changes of the time",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[
+                    essential("lsm_settime", At::Lsm("settime")),
+                    extra("exit_adjtimex", At::SyscallExit("adjtimex")),
+                    extra("exit_clock_adjtime", At::SyscallExit("clock_adjtime")),
+                ],
+                sees: &[],
+                blind_spots: &[
+                    PERMITTED_ONLY,
+                    "corrections by adjtimex through the 32-bit interface are not seen",
+                ],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[
+                    essential("fexit_settime", At::Fexit("security_settime64")),
+                    extra("exit_adjtimex", At::SyscallExit("adjtimex")),
+                    extra("exit_clock_adjtime", At::SyscallExit("clock_adjtime")),
+                ],
+                sees: &[],
+                blind_spots: &[
+                    PERMITTED_ONLY,
+                    "corrections by adjtimex through the 32-bit interface are not seen",
+                ],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[
+                    essential("exit_clock_settime", At::SyscallExit("clock_settime")),
+                    essential("exit_settimeofday", At::SyscallExit("settimeofday")),
+                    extra("exit_adjtimex", At::SyscallExit("adjtimex")),
+                    extra("exit_clock_adjtime", At::SyscallExit("clock_adjtime")),
+                ],
+                sees: &[],
+                blind_spots: &[NO_COMPAT, "the new time is as the caller gives it"],
+            },
+        ],
+    },
+    Capability {
+        name: "clock-refused",
+        what: "attempts to change the time that fail",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Regs],
+            hooks: &[
+                essential("exit_clock_settime_failed", At::SyscallExit("clock_settime")),
+                extra("exit_settimeofday_failed", At::SyscallExit("settimeofday")),
+                extra("exit_adjtimex_failed", At::SyscallExit("adjtimex")),
+                extra("exit_clock_adjtime_failed", At::SyscallExit("clock_adjtime")),
+            ],
+            sees: &[],
+            blind_spots: &[NO_COMPAT],
+        }],
+    },
+];

@@ -1,9 +1,12 @@
 //! The network.
 
-use super::{At, Capability, Tier, Way, essential, extra};
+use super::{At, Capability, NO_COMPAT, NO_IO_URING, PERMITTED_ONLY, Tier, Way, essential, extra};
 use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
 use norma_abi::Group;
+
+const ADDRESS_CLAIMED: &str = "addresses are as the program gave them";
+const STATE: At = At::BtfTracepoint("inet_sock_set_state");
 
 /// Capabilities of this family.
 pub const ALL: &[Capability] = &[
@@ -12,17 +15,42 @@ pub const ALL: &[Capability] = &[
         what: "connections that are started",
         ways: &[Way {
             tier: Tier::BtfTracepoint,
-            needs: &[Group::Actor, Group::Sock],
-            hooks: &[essential(
-                "socket_state",
-                At::BtfTracepoint("inet_sock_set_state"),
-            )],
-            sees: &[],
+            needs: &[Group::Actor, Group::Cgroup, Group::Sock, Group::Tcp],
+            hooks: &[essential("socket_state", STATE)],
+            sees: &[
+                (Technique::TcpFastOpen, Fully),
+                (Technique::Mptcp, Fully),
+                (Technique::MappedAddress, Fully),
+                (Technique::Toctou, Partly("addresses of TCP connections are the kernel's own")),
+                (
+                    Technique::IoUringNetwork,
+                    Partly("that connections are made, not that they are accepted"),
+                ),
+            ],
             blind_spots: &[
-                "the attempt is seen, not whether it succeeds",
-                "UDP, raw and ping sockets are not seen, except where a rule refuses the peer",
-                "Unix, vsock and other non-internet sockets are not seen",
-                "accepted connections are not seen",
+                "what comes of an attempt is seen only with close",
+                "datagrams are seen only with datagram, Unix and vsock sockets only with unix and vsock, raw and packet \
+                 sockets only with socket-made",
+                "further subflows of a Multipath TCP connection are opened by the kernel's own threads",
+            ],
+        }],
+    },
+    Capability {
+        name: "close",
+        what: "what comes of connections: established or not, the error, bytes and duration",
+        ways: &[Way {
+            tier: Tier::BtfTracepoint,
+            needs: &[Group::Actor, Group::Cgroup, Group::Sock, Group::Tcp],
+            hooks: &[essential("socket_state", STATE)],
+            sees: &[(
+                Technique::IoUringNetwork,
+                Partly("what is accepted by a request is seen when it ends, without the process"),
+            )],
+            blind_spots: &[
+                "bytes are known of TCP only",
+                "a connection ends in the kernel while anybody runs; it is put down to whoever opened or accepted \
+                 it, if that was seen",
+                "a connection that was there before the agent is put down to who held it then",
             ],
         }],
     },
@@ -31,15 +59,220 @@ pub const ALL: &[Capability] = &[
         what: "sockets that begin to listen",
         ways: &[Way {
             tier: Tier::BtfTracepoint,
-            needs: &[Group::Actor, Group::Sock],
-            hooks: &[essential(
-                "socket_state",
-                At::BtfTracepoint("inet_sock_set_state"),
-            )],
+            needs: &[Group::Actor, Group::Cgroup, Group::Sock, Group::Tcp],
+            hooks: &[essential("socket_state", STATE)],
+            sees: &[],
+            blind_spots: &["a port that the kernel chooses at listen(2) itself is reported as 0"],
+        }],
+    },
+    Capability {
+        name: "accept",
+        what: "connections that are accepted",
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Cgroup, Group::Sock],
+                hooks: &[essential("fexit_accept", At::Fexit("inet_csk_accept"))],
+                sees: &[(Technique::IoUringNetwork, Fully)],
+                blind_spots: &["what is accepted from SCTP, Unix and vsock sockets is not seen"],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Open, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("exit_accept", At::SyscallExit("accept4")),
+                    extra("exit_accept", At::SyscallExit("accept")),
+                ],
+                sees: &[],
+                blind_spots: &[
+                    NO_IO_URING,
+                    NO_COMPAT,
+                    "what is accepted from Unix sockets is not seen, and of vsock not from whom",
+                    "a thread that replaces or closes the descriptor before its sibling's accept returns changes \
+                     or hides what is reported",
+                ],
+            },
+        ],
+    },
+    Capability {
+        name: "bind",
+        what: "internet sockets that are bound to an address",
+        ways: &[Way {
+            tier: Tier::Cgroup,
+            needs: &[Group::Actor],
+            hooks: &[
+                essential("post_bind4", At::RootCgroup),
+                essential("post_bind6", At::RootCgroup),
+            ],
             sees: &[],
             blind_spots: &[
-                "a port that the kernel chooses at listen(2) itself is reported as 0",
-                "bound UDP sockets are not seen",
+                "raw and SCTP sockets are not seen",
+                "a port that the kernel chooses because none was bound is not seen",
+            ],
+        }],
+    },
+    Capability {
+        name: "datagram",
+        what: "peers that datagrams are sent to, once for each program and peer in 30 seconds",
+        ways: &[Way {
+            tier: Tier::Cgroup,
+            needs: &[Group::Actor, Group::Exec],
+            hooks: &[
+                essential("connect4", At::RootCgroup),
+                essential("connect6", At::RootCgroup),
+                essential("sendmsg4", At::RootCgroup),
+                essential("sendmsg6", At::RootCgroup),
+            ],
+            sees: &[(Technique::UdpUnconnected, Fully), (Technique::MappedAddress, Fully)],
+            blind_spots: &[
+                "of a connected socket the peer is seen, not whether anything is sent",
+                "raw and packet sockets are not seen here",
+                "the replies of a server are seen like other datagrams, what it receives is not",
+            ],
+        }],
+    },
+    Capability {
+        name: "network-failed",
+        what: "attempts to connect or bind that are refused at once",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Regs, Group::Path],
+            hooks: &[
+                essential("exit_connect_failed", At::SyscallExit("connect")),
+                essential("exit_bind_failed", At::SyscallExit("bind")),
+            ],
+            sees: &[],
+            blind_spots: &[ADDRESS_CLAIMED, NO_IO_URING, NO_COMPAT],
+        }],
+    },
+    Capability {
+        name: "unix",
+        what: "Unix sockets that are connected, bound and listened on by name",
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Path, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("fexit_unix_stream_connect", At::Fexit("unix_stream_connect")),
+                    essential("fexit_unix_bind", At::Fexit("unix_bind")),
+                    extra("fexit_unix_dgram_connect", At::Fexit("unix_dgram_connect")),
+                    extra("fexit_unix_listen", At::Fexit("unix_listen")),
+                ],
+                sees: &[(Technique::IoUringNetwork, Fully)],
+                blind_spots: &["datagrams sent to a name without connecting are not seen"],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Open, Group::Path, Group::Regs, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("exit_connect", At::SyscallExit("connect")),
+                    essential("exit_bind", At::SyscallExit("bind")),
+                    essential("exit_listen", At::SyscallExit("listen")),
+                ],
+                sees: &[],
+                blind_spots: &[
+                    NO_IO_URING,
+                    NO_COMPAT,
+                    "datagrams sent to a name without connecting are not seen",
+                    "a thread that replaces or closes the descriptor before its sibling's call returns hides it",
+                    "a peer that is gone when connect returns has no name any more",
+                ],
+            },
+        ],
+    },
+    Capability {
+        name: "vsock",
+        what: "vsock sockets that are connected, bound and listened on",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("lsm_vsock_connect", At::Lsm("socket_connect")),
+                    essential("lsm_vsock_bind", At::Lsm("socket_bind")),
+                    essential("lsm_vsock_listen", At::Lsm("socket_listen")),
+                ],
+                sees: &[],
+                blind_spots: &[PERMITTED_ONLY, "where a listening socket is bound is seen when it is bound"],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("fexit_vsock_connect", At::Fexit("security_socket_connect")),
+                    essential("fexit_vsock_bind", At::Fexit("security_socket_bind")),
+                    essential("fexit_vsock_listen", At::Fexit("security_socket_listen")),
+                ],
+                sees: &[],
+                blind_spots: &[PERMITTED_ONLY, "where a listening socket is bound is seen when it is bound"],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Open, Group::Path, Group::Regs, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("exit_connect", At::SyscallExit("connect")),
+                    essential("exit_bind", At::SyscallExit("bind")),
+                    essential("exit_listen", At::SyscallExit("listen")),
+                ],
+                sees: &[],
+                blind_spots: &[
+                    ADDRESS_CLAIMED,
+                    NO_IO_URING,
+                    NO_COMPAT,
+                    "where a listening socket is bound is seen when it is bound",
+                ],
+            },
+        ],
+    },
+    Capability {
+        name: "socket-made",
+        what: "sockets of kinds that see or send packets past the rules for connections, or steer the kernel",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor],
+                hooks: &[essential("lsm_socket_made", At::Lsm("socket_post_create"))],
+                sees: &[(Technique::RawSocket, Partly(SOCKET_ONLY))],
+                blind_spots: &[SOCKET_ONLY, "a refusal before the socket is made is not seen"],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor],
+                hooks: &[essential(
+                    "fexit_socket_made",
+                    At::Fexit("security_socket_post_create"),
+                )],
+                sees: &[(Technique::RawSocket, Partly(SOCKET_ONLY))],
+                blind_spots: &[SOCKET_ONLY, "a refusal before the socket is made is not seen"],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[essential("exit_socket", At::SyscallExit("socket"))],
+                sees: &[(Technique::RawSocket, Partly(SOCKET_ONLY))],
+                blind_spots: &[SOCKET_ONLY, NO_IO_URING, NO_COMPAT],
+            },
+        ],
+    },
+    Capability {
+        name: "dns",
+        what: "DNS queries and answers",
+        ways: &[Way {
+            tier: Tier::Cgroup,
+            needs: &[Group::Actor],
+            hooks: &[
+                essential("dns_egress", At::RootCgroupEgress),
+                essential("dns_ingress", At::RootCgroupIngress),
+            ],
+            sees: &[(
+                Technique::DnsTunnel,
+                Partly("names and answers on port 53 in the clear, not whether they carry data"),
+            )],
+            blind_spots: &[
+                "only port 53: DNS over TLS, HTTPS or QUIC and other ports are not seen",
+                "of a message the first 1232 bytes are seen, and by TCP the first segment",
+                "what a DNS server answers to others is seen where they ask",
+                "packets of raw and packet sockets are not understood as a process's",
             ],
         }],
     },
@@ -64,3 +297,5 @@ pub const ALL: &[Capability] = &[
         }],
     },
 ];
+
+const SOCKET_ONLY: &str = "that the socket is made is seen, not what is sent by it";

@@ -1,12 +1,15 @@
 //! Processes and what they may do.
 
-use super::{At, Capability, Tier, Way, essential, extra};
+use super::{At, Capability, NO_COMPAT, PERMITTED_ONLY, Tier, Way, essential, extra};
 use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
 use norma_abi::Group;
 
 const NOT_MAPPED_AGAIN: &str =
     "arguments are those at the start; what a program writes over them later is not seen";
+const REFUSED_ELSEWHERE: &str =
+    "attempts that the kernel refuses before this check are not seen here; refused-privilege sees them";
+const CLAIMED_NAME: &str = "the name is as the program gave it";
 
 /// Capabilities of this family.
 pub const ALL: &[Capability] = &[
@@ -17,13 +20,40 @@ pub const ALL: &[Capability] = &[
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Path, Group::Exec],
             hooks: &[essential("process_exec", At::BtfTracepoint("sched_process_exec"))],
-            sees: &[],
+            sees: &[
+                (Technique::Script, Fully),
+                (Technique::Memfd, Fully),
+                (Technique::Deleted, Fully),
+                (Technique::Volume, Fully),
+                (Technique::ThreadExec, Fully),
+                (Technique::ShortLived, Fully),
+                (Technique::GarbageNames, Fully),
+                (
+                    Technique::LongPath,
+                    Partly("paths beyond 96 components and arguments beyond 64 KiB are cut, and marked"),
+                ),
+            ],
             blind_spots: &[
-                "an exec that fails is not seen",
-                "for a script the interpreter's file is reported, and the script by the name given to exec",
-                "the dynamic linker and libraries that a program maps are not seen",
+                "the file of a script that closes more than 64 descriptors by its exec is not found; it is then \
+                 known by the name given to exec",
+                "in a container whose root is no overlay, image and changes are not told apart",
+                "the dynamic linker and libraries that a program maps are not seen here",
                 NOT_MAPPED_AGAIN,
             ],
+        }],
+    },
+    Capability {
+        name: "exec-failed",
+        what: "programs that were to be executed and were not",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Regs],
+            hooks: &[
+                essential("exit_execve", At::SyscallExit("execve")),
+                extra("exit_execveat", At::SyscallExit("execveat")),
+            ],
+            sees: &[],
+            blind_spots: &[CLAIMED_NAME, NO_COMPAT],
         }],
     },
     Capability {
@@ -33,8 +63,12 @@ pub const ALL: &[Capability] = &[
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Exit],
             hooks: &[essential("process_exit", At::BtfTracepoint("sched_process_exit"))],
-            sees: &[],
-            blind_spots: &["the end of a thread that is not the last of its process is not seen"],
+            sees: &[(Technique::ShortLived, Fully)],
+            blind_spots: &[
+                "the end of a thread that is not the last of its process is not seen",
+                "time on a processor is what was accounted when the last thread ended: up to a tick of the \
+                 clock, and other threads that ended at the same moment, may be missing",
+            ],
         }],
     },
     Capability {
@@ -60,7 +94,6 @@ pub const ALL: &[Capability] = &[
                 "the process is killed before its first instruction; what it was before the exec is gone too",
                 "paths that are longer than 248 bytes match only rules for a directory above; paths with more \
                  than 96 components, and files that are in no directory (memfd), match no rule",
-                "a script is matched by its interpreter, not by its own path",
                 "a hard link, a copy or a bind mount of the file under another path is another path",
             ],
         }],
@@ -77,6 +110,309 @@ pub const ALL: &[Capability] = &[
             ],
             sees: &[],
             blind_spots: &["control groups of the v1 hierarchies, and renames, are not seen"],
+        }],
+    },
+    Capability {
+        name: "ids",
+        what: "processes that change their user and group ids",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Credentials],
+                hooks: &[
+                    essential("lsm_task_fix_setuid", At::Lsm("task_fix_setuid")),
+                    essential("lsm_task_fix_setgid", At::Lsm("task_fix_setgid")),
+                ],
+                sees: &[(Technique::CredentialChange, Fully), (Technique::Compat32, Fully)],
+                blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Credentials],
+                hooks: &[
+                    essential("fexit_task_fix_setuid", At::Fexit("security_task_fix_setuid")),
+                    essential("fexit_task_fix_setgid", At::Fexit("security_task_fix_setgid")),
+                ],
+                sees: &[(Technique::CredentialChange, Fully), (Technique::Compat32, Fully)],
+                blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs],
+                hooks: &[
+                    essential("exit_ids", At::SyscallExit("setuid")),
+                    essential("exit_ids", At::SyscallExit("setgid")),
+                    essential("exit_ids", At::SyscallExit("setreuid")),
+                    essential("exit_ids", At::SyscallExit("setregid")),
+                    essential("exit_ids", At::SyscallExit("setresuid")),
+                    essential("exit_ids", At::SyscallExit("setresgid")),
+                    extra("exit_fs_ids", At::SyscallExit("setfsuid")),
+                    extra("exit_fs_ids", At::SyscallExit("setfsgid")),
+                ],
+                sees: &[(Technique::CredentialChange, Partly(NO_COMPAT))],
+                blind_spots: &[NO_COMPAT],
+            },
+        ],
+    },
+    Capability {
+        name: "groups",
+        what: "processes that change their supplementary groups",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Credentials],
+                hooks: &[essential("lsm_task_fix_setgroups", At::Lsm("task_fix_setgroups"))],
+                sees: &[],
+                blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Credentials],
+                hooks: &[essential(
+                    "fexit_task_fix_setgroups",
+                    At::Fexit("security_task_fix_setgroups"),
+                )],
+                sees: &[],
+                blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs],
+                hooks: &[essential("exit_setgroups", At::SyscallExit("setgroups"))],
+                sees: &[],
+                blind_spots: &[NO_COMPAT],
+            },
+        ],
+    },
+    Capability {
+        name: "capabilities",
+        what: "processes that change their capabilities",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Credentials],
+                hooks: &[essential("lsm_capset", At::Lsm("capset"))],
+                sees: &[(Technique::CredentialChange, Fully)],
+                blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Credentials],
+                hooks: &[essential("fexit_capset", At::Fexit("security_capset"))],
+                sees: &[(Technique::CredentialChange, Fully)],
+                blind_spots: &[PERMITTED_ONLY],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs],
+                hooks: &[essential("exit_capset", At::SyscallExit("capset"))],
+                sees: &[(Technique::CredentialChange, Partly(NO_COMPAT))],
+                blind_spots: &[NO_COMPAT],
+            },
+        ],
+    },
+    Capability {
+        name: "refused-privilege",
+        what: "attempts to change ids and capabilities and to trace others that fail",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Credentials, Group::Regs],
+            hooks: &[
+                essential("exit_setuid_failed", At::SyscallExit("setuid")),
+                essential("exit_setgid_failed", At::SyscallExit("setgid")),
+                essential("exit_setreuid_failed", At::SyscallExit("setreuid")),
+                essential("exit_setregid_failed", At::SyscallExit("setregid")),
+                essential("exit_setreuid_failed", At::SyscallExit("setresuid")),
+                essential("exit_setregid_failed", At::SyscallExit("setresgid")),
+                extra("exit_setgroups_failed", At::SyscallExit("setgroups")),
+                essential("exit_capset_failed", At::SyscallExit("capset")),
+                essential("exit_ptrace_failed", At::SyscallExit("ptrace")),
+            ],
+            sees: &[],
+            blind_spots: &[
+                "setfsuid and setfsgid do not tell that they were refused",
+                "of tracing that was refused the other process is not known",
+                NO_COMPAT,
+            ],
+        }],
+    },
+    Capability {
+        name: "prctl",
+        what: "no_new_privs, ambient capabilities and seccomp by prctl",
+        // A BPF-LSM program on task_prctl would have to return ENOSYS, and fexit there tells no outcome.
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Credentials, Group::Regs],
+            hooks: &[essential("exit_prctl", At::SyscallExit("prctl"))],
+            sees: &[],
+            blind_spots: &[
+                NO_COMPAT,
+                "capabilities dropped from the bounding and the ambient set are not seen",
+            ],
+        }],
+    },
+    Capability {
+        name: "seccomp",
+        what: "seccomp filters that are installed",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Regs],
+            hooks: &[essential("exit_seccomp", At::SyscallExit("seccomp"))],
+            sees: &[],
+            blind_spots: &[NO_COMPAT, "what a filter does is not looked at"],
+        }],
+    },
+    Capability {
+        name: "namespace",
+        what: "namespaces that processes leave and enter",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[
+                Group::Actor,
+                Group::Regs,
+                Group::Path,
+                Group::Open,
+                Group::Exec,
+                Group::Namespaces,
+            ],
+            hooks: &[
+                essential("exit_unshare", At::SyscallExit("unshare")),
+                essential("exit_setns", At::SyscallExit("setns")),
+            ],
+            sees: &[(Technique::NamespaceChange, Partly(NO_COMPAT))],
+            blind_spots: &[NO_COMPAT],
+        }],
+    },
+    Capability {
+        name: "clone-namespace",
+        what: "children that are made in new namespaces",
+        ways: &[Way {
+            tier: Tier::BtfTracepoint,
+            needs: &[Group::Actor, Group::Namespaces],
+            hooks: &[essential(
+                "process_fork_ns",
+                At::BtfTracepoint("sched_process_fork"),
+            )],
+            sees: &[(
+                Technique::NamespaceChange,
+                Partly("by clone fully; by unshare and setns where namespace is had"),
+            )],
+            blind_spots: &["an attempt that fails is not seen"],
+        }],
+    },
+    Capability {
+        name: "ptrace",
+        what: "processes that trace others, or open their memory",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor],
+                hooks: &[
+                    essential("lsm_ptrace_access_check", At::Lsm("ptrace_access_check")),
+                    essential("lsm_ptrace_traceme", At::Lsm("ptrace_traceme")),
+                ],
+                sees: &[(Technique::Injection, Fully)],
+                blind_spots: &[
+                    PERMITTED_ONLY,
+                    "which request of ptrace it is",
+                    "looking without the right to change (PTRACE_MODE_READ) is not reported",
+                    REFUSED_ELSEWHERE,
+                ],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor],
+                hooks: &[
+                    essential(
+                        "fexit_ptrace_access_check",
+                        At::Fexit("security_ptrace_access_check"),
+                    ),
+                    essential("fexit_ptrace_traceme", At::Fexit("security_ptrace_traceme")),
+                ],
+                sees: &[(Technique::Injection, Fully)],
+                blind_spots: &[
+                    PERMITTED_ONLY,
+                    "which request of ptrace it is",
+                    "looking without the right to change (PTRACE_MODE_READ) is not reported",
+                ],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs, Group::Tasks],
+                hooks: &[essential("exit_ptrace", At::SyscallExit("ptrace"))],
+                sees: &[(
+                    Technique::Injection,
+                    Partly("/proc/PID/mem is seen only as a file that is opened"),
+                )],
+                blind_spots: &[
+                    NO_COMPAT,
+                    "of ptrace the beginning is reported, not each request",
+                    "/proc/PID/mem is seen only as a file that is opened",
+                ],
+            },
+        ],
+    },
+    Capability {
+        name: "vm-access",
+        what: "memory of other processes that is read and written",
+        ways: &[Way {
+            tier: Tier::SyscallTracepoint,
+            needs: &[Group::Actor, Group::Regs, Group::Tasks],
+            hooks: &[
+                essential("exit_process_vm_writev", At::SyscallExit("process_vm_writev")),
+                essential("exit_process_vm_readv", At::SyscallExit("process_vm_readv")),
+            ],
+            sees: &[(
+                Technique::Injection,
+                Partly("process_vm_writev; ptrace and /proc/PID/mem as far as ptrace is had"),
+            )],
+            blind_spots: &[
+                NO_COMPAT,
+                "the other process is known where ptrace is had by a security check; else by its number, in the \
+                 initial pid namespace only",
+            ],
+        }],
+    },
+    Capability {
+        name: "signal",
+        what: "signals to processes outside the sender's control group",
+        ways: &[Way {
+            tier: Tier::BtfTracepoint,
+            needs: &[Group::Actor, Group::Regs, Group::Tasks, Group::Cgroup],
+            hooks: &[essential("signal_generate", At::BtfTracepoint("signal_generate"))],
+            sees: &[(Technique::SignalOutside, Fully)],
+            blind_spots: &[
+                "a signal that is refused, and signal 0, which only asks for existence, are not seen",
+                "where no v2 control group tells the two apart, it is no signal to the outside",
+            ],
+        }],
+    },
+    Capability {
+        name: "comm",
+        what: "threads that get another name",
+        ways: &[Way {
+            tier: Tier::BtfTracepoint,
+            needs: &[Group::Actor, Group::Exit, Group::Tasks],
+            hooks: &[essential("task_rename", At::BtfTracepoint("task_rename"))],
+            sees: &[(Technique::CommForging, Fully)],
+            blind_spots: &[NOT_MAPPED_AGAIN],
+        }],
+    },
+    Capability {
+        name: "cgroup-move",
+        what: "processes that are moved to another control group",
+        ways: &[Way {
+            tier: Tier::BtfTracepoint,
+            needs: &[Group::Actor, Group::Cgroup],
+            hooks: &[essential(
+                "cgroup_attach_task",
+                At::BtfTracepoint("cgroup_attach_task"),
+            )],
+            sees: &[(Technique::CgroupMove, Fully)],
+            blind_spots: &[
+                "moves within the v1 hierarchies are not seen",
+                "a child that is made in another control group (CLONE_INTO_CGROUP) is seen by its first act there",
+            ],
         }],
     },
 ];

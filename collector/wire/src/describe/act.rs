@@ -5,7 +5,7 @@ mod socket;
 
 use super::prevented;
 use crate::pb::{
-    Connect, Coverage, Event, Exit, KindCount, Listen, Loss, LossCause, Open, Process, event::Detail,
+    Connect, Coverage, Event, Exec, Exit, KindCount, Listen, Loss, LossCause, Open, Process, event::Detail,
 };
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub fn act(event: &Event) -> String {
     let exe = exe(event.process.as_ref());
     let tried = prevented(event);
     match &event.detail {
-        Some(Detail::Exec(_)) => exec(event.process.as_ref(), &exe, tried),
+        Some(Detail::Exec(exec)) => self::exec(event.process.as_ref(), exec, &exe, tried),
         Some(Detail::Exit(exit)) => format!("{exe} {}", exit_words(exit)),
         Some(Detail::Open(open)) => {
             format!(
@@ -94,6 +94,19 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
                 facts.push(("note", "path or arguments are cut".to_owned()));
             }
             facts.push(("name given to exec", exec.filename.clone()));
+            if let Some(path) = exec.script.as_ref().and_then(|script| script.path.as_ref()) {
+                let gone = if path.deleted { " (deleted)" } else { "" };
+                facts.push(("script", format!("{}{gone}", path.path)));
+            } else if exec.is_script {
+                facts.push(("note", "a script, known only by the name given to exec".to_owned()));
+            }
+            if !exec.origin.is_empty() {
+                facts.push(("origin", exec.origin.clone()));
+            }
+            if !exec.environment.is_empty() {
+                let cut = if exec.environment_truncated { " and more" } else { "" };
+                facts.push(("environment", exec.environment.join(" ") + cut));
+            }
         }
         Some(Detail::Open(open)) => facts.push(("flags", open.flags.join(" "))),
         Some(Detail::Operation(operation)) => operation::details(operation, &mut facts),
@@ -143,17 +156,31 @@ pub fn exe(process: Option<&Process>) -> String {
     }
 }
 
-fn exec(process: Option<&Process>, exe: &str, tried: bool) -> String {
+fn exec(process: Option<&Process>, exec: &Exec, exe: &str, tried: bool) -> String {
     let parent = process.and_then(|process| process.ancestors.first());
     let command = process
         .map(|process| process.argv.join(" "))
         .filter(|argv| !argv.is_empty() && argv != exe);
     let command = command.map(|argv| format!(" ({argv})")).unwrap_or_default();
+    let origin = exec.script.as_ref().map_or(&exec.origin, |script| &script.origin);
+    let command = command + origin_words(origin);
     match (parent, tried) {
         (Some(parent), false) => format!("{} started {exe}{command}", parent.exe),
         (Some(parent), true) => format!("{} tried to start {exe}{command}", parent.exe),
         (None, false) => format!("{exe}{command} was started"),
         (None, true) => format!("{exe}{command} was to be started"),
+    }
+}
+
+/// Where a program comes from, where that is worth words.
+fn origin_words(origin: &str) -> &'static str {
+    match origin {
+        "upper-layer" => ", a file that is not in the image or was changed since",
+        "volume" => ", a file of a volume",
+        "tmpfs" => ", a file in memory",
+        "memfd" => ", a program in memory without a file",
+        "deleted" => ", a file that was deleted",
+        _ => "",
     }
 }
 

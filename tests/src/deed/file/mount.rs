@@ -99,7 +99,7 @@ pub const ALL: &[Deed] = &[
     ),
     deed(
         "mount-setattr",
-        "mount.mount",
+        "mount.attributes",
         "",
         "mount_setattr(MOUNT_ATTR_RDONLY)",
         |area| {
@@ -107,7 +107,7 @@ pub const ALL: &[Deed] = &[
             // attr_set = MOUNT_ATTR_RDONLY.
             let attributes = sys::Layout::default().u64(1).up_to(32).end();
             sys::file::mount_setattr(CWD, &text(&place)?, 0, &attributes)?;
-            Ok(at(&place).fact("flags", libc::MS_RDONLY))
+            Ok(at(&place).fact("set", 1))
         },
     ),
     deed("umount", "mount.umount", "", "umount2(2)", |area| {

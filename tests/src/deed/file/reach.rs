@@ -138,10 +138,11 @@ pub const ALL: &[Deed] = &[
         "open_by_handle_at(2)",
         by_handle,
     ),
-    reach(
-        "open-received",
+    deed(
+        "receive",
+        "file.receive",
         FD_PASSING,
-        "the descriptor is received from another process, which opened it",
+        "the descriptor of a file is received from another process, which opened it",
         received,
     ),
     reach(
@@ -246,7 +247,9 @@ fn received(area: &Area) -> Result<Truth> {
         .context("no descriptor came")?;
     let sender = child.pid();
     child.wait()?;
-    Ok(opened(&file, "")?.fact("opened_by", sender))
+    Ok(Truth::here()
+        .path(FileTruth::of(&file, "")?)
+        .fact("opened_by", sender))
 }
 
 fn send(socket: &OwnedFd, path: &Path) -> Result<()> {

@@ -51,9 +51,9 @@ pub const ALL: &[Deed] = &[
         },
     ),
     deed(
-        "memory-memfd",
+        "map-exec-memfd",
         "file.map-exec",
-        ANONYMOUS_CODE,
+        MAPPED_CODE,
         "a memfd is mapped for execution",
         memfd,
     ),

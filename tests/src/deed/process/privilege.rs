@@ -37,11 +37,17 @@ pub const ALL: &[Deed] = &[
         sys::process::setresgid(USER, USER, USER)?;
         identity()
     }),
-    ids("ids-setgroups", "setgroups(2)", |_| {
-        let groups = Layout::default().u32(USER).u32(USER + 1).end();
-        sys::process::setgroups(2, From(&groups))?;
-        identity()
-    }),
+    deed(
+        "groups-setgroups",
+        "privilege.groups",
+        CREDENTIAL_CHANGE,
+        "setgroups(2)",
+        |_| {
+            let groups = Layout::default().u32(USER).u32(USER + 1).end();
+            sys::process::setgroups(2, From(&groups))?;
+            Ok(identity()?.fact("count", 2))
+        },
+    ),
     deed(
         "capset",
         "privilege.capabilities",

@@ -1,0 +1,8 @@
+//! Acts on the kernel and the machine.
+
+mod bpf;
+mod calls;
+mod clock;
+mod device;
+mod module;
+mod uring;

@@ -1,0 +1,145 @@
+//! BPF programs that others load and attach.
+
+use crate::act::{self, Act};
+use crate::kernel::regs::Regs;
+use crate::kernel::task::{Task, current_process};
+use crate::kernel::{offset, read};
+use crate::probe::syscall;
+use crate::settings;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::{lsm, tracepoint};
+use aya_ebpf::programs::{LsmContext, TracePointContext};
+use norma_abi::{ACT_PERMITTED, KIND_HOST, OP_BPF_ATTACH, OP_BPF_LOAD};
+
+const PROG_LOAD: u64 = 5;
+const PROG_ATTACH: u64 = 8;
+const RAW_TRACEPOINT_OPEN: u64 = 17;
+const LINK_CREATE: u64 = 28;
+
+// Members of `union bpf_attr`, which is part of the interface to user space.
+const LOAD_TYPE: u64 = 0;
+const LOAD_NAME: u64 = 48;
+const ATTACH_PROGRAM: u64 = 4;
+const RAW_PROGRAM: u64 = 8;
+const LINK_PROGRAM: u64 = 0;
+const ATTACH_TYPE: u64 = 8;
+/// Stands for no attach type.
+const NONE: u64 = u64::MAX;
+
+/// `int bpf(int cmd, union bpf_attr *attr, unsigned int size)`, with `bool kernel` from 6.15: the attributes
+/// are the kernel's copy.
+#[lsm]
+pub fn lsm_bpf(ctx: LsmContext) -> i32 {
+    let command = ctx.arg::<u64>(0) & u64::from(u32::MAX);
+    let attributes = ctx.arg::<*const u8>(1) as u64;
+    if !is_of_interest(command) {
+        return 0;
+    }
+    let word = |at: u64| read::<u32>(attributes.wrapping_add(at), 0);
+    act::report(KIND_HOST, |act| {
+        if command == PROG_LOAD {
+            act.op(OP_BPF_LOAD, ACT_PERMITTED);
+            act.args([word(LOAD_TYPE).into(), 0, 0, 0]);
+            act.text(attributes.wrapping_add(LOAD_NAME))
+        } else {
+            act.op(OP_BPF_ATTACH, ACT_PERMITTED);
+            attached(act, command, word)
+        }
+    });
+    0
+}
+
+/// `syscalls/sys_exit_bpf`: `int cmd, union bpf_attr *uattr, ...`: what succeeds; a program that was loaded
+/// is looked at by its new descriptor.
+#[tracepoint]
+pub fn exit_bpf(ctx: TracePointContext) -> u32 {
+    let result = syscall::result(&ctx);
+    if result >= 0 {
+        done(result);
+    }
+    0
+}
+
+/// `syscalls/sys_exit_bpf`: what fails.
+#[tracepoint]
+pub fn exit_bpf_failed(ctx: TracePointContext) -> u32 {
+    let result = syscall::result(&ctx);
+    if result < 0 {
+        done(result);
+    }
+    0
+}
+
+#[inline(always)]
+fn done(result: i64) {
+    let regs = Regs::current();
+    let command = regs.arg0() & u64::from(u32::MAX);
+    if !is_of_interest(command) {
+        return;
+    }
+    let attributes = regs.arg1();
+    act::report(KIND_HOST, |act| {
+        act.op(
+            if command == PROG_LOAD {
+                OP_BPF_LOAD
+            } else {
+                OP_BPF_ATTACH
+            },
+            0,
+        );
+        act.result(result);
+        if command != PROG_LOAD {
+            return attached(act, command, |at| user_word(attributes, at));
+        }
+        if result < 0 {
+            act.args([user_word(attributes, LOAD_TYPE).into(), 0, 0, 0]);
+            return act.user_text(attributes.wrapping_add(LOAD_NAME));
+        }
+        let program = Task::current().file(result as u32)?.private();
+        act.args([read::<u32>(program, offset!(bpf_prog_type)).into(), 0, 0, 0]);
+        name(act, program)
+    });
+}
+
+/// Programs are loaded and attached rarely, maps are read all the time; the agent's own do not count.
+#[inline(always)]
+fn is_of_interest(command: u64) -> bool {
+    matches!(
+        command,
+        PROG_LOAD | PROG_ATTACH | RAW_TRACEPOINT_OPEN | LINK_CREATE
+    ) && current_process() != settings::agent_pid()
+}
+
+#[inline(always)]
+fn attached(act: &mut Act, command: u64, word: impl Fn(u64) -> u32) -> Option<()> {
+    let (program, kind) = match command {
+        RAW_TRACEPOINT_OPEN => (word(RAW_PROGRAM), NONE),
+        LINK_CREATE => (word(LINK_PROGRAM), word(ATTACH_TYPE).into()),
+        _ => (word(ATTACH_PROGRAM), word(ATTACH_TYPE).into()),
+    };
+    act.args([command, kind, 0, 0]);
+    match Task::current().file(program) {
+        Some(file) => name(act, file.private()),
+        None => Some(()),
+    }
+}
+
+#[inline(always)]
+fn name(act: &mut Act, program: u64) -> Option<()> {
+    let aux: u64 = read(program, offset!(bpf_prog_aux));
+    act.text(aux.wrapping_add(u64::from(offset!(bpf_prog_aux_name))))
+}
+
+#[inline(always)]
+fn user_word(base: u64, at: u64) -> u32 {
+    let mut word = 0u32;
+    // SAFETY: the helper checks the address and fills the value with zeros where it cannot be read.
+    unsafe {
+        bpf_probe_read_user(
+            (&raw mut word).cast(),
+            size_of::<u32>() as u32,
+            base.wrapping_add(at) as *const _,
+        )
+    };
+    word
+}

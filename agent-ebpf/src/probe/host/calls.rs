@@ -1,0 +1,130 @@
+//! Acts on the kernel that are one system call each.
+
+use crate::act::{self, Act};
+use crate::kernel::regs::Regs;
+use crate::kernel::task::{Task, current_process};
+use crate::kernel::{offset, read};
+use crate::probe::syscall;
+use crate::settings;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use norma_abi::{KEY_ADD, KEY_REQUEST, KIND_HOST, OP_KEXEC, OP_KEYCTL, OP_PERF_EVENT, OP_USERFAULTFD};
+
+/// Stands for no key.
+const NO_KEY: u64 = 0;
+
+/// `syscalls/sys_exit_keyctl`: `int cmd, unsigned long arg2, ...`, where the second is a key for most commands
+#[tracepoint]
+pub fn exit_keyctl(ctx: TracePointContext) -> u32 {
+    let regs = Regs::current();
+    let key = i64::from(regs.arg1() as i32) as u64;
+    report(OP_KEYCTL, &ctx, |act| {
+        act.args([regs.arg0() & u64::from(u32::MAX), key, 0, 0]);
+        Some(())
+    })
+}
+
+/// `syscalls/sys_exit_add_key`: `const char *_type, const char *_description, ...`
+#[tracepoint]
+pub fn exit_add_key(ctx: TracePointContext) -> u32 {
+    key(&ctx, KEY_ADD)
+}
+
+/// `syscalls/sys_exit_request_key`: `const char *_type, const char *_description, ...`
+#[tracepoint]
+pub fn exit_request_key(ctx: TracePointContext) -> u32 {
+    key(&ctx, KEY_REQUEST)
+}
+
+#[inline(always)]
+fn key(ctx: &TracePointContext, operation: u64) -> u32 {
+    let made = syscall::result(ctx);
+    report(OP_KEYCTL, ctx, |act| {
+        act.args([operation, if made > 0 { made as u64 } else { NO_KEY }, 0, 0]);
+        act.user_text(Regs::current().arg1())
+    })
+}
+
+/// `syscalls/sys_exit_perf_event_open`: `struct perf_event_attr *attr, pid_t pid, int cpu, ...`: looked at by
+/// the new descriptor where there is one
+#[tracepoint]
+pub fn exit_perf_event_open(ctx: TracePointContext) -> u32 {
+    if current_process() == settings::agent_pid() {
+        return 0;
+    }
+    let regs = Regs::current();
+    let result = syscall::result(&ctx);
+    report(OP_PERF_EVENT, &ctx, |act| {
+        let (kind, config) = if result < 0 {
+            claimed(regs.arg0())
+        } else {
+            let event = Task::current().file(result as u32)?.private();
+            (
+                read(event, offset!(perf_event_type)),
+                read(event, offset!(perf_event_config)),
+            )
+        };
+        let signed = |value: u64| i64::from(value as i32) as u64;
+        act.args([u64::from(kind), config, signed(regs.arg1()), signed(regs.arg2())]);
+        Some(())
+    })
+}
+
+/// Type and configuration of a `struct perf_event_attr` as the program gives it.
+#[inline(always)]
+fn claimed(attributes: u64) -> (u32, u64) {
+    let mut words = [0u64; 2];
+    // SAFETY: the helper checks the address and fills the values with zeros where it cannot be read.
+    unsafe {
+        bpf_probe_read_user(
+            (&raw mut words).cast(),
+            size_of::<[u64; 2]>() as u32,
+            attributes as *const _,
+        )
+    };
+    (words[0] as u32, words[1])
+}
+
+/// `syscalls/sys_exit_userfaultfd`: `int flags`
+#[tracepoint]
+pub fn exit_userfaultfd(ctx: TracePointContext) -> u32 {
+    report(OP_USERFAULTFD, &ctx, |act| {
+        act.args([Regs::current().arg0() & u64::from(u32::MAX), 0, 0, 0]);
+        Some(())
+    })
+}
+
+/// `syscalls/sys_exit_kexec_load`: `unsigned long entry, unsigned long nr_segments, ..., unsigned long flags`
+#[tracepoint]
+pub fn exit_kexec_load(ctx: TracePointContext) -> u32 {
+    report(OP_KEXEC, &ctx, |act| {
+        act.args([Regs::current().arg3(), 0, 0, 0]);
+        Some(())
+    })
+}
+
+/// `syscalls/sys_exit_kexec_file_load`: `int kernel_fd, int initrd_fd, unsigned long cmdline_len,
+/// const char *cmdline, unsigned long flags`
+#[tracepoint]
+pub fn exit_kexec_file_load(ctx: TracePointContext) -> u32 {
+    let regs = Regs::current();
+    report(OP_KEXEC, &ctx, |act| {
+        act.args([regs.arg4(), 0, 0, 0]);
+        match Task::current().file(regs.arg0() as u32) {
+            Some(kernel) => act.walk_file(kernel),
+            None => Some(()),
+        }
+    })
+}
+
+#[inline(always)]
+fn report(op: u32, ctx: &TracePointContext, fill: impl FnOnce(&mut Act) -> Option<()>) -> u32 {
+    let result = syscall::result(ctx);
+    act::report(KIND_HOST, |act| {
+        act.op(op, 0);
+        act.result(result);
+        fill(act)
+    });
+    0
+}

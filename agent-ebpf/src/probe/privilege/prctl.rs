@@ -1,0 +1,58 @@
+//! What a process gives up or takes by prctl(2) and seccomp(2).
+//!
+//! There is no BPF-LSM way: a module that has nothing to say about a prctl returns ENOSYS there, and 0 would
+//! make the kernel take the call as done.
+
+use super::ids;
+use crate::act;
+use crate::kernel::regs::Regs;
+use crate::probe::syscall;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use norma_abi::{KIND_PRIVILEGE, OP_NO_NEW_PRIVS, OP_SECCOMP};
+
+const PR_SET_SECCOMP: u32 = 22;
+const PR_SET_NO_NEW_PRIVS: u32 = 38;
+const PR_CAP_AMBIENT: u32 = 47;
+const PR_CAP_AMBIENT_RAISE: u64 = 2;
+/// Highest operation of seccomp(2) that installs something.
+const SECCOMP_SET_MODE_FILTER: u64 = 1;
+
+/// `syscalls/sys_exit_prctl`: `int option, unsigned long arg2, ...`
+#[tracepoint]
+pub fn exit_prctl(ctx: TracePointContext) -> u32 {
+    let regs = Regs::current();
+    let result = syscall::result(&ctx);
+    match regs.arg0() as u32 {
+        PR_SET_NO_NEW_PRIVS => report(OP_NO_NEW_PRIVS, result, [0; 4]),
+        // Modes are operations counted from 1.
+        PR_SET_SECCOMP => report(OP_SECCOMP, result, [regs.arg1().wrapping_sub(1), 0, 0, 0]),
+        PR_CAP_AMBIENT if regs.arg1() == PR_CAP_AMBIENT_RAISE => ids::capabilities(result),
+        _ => {}
+    }
+    0
+}
+
+/// `syscalls/sys_exit_seccomp`: `unsigned int op, unsigned int flags, void *uargs`
+#[tracepoint]
+pub fn exit_seccomp(ctx: TracePointContext) -> u32 {
+    let regs = Regs::current();
+    if regs.arg0() <= SECCOMP_SET_MODE_FILTER {
+        report(
+            OP_SECCOMP,
+            syscall::result(&ctx),
+            [regs.arg0(), regs.arg1(), 0, 0],
+        );
+    }
+    0
+}
+
+#[inline(always)]
+fn report(op: u32, result: i64, args: [u64; 4]) {
+    act::report(KIND_PRIVILEGE, |act| {
+        act.op(op, 0);
+        act.result(result);
+        act.args(args);
+        Some(())
+    });
+}

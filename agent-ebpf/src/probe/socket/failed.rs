@@ -1,0 +1,117 @@
+//! Attempts to connect and to bind that fail at once.
+//!
+//! They leave no kernel object that could be asked for the address, which is told as the program gave it.
+
+use super::{Named, is_muted, report_named, result};
+use crate::kernel::regs::Regs;
+use crate::kernel::sock::{AF_INET, AF_INET6, AF_UNIX, AF_VSOCK, mapped};
+use crate::probe::syscall;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use core::mem::MaybeUninit;
+use norma_abi::{SOCKET_ADDRESS_CLAIMED, SOCKET_BOUND, SOCKET_CONNECTED, SOCKET_RESULT};
+
+const EINTR: i64 = -4;
+const EALREADY: i64 = -114;
+const EINPROGRESS: i64 = -115;
+const EISCONN: i64 = -106;
+const ECONNRESET: i64 = -104;
+const ETIMEDOUT: i64 = -110;
+const ECONNREFUSED: i64 = -111;
+/// Address families that this is about.
+const KNOWN: [u16; 4] = [AF_UNIX, AF_INET, AF_INET6, AF_VSOCK];
+
+/// The longest address of a family other than AF_UNIX, in words.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Address {
+    words: [u32; 7],
+}
+
+/// `syscalls/sys_exit_connect`: `int fd, struct sockaddr *uservaddr, int addrlen`
+#[tracepoint]
+pub fn exit_connect_failed(ctx: TracePointContext) -> u32 {
+    let outcome = syscall::result(&ctx);
+    // What is under way, or over already, is no failure.
+    if outcome >= 0 || matches!(outcome, EINTR | EALREADY | EINPROGRESS | EISCONN) {
+        return 0;
+    }
+    // The state of a TCP socket tells of these; a Unix socket has no such state.
+    let stateful = matches!(outcome, ECONNRESET | ETIMEDOUT | ECONNREFUSED);
+    failed(outcome, SOCKET_CONNECTED, stateful);
+    0
+}
+
+/// `syscalls/sys_exit_bind`: `int fd, struct sockaddr *umyaddr, int addrlen`
+#[tracepoint]
+pub fn exit_bind_failed(ctx: TracePointContext) -> u32 {
+    let outcome = syscall::result(&ctx);
+    if outcome < 0 {
+        failed(outcome, SOCKET_BOUND, false);
+    }
+    0
+}
+
+#[inline(always)]
+fn failed(outcome: i64, op: u32, known_from_state: bool) {
+    if is_muted() {
+        return;
+    }
+    let regs = Regs::current();
+    let (user, len) = (regs.arg1(), regs.arg2() as u32);
+    let mut address = MaybeUninit::<Address>::zeroed();
+    // SAFETY: the helper writes no more than that; zeros are a value.
+    let address = unsafe {
+        bpf_probe_read_user(address.as_mut_ptr().cast(), 16, user as *const _);
+        if len >= size_of::<Address>() as u32 {
+            bpf_probe_read_user(address.as_mut_ptr().cast(), size_of::<Address>() as u32, user as *const _);
+        }
+        address.assume_init()
+    };
+    let family = address.words[0] as u16;
+    if !KNOWN.contains(&family) || (known_from_state && (family == AF_INET || family == AF_INET6)) {
+        return;
+    }
+    report_named(|named| {
+        named.body.op = op;
+        named.body.flags = SOCKET_RESULT | SOCKET_ADDRESS_CLAIMED;
+        named.body.result = result(outcome);
+        named.body.family = family;
+        if family == AF_UNIX {
+            // An address that cannot be read is one of the failures.
+            let _ = named.user_name(user, len);
+        } else {
+            named.address(op, family, address);
+        }
+        Some(())
+    });
+}
+
+impl Named {
+    #[inline(always)]
+    fn address(&mut self, op: u32, family: u16, address: Address) {
+        let words = address.words;
+        let mut bytes = [0; 16];
+        let mut port = u32::from(u16::from_be((words[0] >> 16) as u16));
+        match family {
+            AF_INET => bytes = mapped(words[1].to_ne_bytes()),
+            AF_INET6 => {
+                for word in 0..4 {
+                    bytes[4 * word..4 * word + 4].copy_from_slice(&words[2 + word].to_ne_bytes());
+                }
+            }
+            _ => {
+                port = words[1];
+                bytes[..4].copy_from_slice(&words[2].to_ne_bytes());
+            }
+        }
+        if op == SOCKET_CONNECTED {
+            self.body.remote_addr = bytes;
+            self.body.remote_port = port;
+        } else {
+            self.body.local_addr = bytes;
+            self.body.local_port = port;
+        }
+    }
+}
