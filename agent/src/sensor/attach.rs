@@ -144,6 +144,8 @@ impl Attacher<'_> {
             _ => return Err(mismatch(hook)),
         };
         let result = result.map_err(|error| {
+            // The report has the end of it alone.
+            tracing::debug!(program = hook.program, "the kernel's answer to loading: {error}");
             self.facts
                 .explain(&format!("{} does not load: {}", hook.program, chain(&error)))
         });
