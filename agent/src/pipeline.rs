@@ -167,7 +167,9 @@ impl Pipeline {
     }
 
     fn round(&mut self, timeout: Duration, ready: &mut Vec<Identified>) -> std::io::Result<()> {
-        self.take(timeout, &mut |identity, observation| identity.identify(observation, ready))?;
+        self.take(timeout, &mut |identity, observation| {
+            identity.identify(observation, ready);
+        })?;
         let identity = &mut self.parts.identity;
         let now = boot_now();
         identity.tick(now, ready);

@@ -26,7 +26,11 @@ fn answer(query: &[u8]) -> Vec<u8> {
 
 fn start() -> Option<Watch> {
     let watch = Watch::start()?;
-    let report = watch.report.capabilities.iter().find(|known| known.name == "dns")?;
+    let report = watch
+        .report
+        .capabilities
+        .iter()
+        .find(|known| known.name == "dns")?;
     if report.tier.is_none() {
         skipped("kernel", &format!("dns: {}", report.reason().unwrap_or_default()));
         return None;
@@ -72,7 +76,10 @@ fn a_query_and_its_answer_are_seen_where_they_are_asked() {
         assert_eq!((asked.remote, asked.protocol), (at, Protocol::Udp));
         let message = asked.message.unwrap();
         assert!(!message.answer);
-        assert!(message.name.starts_with("udp") && message.name.ends_with(".example"), "{message:?}");
+        assert!(
+            message.name.starts_with("udp") && message.name.ends_with(".example"),
+            "{message:?}"
+        );
         assert_eq!(message.record_type, "A");
 
         let (seen, answered) = find(&mut watch, "answer", |dns| !dns.sent && dns.local_port == port);
@@ -80,7 +87,10 @@ fn a_query_and_its_answer_are_seen_where_they_are_asked() {
         assert_eq!((answered.remote, answered.cookie), (at, asked.cookie));
         assert_ne!(answered.cookie, 0);
         let message = answered.message.unwrap();
-        assert_eq!((message.code.as_str(), message.answers[0].value.as_str()), ("NOERROR", "192.0.2.10"));
+        assert_eq!(
+            (message.code.as_str(), message.answers[0].value.as_str()),
+            ("NOERROR", "192.0.2.10")
+        );
         assert_eq!(message.answers[0].ttl, 60);
     }
 }
@@ -113,11 +123,15 @@ fn a_query_by_tcp_is_seen() {
 #[test]
 fn what_is_no_dns_is_seen_with_the_reason_and_names_cannot_break_a_line() {
     let Some(mut watch) = start() else { return };
-    let Some(server) = server("127.0.0.55") else { return };
+    let Some(server) = server("127.0.0.55") else {
+        return;
+    };
     let at: SocketAddr = server.local_addr().unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(at).unwrap();
-    client.send(b"not a message at all, but longer than a header").unwrap();
+    client
+        .send(b"not a message at all, but longer than a header")
+        .unwrap();
     let (_, garbage) = find(&mut watch, "garbage", |dns| dns.sent && dns.remote == at);
     assert!(!garbage.message.unwrap_err().is_empty());
     client.send(&query("a\nb")).unwrap();

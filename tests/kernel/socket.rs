@@ -1,7 +1,9 @@
 //! The life of sockets: accept, end, bind, datagrams, special kinds, Unix sockets.
 
 use crate::watch::{Watch, directory};
-use norma_agent::observation::{Act, Connect, Endpoint, Name, Observation, Outcome, Protocol, Socket, SocketOp};
+use norma_agent::observation::{
+    Act, Connect, Endpoint, Name, Observation, Outcome, Protocol, Socket, SocketOp,
+};
 use norma_agent::sensor::Tier;
 use norma_rig::skip::skipped;
 use rustix::net::{AddressFamily, RawProtocol, SocketAddrUnix, SocketFlags, SocketType, netlink};
@@ -21,10 +23,17 @@ const ECONNREFUSED: u32 = 111;
 
 /// Whether a capability is had; says what is skipped where it is not.
 fn has(watch: &Watch, capability: &str) -> Option<Tier> {
-    let report = watch.report.capabilities.iter().find(|known| known.name == capability);
+    let report = watch
+        .report
+        .capabilities
+        .iter()
+        .find(|known| known.name == capability);
     let report = report.unwrap_or_else(|| panic!("there is no capability {capability}"));
     if report.tier.is_none() {
-        skipped("kernel", &format!("{capability}: {}", report.reason().unwrap_or_default()));
+        skipped(
+            "kernel",
+            &format!("{capability}: {}", report.reason().unwrap_or_default()),
+        );
     }
     report.tier
 }
@@ -92,9 +101,16 @@ fn an_accepted_connection_has_both_ends_and_its_end_tells_the_bytes() {
             socket.op == SocketOp::Closed && socket.cookie == connect.cookie
         });
         assert_eq!((end.remote, end.local), (at(server), at(client)));
-        assert_eq!((end.sent, end.received, end.was_established), (5, 3, true), "{end:?}");
+        assert_eq!(
+            (end.sent, end.received, end.was_established),
+            (5, 3, true),
+            "{end:?}"
+        );
         assert_eq!(end.outcome, Outcome::Succeeded);
-        assert_eq!(seen.actor.process.pid, 0, "who runs when it ends is nobody's business");
+        assert_eq!(
+            seen.actor.process.pid, 0,
+            "who runs when it ends is nobody's business"
+        );
 
         if has(&watch, "accept").is_none() {
             continue;
@@ -107,7 +123,11 @@ fn an_accepted_connection_has_both_ends_and_its_end_tells_the_bytes() {
         let (_, end) = find(&mut watch, "end of the server's", |socket| {
             socket.op == SocketOp::Closed && socket.cookie == accepted.cookie
         });
-        assert_eq!((end.sent, end.received, end.was_established), (3, 5, true), "{end:?}");
+        assert_eq!(
+            (end.sent, end.received, end.was_established),
+            (3, 5, true),
+            "{end:?}"
+        );
     }
 }
 
@@ -137,7 +157,10 @@ fn an_attempt_that_is_refused_ends_with_the_error() {
     let (_, end) = find(&mut watch, "failed attempt", |socket| {
         socket.op == SocketOp::Closed && socket.cookie == connect.cookie
     });
-    assert_eq!((end.outcome, end.was_established), (Outcome::Failed(ECONNREFUSED), false));
+    assert_eq!(
+        (end.outcome, end.was_established),
+        (Outcome::Failed(ECONNREFUSED), false)
+    );
 }
 
 #[test]
@@ -153,7 +176,10 @@ fn a_reset_is_told() {
     let (_, end) = find(&mut watch, "reset", |socket| {
         socket.op == SocketOp::Closed && socket.local == at(server) && socket.remote == at(client)
     });
-    assert_eq!((end.outcome, end.was_established), (Outcome::Failed(ECONNRESET), true));
+    assert_eq!(
+        (end.outcome, end.was_established),
+        (Outcome::Failed(ECONNRESET), true)
+    );
     drop(incoming);
 }
 
@@ -214,7 +240,9 @@ fn datagrams_are_seen_once_for_each_peer() {
     }
     watch.drain();
     let sent = watch.seen.iter().filter(|seen| match &seen.act {
-        Act::Socket(socket) => is_own(seen) && socket.op == SocketOp::Sent && socket.remote == at(peers[0].local_addr().unwrap()),
+        Act::Socket(socket) => {
+            is_own(seen) && socket.op == SocketOp::Sent && socket.remote == at(peers[0].local_addr().unwrap())
+        }
         _ => false,
     });
     assert_eq!(sent.count(), 1);
@@ -252,10 +280,20 @@ fn sockets_of_special_kinds_are_seen_when_they_are_made() {
     let packets = RawProtocol::new(u32::from(0x0003u16.to_be()));
     let icmp = RawProtocol::new(1);
     let kinds: [(AddressFamily, SocketType, Option<RawProtocol>, u32); 4] = [
-        (AddressFamily::PACKET, SocketType::RAW, packets, u32::from(0x0003u16.to_be())),
+        (
+            AddressFamily::PACKET,
+            SocketType::RAW,
+            packets,
+            u32::from(0x0003u16.to_be()),
+        ),
         (AddressFamily::INET, SocketType::RAW, icmp, 1),
         (AddressFamily::NETLINK, SocketType::RAW, None, 0),
-        (AddressFamily::NETLINK, SocketType::DGRAM, Some(netlink::GENERIC.as_raw()), 16),
+        (
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            Some(netlink::GENERIC.as_raw()),
+            16,
+        ),
     ];
     for (family, kind, protocol, number) in kinds {
         let protocol = protocol.map(rustix::net::Protocol::from_raw);
@@ -270,10 +308,14 @@ fn sockets_of_special_kinds_are_seen_when_they_are_made() {
         assert_eq!(u32::from(made.socket_type), kind.as_raw());
         assert!(matches!(made.outcome, Outcome::Succeeded | Outcome::Permitted));
     }
-    let usual: Vec<_> = watch.seen.iter().filter(|seen| match &seen.act {
-        Act::Socket(socket) => socket.op == SocketOp::Made && socket.family == AF_UNIX,
-        _ => false,
-    }).collect();
+    let usual: Vec<_> = watch
+        .seen
+        .iter()
+        .filter(|seen| match &seen.act {
+            Act::Socket(socket) => socket.op == SocketOp::Made && socket.family == AF_UNIX,
+            _ => false,
+        })
+        .collect();
     assert!(usual.is_empty(), "{usual:?}");
 }
 
@@ -289,14 +331,19 @@ fn a_unix_socket_is_named_by_its_file_however_it_is_reached() {
     let by_name = |op: SocketOp, path: &Path| {
         let path = path.to_owned();
         move |socket: &Socket| {
-            socket.op == op && socket.family == AF_UNIX && name(socket) == (path.as_os_str().as_bytes(), false)
+            socket.op == op
+                && socket.family == AF_UNIX
+                && name(socket) == (path.as_os_str().as_bytes(), false)
         }
     };
     find(&mut watch, "bind", by_name(SocketOp::Bound, &file));
     find(&mut watch, "listen", by_name(SocketOp::Listening, &file));
     let link = place.join("link");
     std::os::unix::fs::symlink(&place, &link).unwrap();
-    let spelling = link.join("..").join(place.file_name().unwrap()).join("server.sock");
+    let spelling = link
+        .join("..")
+        .join(place.file_name().unwrap())
+        .join("server.sock");
     let client = UnixStream::connect(&spelling).unwrap();
     let (_, connected) = find(&mut watch, "connect", by_name(SocketOp::Connected, &file));
     assert_eq!(connected.outcome, Outcome::Succeeded);
@@ -312,7 +359,13 @@ fn an_abstract_name_is_told_apart_from_a_path() {
     let own_name = format!("norma\n{}", std::process::id());
     let address = SocketAddrUnix::new_abstract_name(own_name.as_bytes()).unwrap();
     let stream = || -> OwnedFd {
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap()
+        rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap()
     };
     let (server, client) = (stream(), stream());
     rustix::net::bind(&server, &address).unwrap();

@@ -19,7 +19,6 @@ impl<const TYPED: bool> Cgroup<TYPED> {
 }
 
 impl Cgroup {
-
     /// It belongs to the v2 hierarchy, which is the first that the kernel makes and has the id 0.
     #[inline(always)]
     pub fn is_v2(self) -> bool {

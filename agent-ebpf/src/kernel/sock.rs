@@ -219,7 +219,11 @@ impl Sock<false> {
             remote,
             local_port: short(offset!(sock_local_port)),
             remote_port: u16::from_be(short(offset!(sock_remote_port))),
-            cookie: if settings::socket_cookies() { cookie } else { self.0 },
+            cookie: if settings::socket_cookies() {
+                cookie
+            } else {
+                self.0
+            },
         })
     }
 }

@@ -68,7 +68,12 @@ impl View {
             return read(base, offset);
         }
         // SAFETY: as above.
-        load(unsafe { (&raw const self.words).cast::<u8>().add(offset as usize).cast::<u16>() })
+        load(unsafe {
+            (&raw const self.words)
+                .cast::<u8>()
+                .add(offset as usize)
+                .cast::<u16>()
+        })
     }
 
     /// Copies [`Self::INLINE_NAME`] bytes from so far into the object to `out`.

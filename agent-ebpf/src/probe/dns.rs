@@ -180,8 +180,7 @@ fn take<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper fills the whole value or fails; callers ask for integers and arrays of them.
     unsafe {
-        let result =
-            bpf_skb_load_bytes(skb.cast(), at, value.as_mut_ptr().cast(), size_of::<T>() as u32);
+        let result = bpf_skb_load_bytes(skb.cast(), at, value.as_mut_ptr().cast(), size_of::<T>() as u32);
         (result == 0).then(|| value.assume_init())
     }
 }
@@ -209,8 +208,7 @@ fn fill(scratch: &mut Scratch, skb: *mut __sk_buff, at: u32, cgroup: u64, body: 
         return None;
     }
     // SAFETY: the helper writes as much as there is room for, or fails.
-    let result =
-        unsafe { bpf_skb_load_bytes(skb.cast(), at, (&raw mut scratch.message).cast(), len) };
+    let result = unsafe { bpf_skb_load_bytes(skb.cast(), at, (&raw mut scratch.message).cast(), len) };
     if result != 0 {
         return None;
     }

@@ -161,11 +161,7 @@ impl Named {
     }
 
     #[inline(always)]
-    fn take_name(
-        &mut self,
-        len: u32,
-        take: impl Fn(*mut core::ffi::c_void, u32) -> i64,
-    ) -> Option<()> {
+    fn take_name(&mut self, len: u32, take: impl Fn(*mut core::ffi::c_void, u32) -> i64) -> Option<()> {
         let path = (&raw mut self.path).cast::<u8>();
         // An address without a name gets a name from the kernel, or has none.
         let mut len = len.wrapping_sub(SUN_PATH);

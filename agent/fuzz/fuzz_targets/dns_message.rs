@@ -11,7 +11,9 @@ const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((choice, message)) = bytes.split_first() else { return };
+    let Some((choice, message)) = bytes.split_first() else {
+        return;
+    };
     let message = &message[..message.len().min(DNS_MAX)];
     let body = DnsBody {
         direction: 1 + u32::from(choice & 1),
@@ -32,7 +34,12 @@ fuzz_target!(|bytes: &[u8]| {
         record.extend(word.to_ne_bytes());
     }
     record.extend(body.remote_addr);
-    for word in [body.remote_port, body.local_port, body.total_len, body.message_len] {
+    for word in [
+        body.remote_port,
+        body.local_port,
+        body.total_len,
+        body.message_len,
+    ] {
         record.extend(word.to_ne_bytes());
     }
     record.extend(body.cookie.to_ne_bytes());

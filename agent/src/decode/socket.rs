@@ -1,14 +1,14 @@
 //! Sockets and DNS messages.
 
+use super::dns::message;
 use super::operation::{name, outcome};
 use super::tail::{Tail, until_nul};
 use super::{DecodeError, address, protocol};
-use super::dns::message;
 use crate::observation::{Dns, Endpoint, Protocol, Socket, SocketOp};
 use norma_abi::{
-    DNS_RECEIVED, DNS_SENT, DnsBody, Header, SOCKET_ABSTRACT, SOCKET_ACCEPTED, SOCKET_ADDRESS_CLAIMED, SOCKET_BOUND, SOCKET_CLOSED,
-    SOCKET_CONNECTED, SOCKET_ESTABLISHED, SOCKET_LISTENING, SOCKET_MADE, SOCKET_PATH_CLAIMED, SOCKET_RESULT,
-    SOCKET_SENT, SOCKET_WAS_ESTABLISHED, SocketBody,
+    DNS_RECEIVED, DNS_SENT, DnsBody, Header, SOCKET_ABSTRACT, SOCKET_ACCEPTED, SOCKET_ADDRESS_CLAIMED,
+    SOCKET_BOUND, SOCKET_CLOSED, SOCKET_CONNECTED, SOCKET_ESTABLISHED, SOCKET_LISTENING, SOCKET_MADE,
+    SOCKET_PATH_CLAIMED, SOCKET_RESULT, SOCKET_SENT, SOCKET_WAS_ESTABLISHED, SocketBody,
 };
 
 const AF_INET: u16 = 2;

@@ -183,30 +183,6 @@ pub fn address_family(family: u64) -> String {
     }
 }
 
-/// SOCK_* without the prefix and in lower case; empty where unknown.
-pub fn socket_type(number: u16) -> String {
-    match number {
-        0 => String::new(),
-        1 => "stream".to_owned(),
-        2 => "dgram".to_owned(),
-        3 => "raw".to_owned(),
-        4 => "rdm".to_owned(),
-        5 => "seqpacket".to_owned(),
-        6 => "dccp".to_owned(),
-        10 => "packet".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// Protocol of a socket of a family by name.
-pub fn protocol(family: u16, number: u32) -> String {
-    match (family, number) {
-        (2 | 10, 6) => "tcp".to_owned(),
-        (2 | 10, 17) => "udp".to_owned(),
-        (_, other) => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,7 +62,14 @@ fn endpoint(endpoint: Endpoint) -> (String, u32) {
 /// AF_* without the prefix and in lower case.
 fn family(family: u16) -> String {
     /// Those that rustix does not name: AF_ALG, AF_NFC, AF_KCM, AF_QIPCRTR, AF_SMC, AF_MCTP.
-    const NEWER: &[(u16, &str)] = &[(38, "alg"), (39, "nfc"), (41, "kcm"), (42, "qipcrtr"), (43, "smc"), (45, "mctp")];
+    const NEWER: &[(u16, &str)] = &[
+        (38, "alg"),
+        (39, "nfc"),
+        (41, "kcm"),
+        (42, "qipcrtr"),
+        (43, "smc"),
+        (45, "mctp"),
+    ];
     const NAMES: &[(AddressFamily, &str)] = &[
         (AddressFamily::UNIX, "unix"),
         (AddressFamily::INET, "inet"),
@@ -98,7 +105,12 @@ fn socket_type(number: u16) -> String {
         (SocketType::RDM, "rdm"),
         (SocketType::SEQPACKET, "seqpacket"),
     ];
-    match (number, NAMES.iter().find(|(known, _)| known.as_raw() == u32::from(number))) {
+    match (
+        number,
+        NAMES
+            .iter()
+            .find(|(known, _)| known.as_raw() == u32::from(number)),
+    ) {
         (0, _) => String::new(),
         (_, Some((_, name))) => (*name).to_owned(),
         (6, None) => "dccp".to_owned(),
@@ -161,11 +173,23 @@ mod tests {
 
     #[test]
     fn numbers_are_named() {
-        assert_eq!((family(16).as_str(), protocol(16, 0).as_str()), ("netlink", "route"));
+        assert_eq!(
+            (family(16).as_str(), protocol(16, 0).as_str()),
+            ("netlink", "route")
+        );
         assert_eq!(protocol(16, 12), "netfilter");
-        assert_eq!((family(17).as_str(), protocol(17, 0x0300).as_str()), ("packet", "0x0003"));
-        assert_eq!((family(2).as_str(), protocol(10, 58).as_str()), ("inet", "icmpv6"));
-        assert_eq!((family(99), protocol(1, 7), socket_type(3)), ("99".to_owned(), "7".to_owned(), "raw".to_owned()));
+        assert_eq!(
+            (family(17).as_str(), protocol(17, 0x0300).as_str()),
+            ("packet", "0x0003")
+        );
+        assert_eq!(
+            (family(2).as_str(), protocol(10, 58).as_str()),
+            ("inet", "icmpv6")
+        );
+        assert_eq!(
+            (family(99), protocol(1, 7), socket_type(3)),
+            ("99".to_owned(), "7".to_owned(), "raw".to_owned())
+        );
     }
 
     #[test]

@@ -62,10 +62,17 @@ impl Openers {
     }
 
     fn name_socket(&mut self, socket: &mut Socket, actor: &mut Actor) {
-        let keys = [Some(Key::Cookie(socket.cookie)), ends(actor.namespaces.net, socket)];
+        let keys = [
+            Some(Key::Cookie(socket.cookie)),
+            ends(actor.namespaces.net, socket),
+        ];
         let ends = socket.op == SocketOp::Closed;
         for key in keys.into_iter().flatten() {
-            let opener = if ends { self.forget(key) } else { self.find(key).cloned() };
+            let opener = if ends {
+                self.forget(key)
+            } else {
+                self.find(key).cloned()
+            };
             if let Some(opener) = opener {
                 *actor = opener.actor;
                 socket.opened = (opener.at != BootTime(0)).then_some(opener.at);
@@ -182,10 +189,18 @@ mod tests {
     fn the_end_of_a_connection_is_put_down_to_who_opened_it_and_only_once() {
         let mut openers = Openers::default();
         named(&mut openers, observe(10, 100, connect(3)));
-        named(&mut openers, observe(11, 110, socket(SocketOp::Accepted, 4, false)));
-        let end = |openers: &mut Openers, cookie| named(openers, observe(0, 200, socket(SocketOp::Closed, cookie, false)));
+        named(
+            &mut openers,
+            observe(11, 110, socket(SocketOp::Accepted, 4, false)),
+        );
+        let end = |openers: &mut Openers, cookie| {
+            named(openers, observe(0, 200, socket(SocketOp::Closed, cookie, false)))
+        };
         assert_eq!(
-            named(&mut openers, observe(0, 120, socket(SocketOp::Established, 3, false))),
+            named(
+                &mut openers,
+                observe(0, 120, socket(SocketOp::Established, 3, false))
+            ),
             (10, Some(BootTime(100)))
         );
         assert_eq!(end(&mut openers, 3), (10, Some(BootTime(100))));
@@ -196,7 +211,10 @@ mod tests {
     #[test]
     fn what_was_there_before_the_agent_is_known_by_its_ends() {
         let mut openers = Openers::default();
-        named(&mut openers, observe(12, 50, socket(SocketOp::Established, 0, true)));
+        named(
+            &mut openers,
+            observe(12, 50, socket(SocketOp::Established, 0, true)),
+        );
         assert_eq!(
             named(&mut openers, observe(0, 60, socket(SocketOp::Closed, 99, false))),
             (12, None)

@@ -142,8 +142,16 @@ fn actor(process: &Process, members: &HashMap<u32, CgroupId>) -> Option<Actor> {
 
 /// The sockets of the network namespace of a process, by inode.
 fn table(process: &Process) -> Vec<(u64, Socket)> {
-    let tcp: Vec<TcpNetEntry> = [process.tcp(), process.tcp6()].into_iter().flatten().flatten().collect();
-    let udp: Vec<UdpNetEntry> = [process.udp(), process.udp6()].into_iter().flatten().flatten().collect();
+    let tcp: Vec<TcpNetEntry> = [process.tcp(), process.tcp6()]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    let udp: Vec<UdpNetEntry> = [process.udp(), process.udp6()]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
     let listening: HashSet<u16> = tcp
         .iter()
         .filter(|entry| entry.state == TcpState::Listen)
@@ -177,7 +185,11 @@ fn socket(op: SocketOp, protocol: u32, local: SocketAddr, remote: SocketAddr) ->
         op,
         outcome: Outcome::Succeeded,
         family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
-        socket_type: if protocol == IPPROTO_TCP { SOCK_STREAM } else { SOCK_DGRAM },
+        socket_type: if protocol == IPPROTO_TCP {
+            SOCK_STREAM
+        } else {
+            SOCK_DGRAM
+        },
         protocol,
         remote: if remote.port() == 0 {
             Endpoint::None

@@ -65,7 +65,11 @@ fn failed(outcome: i64, op: u32, known_from_state: bool) {
     let address = unsafe {
         bpf_probe_read_user(address.as_mut_ptr().cast(), 16, user as *const _);
         if len >= size_of::<Address>() as u32 {
-            bpf_probe_read_user(address.as_mut_ptr().cast(), size_of::<Address>() as u32, user as *const _);
+            bpf_probe_read_user(
+                address.as_mut_ptr().cast(),
+                size_of::<Address>() as u32,
+                user as *const _,
+            );
         }
         address.assume_init()
     };

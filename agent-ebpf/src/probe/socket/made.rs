@@ -46,7 +46,11 @@ fn socket_made(check: &impl Check) {
     let (flags, result) = check.outcome(5);
     report::<true>(&SocketBody {
         op: SOCKET_MADE,
-        flags: if flags & ACT_RESULT == 0 { SOCKET_PERMITTED } else { SOCKET_RESULT },
+        flags: if flags & ACT_RESULT == 0 {
+            SOCKET_PERMITTED
+        } else {
+            SOCKET_RESULT
+        },
         result: result as i32,
         family,
         socket_type: kind,

@@ -70,7 +70,11 @@ fn checked(check: &impl Check, op: u32) {
 fn body(op: u32, kind: u16, flags: u32, result: i64) -> SocketBody {
     SocketBody {
         op,
-        flags: if flags & ACT_RESULT == 0 { SOCKET_PERMITTED } else { SOCKET_RESULT },
+        flags: if flags & ACT_RESULT == 0 {
+            SOCKET_PERMITTED
+        } else {
+            SOCKET_RESULT
+        },
         result: result as i32,
         family: AF_VSOCK,
         socket_type: kind,
@@ -95,7 +99,11 @@ pub fn succeeded(regs: Regs, op: u32, kind: u16) {
     let mut address = MaybeUninit::<Address>::zeroed();
     // SAFETY: the helper writes no more than that; zeros are a value.
     let address = unsafe {
-        bpf_probe_read_user(address.as_mut_ptr().cast(), size_of::<Address>() as u32, regs.arg1() as *const _);
+        bpf_probe_read_user(
+            address.as_mut_ptr().cast(),
+            size_of::<Address>() as u32,
+            regs.arg1() as *const _,
+        );
         address.assume_init()
     };
     let mut body = at(body, op, address);

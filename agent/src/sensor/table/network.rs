@@ -21,7 +21,10 @@ pub const ALL: &[Capability] = &[
                 (Technique::TcpFastOpen, Fully),
                 (Technique::Mptcp, Fully),
                 (Technique::MappedAddress, Fully),
-                (Technique::Toctou, Partly("addresses of TCP connections are the kernel's own")),
+                (
+                    Technique::Toctou,
+                    Partly("addresses of TCP connections are the kernel's own"),
+                ),
                 (
                     Technique::IoUringNetwork,
                     Partly("that connections are made, not that they are accepted"),
@@ -123,7 +126,10 @@ pub const ALL: &[Capability] = &[
                 essential("sendmsg4", At::RootCgroup),
                 essential("sendmsg6", At::RootCgroup),
             ],
-            sees: &[(Technique::UdpUnconnected, Fully), (Technique::MappedAddress, Fully)],
+            sees: &[
+                (Technique::UdpUnconnected, Fully),
+                (Technique::MappedAddress, Fully),
+            ],
             blind_spots: &[
                 "of a connected socket the peer is seen, not whether anything is sent",
                 "raw and packet sockets are not seen here",
@@ -163,7 +169,14 @@ pub const ALL: &[Capability] = &[
             },
             Way {
                 tier: Tier::SyscallTracepoint,
-                needs: &[Group::Actor, Group::Open, Group::Path, Group::Regs, Group::Sock, Group::Socket],
+                needs: &[
+                    Group::Actor,
+                    Group::Open,
+                    Group::Path,
+                    Group::Regs,
+                    Group::Sock,
+                    Group::Socket,
+                ],
                 hooks: &[
                     essential("exit_connect", At::SyscallExit("connect")),
                     essential("exit_bind", At::SyscallExit("bind")),
@@ -193,7 +206,10 @@ pub const ALL: &[Capability] = &[
                     essential("lsm_vsock_listen", At::Lsm("socket_listen")),
                 ],
                 sees: &[],
-                blind_spots: &[PERMITTED_ONLY, "where a listening socket is bound is seen when it is bound"],
+                blind_spots: &[
+                    PERMITTED_ONLY,
+                    "where a listening socket is bound is seen when it is bound",
+                ],
             },
             Way {
                 tier: Tier::Fentry,
@@ -204,11 +220,21 @@ pub const ALL: &[Capability] = &[
                     essential("fexit_vsock_listen", At::Fexit("security_socket_listen")),
                 ],
                 sees: &[],
-                blind_spots: &[PERMITTED_ONLY, "where a listening socket is bound is seen when it is bound"],
+                blind_spots: &[
+                    PERMITTED_ONLY,
+                    "where a listening socket is bound is seen when it is bound",
+                ],
             },
             Way {
                 tier: Tier::SyscallTracepoint,
-                needs: &[Group::Actor, Group::Open, Group::Path, Group::Regs, Group::Sock, Group::Socket],
+                needs: &[
+                    Group::Actor,
+                    Group::Open,
+                    Group::Path,
+                    Group::Regs,
+                    Group::Sock,
+                    Group::Socket,
+                ],
                 hooks: &[
                     essential("exit_connect", At::SyscallExit("connect")),
                     essential("exit_bind", At::SyscallExit("bind")),

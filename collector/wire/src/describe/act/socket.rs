@@ -54,9 +54,15 @@ pub fn dns_words(exe: &str, dns: &Dns) -> String {
     let server = endpoint(&dns.server_address, dns.server_port);
     if !dns.malformed.is_empty() {
         return if dns.direction == "query" {
-            format!("{exe} sent {server} something that is no DNS message: {}", dns.malformed)
+            format!(
+                "{exe} sent {server} something that is no DNS message: {}",
+                dns.malformed
+            )
         } else {
-            format!("{server} sent {exe} something that is no DNS message: {}", dns.malformed)
+            format!(
+                "{server} sent {exe} something that is no DNS message: {}",
+                dns.malformed
+            )
         };
     }
     let question = format!("{} {}", dns.name, dns.r#type);
