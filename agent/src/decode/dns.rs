@@ -37,14 +37,13 @@ pub fn message(bytes: &[u8], tcp: bool, cut: bool) -> Result<DnsMessage, String>
         parse(message, message.len() < length)
     };
     // A later segment of a long message hardly ever reads as one, and is told by the first failure.
-    prefixed.or_else(|why| {
-        parse(bytes, cut).map_err(|_| format!("no message, or a later part of one: {why}"))
-    })
+    prefixed
+        .or_else(|why| parse(bytes, cut).map_err(|_| format!("no message, or a later part of one: {why}")))
 }
 
 fn parse(bytes: &[u8], cut: bool) -> Result<DnsMessage, String> {
-    let message = Message::from_octets(bytes)
-        .map_err(|_| format!("{} bytes are less than a header", bytes.len()))?;
+    let message =
+        Message::from_octets(bytes).map_err(|_| format!("{} bytes are less than a header", bytes.len()))?;
     let header = message.header();
     let counts = message.header_counts();
     let mut questions = message.question();
@@ -76,12 +75,19 @@ fn parse(bytes: &[u8], cut: bool) -> Result<DnsMessage, String> {
     Ok(DnsMessage {
         id: header.id(),
         answer: header.qr(),
-        name: question.as_ref().map(|question| name(question.qname())).unwrap_or_default(),
+        name: question
+            .as_ref()
+            .map(|question| name(question.qname()))
+            .unwrap_or_default(),
         record_type: question
             .as_ref()
             .map(|question| question.qtype().to_string())
             .unwrap_or_default(),
-        code: if header.qr() { code(header.rcode()) } else { String::new() },
+        code: if header.qr() {
+            code(header.rcode())
+        } else {
+            String::new()
+        },
         answers,
         incomplete,
     })
@@ -127,7 +133,10 @@ fn value(data: &AllRecordData<&[u8], ParsedName<&[u8]>>) -> String {
         other => printable(other.to_string().as_bytes()),
     };
     if text.len() > VALUE_MAX {
-        let end = (0..=VALUE_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=VALUE_MAX)
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
         text.truncate(end);
         text.push('\u{2026}');
     }
@@ -149,17 +158,15 @@ fn name(name: &impl ToName) -> String {
 }
 
 fn label(label: &Label) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    for byte in label.as_slice() {
-        if byte.is_ascii_graphic() && !matches!(byte, b'.' | b'\\') {
-            text.push(char::from(*byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(text, "\\x{byte:02X}");
-        }
-    }
-    text
+    label
+        .as_slice()
+        .iter()
+        .map(|byte| match byte {
+            b'.' | b'\\' => format!("\\x{byte:02X}"),
+            byte if byte.is_ascii_graphic() => char::from(*byte).to_string(),
+            byte => format!("\\x{byte:02X}"),
+        })
+        .collect()
 }
 
 fn code(code: Rcode) -> String {
@@ -171,7 +178,8 @@ mod tests {
     use super::*;
 
     /// A query for `a.example`, type A, id 0x1234.
-    const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01";
+    const QUERY: &[u8] =
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01";
 
     fn answer() -> Vec<u8> {
         let mut bytes = QUERY.to_vec();
@@ -187,7 +195,12 @@ mod tests {
     fn a_query_names_what_it_asks_for() {
         let query = message(QUERY, false, false).unwrap();
         assert_eq!(
-            (query.id, query.answer, query.name.as_str(), query.record_type.as_str()),
+            (
+                query.id,
+                query.answer,
+                query.name.as_str(),
+                query.record_type.as_str()
+            ),
             (0x1234, false, "a.example", "A")
         );
         assert_eq!((query.code.as_str(), query.incomplete), ("", None));
@@ -200,7 +213,14 @@ mod tests {
         let records: Vec<_> = answer
             .answers
             .iter()
-            .map(|record| (record.name.as_str(), record.record_type.as_str(), record.value.as_str(), record.ttl))
+            .map(|record| {
+                (
+                    record.name.as_str(),
+                    record.record_type.as_str(),
+                    record.value.as_str(),
+                    record.ttl,
+                )
+            })
             .collect();
         assert_eq!(
             records,
@@ -231,8 +251,16 @@ mod tests {
 
     #[test]
     fn garbage_is_told_with_the_reason() {
-        assert!(message(b"GET / HTTP", false, false).unwrap_err().contains("header"));
-        assert!(message(&[0xff; 40], false, false).unwrap_err().contains("question"));
+        assert!(
+            message(b"GET / HTTP", false, false)
+                .unwrap_err()
+                .contains("header")
+        );
+        assert!(
+            message(&[0xff; 40], false, false)
+                .unwrap_err()
+                .contains("question")
+        );
         // A name that points at itself.
         let mut bytes = QUERY[..12].to_vec();
         bytes.extend(b"\xc0\x0c\x00\x01\x00\x01");
