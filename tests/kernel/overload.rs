@@ -5,6 +5,7 @@ use norma_abi::{KIND_CONNECT, KIND_EXEC, KIND_OPEN};
 use norma_agent::decode::decode;
 use norma_agent::observation::{Act, CgroupId};
 use norma_agent::sensor::Sensor;
+use norma_rig::guest::repetitions;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -25,7 +26,7 @@ impl Burst {
         Some(Self {
             kind,
             word,
-            count,
+            count: repetitions(count),
             group: Group::make()?,
             child: None,
         })

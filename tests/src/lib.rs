@@ -16,6 +16,7 @@ pub mod collector;
 pub mod container;
 pub mod daemon;
 pub mod deed;
+pub mod guest;
 pub mod interrupt;
 mod ledger;
 pub mod net;

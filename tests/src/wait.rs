@@ -1,5 +1,6 @@
 //! Waiting for a condition instead of for a time.
 
+use crate::guest::patience;
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ pub fn wait_until<T>(
     mut condition: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let started = Instant::now();
+    let limit = patience(limit);
     loop {
         crate::interrupt::check()?;
         if let Some(value) = condition()? {

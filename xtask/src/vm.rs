@@ -225,7 +225,7 @@ impl Lab {
         };
         let job = format!(
             "{}{}\n",
-            suite::environment(&self.programs),
+            suite::environment(&self.programs, self.acceleration),
             arguments.run.as_deref().unwrap_or_default()
         );
         let folder = self.folder(kernel);
@@ -253,7 +253,7 @@ impl Lab {
         let mut last = "booting".to_owned();
         let ended = machine.run(
             &folder,
-            &suite.job(&self.programs),
+            &suite.job(&self.programs, self.acceleration),
             limit(arguments),
             Terminal::Output,
             &mut |line| match line {

@@ -1,10 +1,11 @@
 //! What is checked in a guest, and what came of it.
 
-use super::machine::{Ended, quoted};
+use super::machine::{Acceleration, Ended, quoted};
 use super::programs::GuestPrograms;
 use crate::run;
 use crate::test::suite::Count;
 use anyhow::{Context as _, Result};
+use norma_rig::guest::ENV_EMULATED;
 use norma_rig::program::ENV_PROGRAMS;
 use serde_json::{Value, json};
 use std::fmt;
@@ -45,13 +46,13 @@ impl fmt::Display for Suite {
 
 impl Suite {
     /// The job for the guest.
-    pub fn job(&self, programs: &GuestPrograms) -> String {
-        let mut job = environment(programs);
+    pub fn job(&self, programs: &GuestPrograms, acceleration: Acceleration) -> String {
+        let mut job = environment(programs, acceleration);
         job.push_str("status=0\n");
         if self.doctor {
             job.push_str(&format!(
                 "echo 'running doctor'\n\
-                 timeout {} norma-agent doctor --output json >/run/job/doctor.json 2>/run/job/doctor.txt\n\
+                 RUST_LOG=norma_agent::sensor=debug timeout {} norma-agent doctor --output json >/run/job/doctor.json 2>/run/job/doctor.txt\n\
                  echo $? >/run/job/doctor.status\n",
                 DOCTOR_LIMIT.as_secs()
             ));
@@ -82,9 +83,13 @@ impl Suite {
 }
 
 /// Lines that prepare the guest's shell for the programs.
-pub fn environment(programs: &GuestPrograms) -> String {
+pub fn environment(programs: &GuestPrograms, acceleration: Acceleration) -> String {
+    let emulated = match acceleration {
+        Acceleration::Tcg => format!("export {ENV_EMULATED}=1\n"),
+        Acceleration::Kvm => String::new(),
+    };
     format!(
-        "export PATH={programs}:$PATH {ENV_PROGRAMS}={programs} RUST_BACKTRACE=1\ncd {}\n",
+        "{emulated}export PATH={programs}:$PATH {ENV_PROGRAMS}={programs} RUST_BACKTRACE=1\ncd {}\n",
         quoted(&run::root().join("tests")),
         programs = programs.there.display(),
     )
@@ -150,7 +155,7 @@ impl Outcome {
             tests,
             problems,
         };
-        outcome.write_verifier(folder)?;
+        outcome.write_verifier(folder, &text("doctor.txt"))?;
         Ok(outcome)
     }
 
@@ -178,7 +183,7 @@ impl Outcome {
     }
 
     /// How much the verifier had to walk through, and what it refused.
-    fn write_verifier(&self, folder: &Path) -> Result<()> {
+    fn write_verifier(&self, folder: &Path, log: &str) -> Result<()> {
         let mut text = String::new();
         for (program, count) in self.doctor["verified_instructions"]
             .as_object()
@@ -192,6 +197,8 @@ impl Outcome {
                 text.push_str(&format!("\n{name}: {reason}\n"));
             }
         }
+        text.push_str("\nlog of doctor, with what the verifier said to programs that it refused:\n");
+        text.push_str(log);
         fs::write(folder.join("verifier.txt"), text).context("cannot write verifier.txt")
     }
 }

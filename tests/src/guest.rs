@@ -1,0 +1,25 @@
+//! What tests take into account where the processor is emulated, as in most runs of `cargo xtask vm`.
+//!
+//! Everything happens there as on a real processor, only some fifty times slower.
+
+use std::time::Duration;
+
+/// Set in a guest whose processor is emulated.
+pub const ENV_EMULATED: &str = "NORMA_EMULATED";
+
+const SHARE: u64 = 20;
+const PATIENCE: u32 = 6;
+
+fn is_emulated() -> bool {
+    std::env::var_os(ENV_EMULATED).is_some()
+}
+
+/// How often something is done, of which the number proves nothing but that there are many.
+pub fn repetitions(count: u64) -> u64 {
+    if is_emulated() { count / SHARE } else { count }
+}
+
+/// How long something may take that is over long before.
+pub fn patience(limit: Duration) -> Duration {
+    if is_emulated() { limit * PATIENCE } else { limit }
+}
