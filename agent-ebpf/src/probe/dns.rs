@@ -199,14 +199,12 @@ fn send(skb: *mut __sk_buff, at: u32, cgroup: u64, body: DnsBody) -> Option<()> 
 #[inline(always)]
 fn fill(scratch: &mut Scratch, skb: *mut __sk_buff, at: u32, cgroup: u64, body: DnsBody) -> Option<()> {
     scratch.body = body;
-    // From map memory the length is an unknown number, which the checks below bound for the verifier.
-    let mut len = load(&scratch.body.total_len);
-    if len > DNS_MAX as u32 {
-        len = DNS_MAX as u32;
+    // Bounded from above and then raised by one: older verifiers do not learn from a comparison with zero.
+    let mut beyond_first = load(&scratch.body.total_len).wrapping_sub(1);
+    if beyond_first >= DNS_MAX as u32 {
+        beyond_first = DNS_MAX as u32 - 1;
     }
-    if len == 0 {
-        return None;
-    }
+    let len = beyond_first + 1;
     // SAFETY: the helper writes as much as there is room for, or fails.
     let result = unsafe { bpf_skb_load_bytes(skb.cast(), at, (&raw mut scratch.message).cast(), len) };
     if result != 0 {

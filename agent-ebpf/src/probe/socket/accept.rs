@@ -7,6 +7,7 @@ use crate::kernel::task::Task;
 use crate::kernel::view::View;
 use crate::probe::syscall;
 use crate::settings;
+use crate::verifier::store;
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use core::mem::MaybeUninit;
@@ -20,11 +21,14 @@ const ERRORS: u64 = 0xffff_ffff_ffff_f000;
 /// from 6.10 `struct sock *inet_csk_accept(struct sock *sk, struct proto_accept_arg *arg)`
 #[fexit]
 pub fn fexit_accept(ctx: FExitContext) -> i32 {
-    let accepted = match settings::accept_parameters() {
-        2 => ctx.arg::<*const u8>(2),
-        4 => ctx.arg::<*const u8>(4),
+    let mut accepted = 0;
+    match settings::accept_parameters() {
+        2 => accepted = ctx.arg::<*const u8>(2) as u64,
+        // Through memory, for otherwise LLVM makes one load of both, at an offset that is not constant, which
+        // the verifier does not admit for arguments.
+        4 => store(&mut accepted, ctx.arg::<*const u8>(4) as u64),
         _ => return 0,
-    } as u64;
+    }
     if accepted == 0 || accepted >= ERRORS || is_muted() {
         return 0;
     }
