@@ -10,6 +10,8 @@ mod compare;
 mod told;
 
 use crate::watch::Watch;
+use norma_abi::{WANT_ENVIRONMENT, WANT_FAILED_OPENS};
+use norma_agent::sensor::SensorConfig;
 use norma_rig::deed::{self, Deed, Truth, technique};
 use norma_rig::skip::skipped;
 use norma_rig::{Programs, program};
@@ -56,7 +58,13 @@ fn capabilities_have_the_names_that_the_agent_gives_them() {
 
 #[test]
 fn every_deed_is_seen_as_the_report_says() {
-    let Some(mut watch) = Watch::start() else { return };
+    let config = SensorConfig {
+        wants: WANT_ENVIRONMENT | WANT_FAILED_OPENS,
+        ..SensorConfig::default()
+    };
+    let Some(mut watch) = Watch::with(&config) else {
+        return;
+    };
     let program = Programs::find().unwrap().path("norma-deed");
     let keep = tempfile::tempdir().unwrap();
     let rows: Vec<Row> = deed::deeds()

@@ -23,8 +23,10 @@ pub fn closest(truth: &Truth, seen: &[Observation]) -> Option<Found> {
         .filter(|seen| seen.actor.process.pid == truth.pid || nobody(seen));
     let found = own
         .filter_map(|seen| differences(truth, seen))
-        .min_by_key(Vec::len);
-    if let Some(mut off) = found {
+        .min_by_key(|off| (off.wrong.len(), off.less.len()));
+    if let Some(Off { wrong, less }) = found {
+        let mut off = wrong;
+        off.extend(less);
         off.extend(counts(truth, seen));
         return Some(Found {
             off,
@@ -47,17 +49,18 @@ fn nobody(seen: &Observation) -> bool {
 }
 
 /// What of an observation is not as the deed says; `None` where it is one of something else.
-fn differences(truth: &Truth, seen: &Observation) -> Option<Vec<String>> {
-    let mut off = Off(Vec::new());
+fn differences(truth: &Truth, seen: &Observation) -> Option<Off> {
+    let mut off = Off::default();
     match (truth.operation.as_str(), &seen.act) {
         ("exec", Act::Exec(exec)) => off.exec(truth, exec),
         ("fork", Act::Fork(child)) => off.same("child", &truth.target, &Some(child.pid)),
         ("exit", Act::Exit(exit)) => off.number("status", truth, u64::from(exit.status)),
-        ("open", Act::Open(open)) => off.open(truth, open),
+        // A deed makes a file before it opens it in another way.
+        ("open", Act::Open(open)) if same_access(truth, open) => off.open(truth, open),
         ("connect", Act::Connect(connect)) => off.connect(truth, connect),
         ("listen", Act::Listen(listen)) => {
             off.same("local", &truth.local, &Some(listen.local.to_string()));
-            off.number("protocol", truth, number(listen.protocol));
+            off.same("the protocol told", &true, &is_protocol(truth, listen.protocol));
         }
         ("dns", Act::Dns(dns)) => {
             let message = dns.message.as_ref().ok()?;
@@ -72,7 +75,15 @@ fn differences(truth: &Truth, seen: &Observation) -> Option<Vec<String>> {
         }
         _ => return None,
     }
-    Some(off.0)
+    Some(off)
+}
+
+/// A connection of Multipath TCP is one of TCP to the kernel's sockets and to the network.
+fn is_protocol(truth: &Truth, seen: Protocol) -> bool {
+    const MPTCP: u64 = 262;
+    let protocol = truth.facts.get("protocol").and_then(Value::as_u64);
+    let seen = number(seen);
+    protocol.is_none_or(|protocol| protocol == seen || (protocol, seen) == (MPTCP, number(Protocol::Tcp)))
 }
 
 fn number(protocol: Protocol) -> u64 {
@@ -95,13 +106,24 @@ fn end(end: Endpoint) -> Option<String> {
     }
 }
 
+fn same_access(truth: &Truth, seen: &Open) -> bool {
+    let fact = |name| truth.facts.get(name).and_then(Value::as_bool);
+    fact("read").is_none_or(|read| read == seen.read) && fact("write").is_none_or(|write| write == seen.write)
+}
+
 /// What is not as it should be.
-struct Off(Vec<String>);
+#[derive(Default)]
+struct Off {
+    /// Other than the deed says.
+    wrong: Vec<String>,
+    /// Less than it says.
+    less: Vec<String>,
+}
 
 impl Off {
     fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, truth: &T, seen: &T) {
         if truth != seen {
-            self.0
+            self.wrong
                 .push(format!("{what} is {seen:?} and not {truth:?}").replace("Some", ""));
         }
     }
@@ -119,11 +141,6 @@ impl Off {
         }
     }
 
-    fn bit(&mut self, name: &str, truth: &Truth, seen: bool) {
-        let fact = truth.facts.get(name).and_then(Value::as_bool);
-        self.same(name, &fact.unwrap_or(false), &seen);
-    }
-
     fn walked(&mut self, what: &str, truth: &FileTruth, seen: &KernelPath) {
         let path = written(&seen.bytes);
         let real = &truth.real;
@@ -135,23 +152,24 @@ impl Off {
             *real == path
         };
         if !same {
-            self.0.push(format!("{what} is {path} and not {real}"));
+            self.wrong.push(format!("{what} is {path} and not {real}"));
         } else if seen.truncated {
-            self.0.push(format!("{what} is cut"));
+            self.less.push(format!("{what} is cut"));
         }
         self.same("deleted", &truth.deleted, &seen.deleted);
     }
 
     fn name(&mut self, what: &str, truth: &FileTruth, seen: Option<&Name>) {
         match seen {
-            None => self.0.push(format!("{what} is not told")),
+            None => self.less.push(format!("{what} is not told")),
             Some(Name::Walked(path)) => self.walked(what, truth, path),
             Some(Name::Claimed(name)) => {
                 let name = written(name);
                 if name == truth.given {
-                    self.0.push(format!("{what} as it was given"));
+                    self.less.push(format!("{what} as it was given"));
                 } else {
-                    self.0.push(format!("{what} is {name} and not {}", truth.given));
+                    self.wrong
+                        .push(format!("{what} is {name} and not {}", truth.given));
                 }
             }
         }
@@ -165,16 +183,18 @@ impl Off {
         if let Some(Value::Array(words)) = truth.facts.get("argv") {
             // For a script the interpreter's own come first, and argv[0] is replaced by its name; the kernel
             // makes an empty argv one of an empty word.
-            let seen: Vec<Value> = seen.argv.iter().map(|word| written(word).into()).collect();
             let rest = words.get(1..).unwrap_or_default();
-            if !seen.ends_with(rest) {
-                self.0.push("other arguments".to_owned());
+            let told: Vec<Value> = seen.argv.iter().map(|word| written(word).into()).collect();
+            if seen.argv_truncated {
+                self.less.push("arguments are cut".to_owned());
+            } else if !told.ends_with(rest) {
+                self.wrong.push(format!("arguments are {told:?}"));
             }
         }
         if let Some(script) = &truth.other {
             match &seen.script {
                 Some(seen) => self.walked("script", script, &seen.path),
-                None => self.0.push("the script's file is not told".to_owned()),
+                None => self.less.push("the script's file is not told".to_owned()),
             }
         }
     }
@@ -184,16 +204,13 @@ impl Off {
         self.walked("path", path, &seen.path);
         self.same("inode", &path.inode, &seen.file.inode);
         self.same("device", &path.device, &seen.file.dev);
-        if truth.facts.contains_key("read") {
-            self.bit("read", truth, seen.read);
-            self.bit("write", truth, seen.write);
-            self.bit("created", truth, seen.created);
-        }
+        let created = truth.facts.get("created").and_then(Value::as_bool);
+        self.same("created", &created.unwrap_or(false), &seen.created);
     }
 
     fn connect(&mut self, truth: &Truth, seen: &Connect) {
         self.same("remote", &truth.remote, &Some(seen.remote.to_string()));
-        self.number("protocol", truth, number(seen.protocol));
+        self.same("the protocol told", &true, &is_protocol(truth, seen.protocol));
         if let (Some(local), Some(seen)) = (&truth.local, seen.local) {
             self.same("local", local, &seen.to_string());
         }
@@ -238,7 +255,7 @@ impl Off {
         if let Some(text) = truth.facts.get("text").and_then(Value::as_str) {
             let seen = written(&seen.text);
             if !seen.contains(text) {
-                self.0.push(format!("text is {seen} and not {text}"));
+                self.wrong.push(format!("text is {seen} and not {text}"));
             }
         }
         if truth.technique.starts_with("io-uring") {

@@ -79,6 +79,8 @@ pub fn capability(deed: &Deed) -> &'static str {
         "host.kexec" => "kexec",
         "host.device" => "device",
         "host.clock-set" => "clock",
+        // What a datagram socket connects to is what it may send to.
+        "connect" if deed.name.starts_with("udp") => "datagram",
         _ if deed.name.starts_with("vsock") => "vsock",
         _ if deed.name.starts_with("unix") => "unix",
         "socket.made" => "socket-made",

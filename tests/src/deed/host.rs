@@ -100,7 +100,7 @@ const ALL: &[Deed] = &[
         |_| {
             let ring = sys::host::keyring(KEYCTL_GET_KEYRING_ID, KEY_SPEC_PROCESS_KEYRING, 1)?;
             Ok(Truth::here()
-                .fact("key", ring)
+                .fact("answer", ring)
                 .fact("operation", KEYCTL_GET_KEYRING_ID))
         },
     ),

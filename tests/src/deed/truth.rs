@@ -55,6 +55,8 @@ pub struct Truth {
 
 /// What the kernel puts behind the name of a file that has none any more.
 const DELETED: &[u8] = b" (deleted)";
+/// What it calls anonymous memory, always with that mark.
+const MEMFD: &[u8] = b"/memfd:";
 
 /// A file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,8 +90,10 @@ impl FileTruth {
         let real = rustix::fs::readlink(&link, Vec::new()).context(link)?;
         let stat = rustix::fs::fstat(file).context("fstat")?;
         let mut real = real.into_bytes();
-        let deleted = stat.st_nlink == 0 && real.ends_with(DELETED);
-        if deleted {
+        let marked = real.ends_with(DELETED);
+        // What never had a name has not lost it.
+        let deleted = marked && stat.st_nlink == 0 && !real.starts_with(MEMFD);
+        if marked && stat.st_nlink == 0 {
             real.truncate(real.len() - DELETED.len());
         }
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use crate::deed::area::{Area, own_network};
 use crate::deed::sys::network::{address, bind, connect, listen, sendto, socket, unix, vsock};
-use crate::deed::technique::RAW_SOCKET;
+use crate::deed::technique::{RAW_SOCKET, UDP_UNCONNECTED};
 use crate::deed::truth::{FileTruth, Truth, written};
 use crate::deed::{Deed, deed, lacking};
 use anyhow::{Context as _, Result};
@@ -130,7 +130,7 @@ pub const ALL: &[Deed] = &[
     deed(
         "unix-datagram",
         "socket.sent",
-        "",
+        UDP_UNCONNECTED,
         "sendto(2) to a Unix socket by its path",
         |area| {
             let name = path(area)?;

@@ -17,13 +17,19 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 const BYTES: &[u8] = b"datagram";
 
 pub const ALL: &[Deed] = &[
-    deed("udp-connected", "socket.sent", "", "connect(2), write(2)", |_| {
-        sent(AF_INET, |client, to| {
-            connect(client, to)?;
-            rustix::io::write(client, BYTES)?;
-            Ok(())
-        })
-    }),
+    deed(
+        "udp-connected",
+        "connect",
+        "",
+        "connect(2) and write(2) of a UDP socket",
+        |_| {
+            sent(AF_INET, |client, to| {
+                connect(client, to)?;
+                rustix::io::write(client, BYTES)?;
+                Ok(())
+            })
+        },
+    ),
     deed("udp-sendto", "socket.sent", UDP_UNCONNECTED, "sendto(2)", |_| {
         sent(AF_INET, |client, to| {
             sendto(client, BYTES, 0, to)?;
