@@ -5,13 +5,21 @@ mod names;
 use names::{BPF_ATTACHMENTS, BPF_PROGRAMS, IO_URING};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use norma_abi::{Form, KEY_ADD, KEY_REQUEST, OPCODE_UNKNOWN};
+use norma_abi::{ARG_UNKNOWN, Form, KEY_ADD, KEY_REQUEST, OPCODE_UNKNOWN};
 use rustix::mm::ProtFlags;
 use rustix::mount::MountFlags;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
 /// An argument in words; `None` where it says nothing.
 pub fn text(form: Form, value: u64) -> Option<String> {
+    if value == ARG_UNKNOWN
+        && matches!(
+            form,
+            Form::Number | Form::Hex | Form::Protection | Form::OpenFlags
+        )
+    {
+        return None;
+    }
     Some(match form {
         Form::Number | Form::Nanoseconds => value.to_string(),
         Form::Signed => (value as i64).to_string(),
@@ -24,16 +32,25 @@ pub fn text(form: Form, value: u64) -> Option<String> {
         Form::Signal => signal(value),
         Form::Namespaces => {
             let known = UnshareFlags::from_bits_truncate(value as u32);
-            set("CLONE_", known.iter_names(), value & !u64::from(known.bits()))
+            set(
+                "CLONE_",
+                known
+                    .iter_names()
+                    .map(|(name, bit)| (name, u64::from(bit.bits()))),
+                value,
+            )
         }
         Form::Protection => {
             let known = ProtFlags::from_bits_truncate(value as u32);
-            set("PROT_", known.iter_names(), value & !u64::from(known.bits()))
+            set(
+                "PROT_",
+                known
+                    .iter_names()
+                    .map(|(name, bit)| (name, u64::from(bit.bits()))),
+                value,
+            )
         }
-        Form::MountFlags => {
-            let known = MountFlags::from_bits_truncate(value as u32);
-            set("MS_", known.iter_names(), value & !u64::from(known.bits()))
-        }
+        Form::MountFlags => mount_flags(value),
         Form::AddressFamily => address_family(value),
         Form::BpfProgram => of(BPF_PROGRAMS, value),
         Form::BpfAttach if value == u64::MAX => return None,
@@ -65,6 +82,23 @@ pub fn text(form: Form, value: u64) -> Option<String> {
     })
 }
 
+/// Flags of mount(2).
+fn mount_flags(value: u64) -> String {
+    // Those that say what to do, of which the crate makes functions.
+    const ACTS: &[(&str, u64)] = &[
+        ("REMOUNT", 1 << 5),
+        ("MOVE", 1 << 13),
+        ("UNBINDABLE", 1 << 17),
+        ("PRIVATE", 1 << 18),
+        ("SLAVE", 1 << 19),
+        ("SHARED", 1 << 20),
+    ];
+    let acts = ACTS.iter().copied().filter(|(_, bit)| value & bit != 0);
+    let how = MountFlags::from_bits_truncate(value as u32);
+    let how = how.iter_names().map(|(name, bit)| (name, u64::from(bit.bits())));
+    set("MS_", acts.chain(how), value)
+}
+
 /// Name of an errno, such as `EACCES`.
 pub fn errno(error: u32) -> String {
     match Errno::from_raw(error.cast_signed()) {
@@ -73,9 +107,16 @@ pub fn errno(error: u32) -> String {
     }
 }
 
-/// Names of a set, joined, and what is beyond them as a number.
-fn set<T>(prefix: &str, known: impl Iterator<Item = (&'static str, T)>, beyond: u64) -> String {
-    let mut names: Vec<String> = known.map(|(name, _)| format!("{prefix}{name}")).collect();
+/// Names of the bits of a set that have one, joined, and the others as a number.
+///
+/// The sets of the crate keep bits that they have no names for.
+fn set(prefix: &str, known: impl Iterator<Item = (&'static str, u64)>, value: u64) -> String {
+    let mut beyond = value;
+    let mut names = Vec::new();
+    for (name, bits) in known {
+        names.push(format!("{prefix}{name}"));
+        beyond &= !bits;
+    }
     if beyond != 0 {
         names.push(format!("{beyond:#x}"));
     }
@@ -89,10 +130,15 @@ fn set<T>(prefix: &str, known: impl Iterator<Item = (&'static str, T)>, beyond: 
 /// All that there are (the highest known and everything below) are one word.
 fn capabilities(value: u64) -> String {
     let known = CapabilitySet::from_bits_truncate(value);
-    if known.is_all() {
+    let all = CapabilitySet::all().iter_names().count();
+    if known.iter_names().count() == all {
         return "all".to_owned();
     }
-    set("CAP_", known.iter_names(), value & !known.bits())
+    set(
+        "CAP_",
+        known.iter_names().map(|(name, bit)| (name, bit.bits())),
+        value,
+    )
 }
 
 fn signal(value: u64) -> String {
@@ -203,6 +249,9 @@ mod tests {
         assert_eq!(word(Form::Namespaces, 0x1002_0000), "CLONE_NEWNS|CLONE_NEWUSER");
         assert_eq!(word(Form::Namespaces, 0x80), "CLONE_NEWTIME");
         assert_eq!(word(Form::Protection, 5), "PROT_READ|PROT_EXEC");
+        assert_eq!(word(Form::MountFlags, 0x5000), "MS_BIND|MS_REC");
+        assert_eq!(word(Form::MountFlags, 0x21), "MS_REMOUNT|MS_RDONLY");
+        assert_eq!(text(Form::Number, ARG_UNKNOWN), None);
         assert_eq!(word(Form::BpfProgram, 26), "tracing");
         assert_eq!(word(Form::IoUring, 18), "openat");
         assert_eq!(text(Form::IoUring, OPCODE_UNKNOWN), None);

@@ -258,14 +258,17 @@ pub const ALL: &[Capability] = &[
                     essential("fexit_path_symlink", At::Fexit("security_path_symlink")),
                 ])
             },
-            exits(&[
-                essential("exit_mkdirat", At::SyscallExit("mkdirat")),
-                essential("exit_mknodat", At::SyscallExit("mknodat")),
-                essential("exit_symlinkat", At::SyscallExit("symlinkat")),
-                extra("exit_mkdir", At::SyscallExit("mkdir")),
-                extra("exit_mknod", At::SyscallExit("mknod")),
-                extra("exit_symlink", At::SyscallExit("symlink")),
-            ]),
+            Way {
+                blind_spots: &[CLAIMED, NO_IO_URING, NO_COMPAT, BIND_MAKES],
+                ..exits(&[
+                    essential("exit_mkdirat", At::SyscallExit("mkdirat")),
+                    essential("exit_mknodat", At::SyscallExit("mknodat")),
+                    essential("exit_symlinkat", At::SyscallExit("symlinkat")),
+                    extra("exit_mkdir", At::SyscallExit("mkdir")),
+                    extra("exit_mknod", At::SyscallExit("mknod")),
+                    extra("exit_symlink", At::SyscallExit("symlink")),
+                ])
+            },
         ],
     },
     Capability {
@@ -301,7 +304,7 @@ pub const ALL: &[Capability] = &[
         what: "extended attributes and access control lists that change",
         ways: &[
             Way {
-                blind_spots: &[PERMITTED_ONLY, OTHER_MOUNT],
+                blind_spots: &[PERMITTED_ONLY, OTHER_MOUNT, FILE_FLAGS],
                 ..lsm(&[
                     essential("lsm_inode_setxattr", At::Lsm("inode_setxattr")),
                     essential("lsm_inode_removexattr", At::Lsm("inode_removexattr")),
@@ -310,7 +313,7 @@ pub const ALL: &[Capability] = &[
                 ])
             },
             Way {
-                blind_spots: &[PERMITTED_ONLY, OTHER_MOUNT],
+                blind_spots: &[PERMITTED_ONLY, OTHER_MOUNT, FILE_FLAGS],
                 ..fexit(&[
                     essential("fexit_inode_setxattr", At::Fexit("security_inode_setxattr")),
                     essential("fexit_inode_removexattr", At::Fexit("security_inode_removexattr")),
@@ -318,16 +321,19 @@ pub const ALL: &[Capability] = &[
                     extra("fexit_inode_remove_acl", At::Fexit("security_inode_remove_acl")),
                 ])
             },
-            exits(&[
-                essential("exit_setxattr", At::SyscallExit("setxattr")),
-                essential("exit_fsetxattr", At::SyscallExit("fsetxattr")),
-                essential("exit_removexattr", At::SyscallExit("removexattr")),
-                essential("exit_fremovexattr", At::SyscallExit("fremovexattr")),
-                extra("exit_setxattr", At::SyscallExit("lsetxattr")),
-                extra("exit_removexattr", At::SyscallExit("lremovexattr")),
-                extra("exit_setxattrat", At::SyscallExit("setxattrat")),
-                extra("exit_removexattrat", At::SyscallExit("removexattrat")),
-            ]),
+            Way {
+                blind_spots: &[CLAIMED, NO_IO_URING, NO_COMPAT, FILE_FLAGS],
+                ..exits(&[
+                    essential("exit_setxattr", At::SyscallExit("setxattr")),
+                    essential("exit_fsetxattr", At::SyscallExit("fsetxattr")),
+                    essential("exit_removexattr", At::SyscallExit("removexattr")),
+                    essential("exit_fremovexattr", At::SyscallExit("fremovexattr")),
+                    extra("exit_setxattr", At::SyscallExit("lsetxattr")),
+                    extra("exit_removexattr", At::SyscallExit("lremovexattr")),
+                    extra("exit_setxattrat", At::SyscallExit("setxattrat")),
+                    extra("exit_removexattrat", At::SyscallExit("removexattrat")),
+                ])
+            },
         ],
     },
     Capability {
@@ -519,6 +525,9 @@ const OPEN_FAILED_EARLY: &str =
 const OPEN_TREE: &str = "directories that open_tree opens without cloning them are not seen";
 const ONLY_TAKEN: &str =
     "only files taken by pidfd_getfd are seen, not those received over Unix sockets or from a tracer";
+const BIND_MAKES: &str =
+    "the file that bind makes for a Unix socket is not seen here; its listening is seen by unix";
+const FILE_FLAGS: &str = "flags such as immutable and append-only, which are set by ioctl, are not seen";
 const BIND_SOURCE: &str = "what a bind mount shows is told by the name given";
 /// The return from each call that opens.
 const OPEN_RETURNS: &[super::Hook] = &[
