@@ -438,13 +438,7 @@ fn exit_tells_what_the_process_has_used_up() {
         "{exit:?}"
     );
     assert!(exit.user_ns > 0, "{exit:?}");
-    let megabyte = (1 << 20) / page_size();
-    assert!(
-        (megabyte..100 * megabyte).contains(&exit.max_rss_pages),
-        "{exit:?}"
-    );
-}
-
-fn page_size() -> u64 {
-    rustix::param::page_size() as u64
+    // What the child was before its exec counts, too, so there is no upper bound to hold it against.
+    let megabyte = (1 << 20) / rustix::param::page_size() as u64;
+    assert!(exit.max_rss_pages >= megabyte, "{exit:?}");
 }

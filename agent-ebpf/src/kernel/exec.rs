@@ -7,8 +7,10 @@ use super::{offset, read};
 use crate::settings;
 use norma_abi::{ABSENT, FileFacts, ORIGIN_ROOT_MOUNT, ORIGIN_UPPER};
 
-/// Bit of `f_mode`: opened to be executed.
+/// Bit of `f_flags` that only the kernel sets: opened to be executed.
 const FMODE_EXEC: u32 = 1 << 5;
+/// From 6.13 the bit above the nanoseconds of a ctime says whether somebody has asked for it.
+const NANOSECONDS: u32 = 0x3fff_ffff;
 const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
 /// Works that wait for the return to user space and are looked at: one for each file that the exec closed.
 const WORKS_MAX: usize = 64;
@@ -60,7 +62,7 @@ impl Exec {
             let file = File(work.wrapping_sub(u64::from(offset!(file_work))));
             // Other works are no files; their neighbourhood does not look like one either.
             if let Some(look) = file.look(view)
-                && look.mode & FMODE_EXEC != 0
+                && look.flags & FMODE_EXEC != 0
                 && look.inode.0 != 0
                 && look.dentry.inode().0 == look.inode.0
             {
@@ -117,7 +119,7 @@ impl Origin {
 
 #[inline(always)]
 fn nanoseconds(view: &View, inode: u64, seconds: u32, nanoseconds: u32) -> u64 {
-    let nanoseconds = view.half(inode, nanoseconds);
+    let nanoseconds = view.half(inode, nanoseconds) & NANOSECONDS;
     view.word(inode, seconds)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(u64::from(nanoseconds))

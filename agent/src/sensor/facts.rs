@@ -62,11 +62,7 @@ impl Facts {
             .map(|mounts| mounts.into_iter().collect())
             .unwrap_or_default();
         Self {
-            host_pid_ns: Process::new(1)
-                .and_then(|first| first.namespaces())
-                .ok()
-                .and_then(|all| all.0.get(OsStr::new("pid"))?.identifier.try_into().ok())
-                .unwrap_or(0),
+            host_pid_ns: host_pid_ns().unwrap_or(0),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             tracefs: tracefs(&mounts, effective),
             root_cgroup: root_cgroup(&mounts),
@@ -147,19 +143,27 @@ impl Facts {
     }
 }
 
-/// The agent's pid is that of the initial namespace where both its namespace and the first process's are one.
+/// Inode number of a process's pid namespace.
+fn pid_ns(process: &Process) -> Option<u32> {
+    let all = process.namespaces().ok()?;
+    all.0.get(OsStr::new("pid"))?.identifier.try_into().ok()
+}
+
+/// That of the host's first process. Who may not look at it may still be in the initial namespace, which has
+/// the same number on every kernel.
+fn host_pid_ns() -> Option<u32> {
+    const INITIAL: u32 = 0xefff_fffc;
+    let first = Process::new(1).ok().and_then(|first| pid_ns(&first));
+    first.or_else(|| {
+        let own = Process::myself().ok().and_then(|own| pid_ns(&own));
+        own.filter(|own| *own == INITIAL)
+    })
+}
+
+/// The agent's pid is that of the host's namespace where that is its own.
 fn own_pid() -> u32 {
-    let namespace = |process: Process| {
-        process
-            .namespaces()
-            .ok()?
-            .0
-            .get(OsStr::new("pid"))
-            .map(|ns| ns.identifier)
-    };
-    let own = Process::myself().ok().and_then(namespace);
-    let first = Process::new(1).ok().and_then(namespace);
-    if own.is_some() && own == first {
+    let own = Process::myself().ok().and_then(|own| pid_ns(&own));
+    if own.is_some() && own == host_pid_ns() {
         std::process::id()
     } else {
         0
