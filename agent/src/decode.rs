@@ -12,14 +12,15 @@ mod socket;
 mod tail;
 
 use crate::observation::{
-    Act, Actor, BootTime, CgroupChange, CgroupId, Connect, Exec, Executable, Exit, FileId, KernelAction, Listen, Namespaces,
-    Observation, Open, ProcessKey, Protocol, RuleNumber,
+    Act, Actor, BootTime, CgroupChange, CgroupId, Connect, Exec, Executable, Exit, FileId, KernelAction,
+    Listen, Namespaces, Observation, Open, ProcessKey, Protocol, RuleNumber,
 };
 use norma_abi::{
     ABI_VERSION, ACTION_DENIED, ACTION_KILLED, ACTION_NONE, CGROUP_MADE, CGROUP_REMOVED, CgroupBody,
-    ConnectBody, ExecBody, ExitBody, FLAG_ARGV_TRUNCATED, FLAG_ARGV_UNREADABLE, FLAG_ENVIRONMENT_TRUNCATED, FileFacts, ForkBody, Header,
-    KIND_CGROUP, KIND_CONNECT, KIND_DNS, KIND_EXEC, KIND_EXIT, KIND_FILE, KIND_FORK, KIND_HOST, KIND_LISTEN,
-    KIND_OPEN, KIND_PRIVILEGE, KIND_SOCKET, ListenBody, ORIGIN_ROOT_MOUNT, ORIGIN_UPPER, OpenBody,
+    ConnectBody, ExecBody, ExitBody, FLAG_ARGV_TRUNCATED, FLAG_ARGV_UNREADABLE, FLAG_ENVIRONMENT_TRUNCATED,
+    FileFacts, ForkBody, Header, KIND_CGROUP, KIND_CONNECT, KIND_DNS, KIND_EXEC, KIND_EXIT, KIND_FILE,
+    KIND_FORK, KIND_HOST, KIND_LISTEN, KIND_OPEN, KIND_PRIVILEGE, KIND_SOCKET, ListenBody, ORIGIN_ROOT_MOUNT,
+    ORIGIN_UPPER, OpenBody,
 };
 use path::kernel_path;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -112,14 +112,7 @@ fn exec_record(argv: &[u8], flags: u32, action: u32) -> Vec<u8> {
     };
     record(
         header(KIND_EXEC, flags),
-        &[
-            body.as_bytes(),
-            b"sh\0bin\0",
-            b"s\0",
-            b"./sh",
-            argv,
-            ENVIRONMENT,
-        ],
+        &[body.as_bytes(), b"sh\0bin\0", b"s\0", b"./sh", argv, ENVIRONMENT],
     )
 }
 

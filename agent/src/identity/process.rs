@@ -460,7 +460,13 @@ mod tests {
             &mut table,
             &observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash")),
         );
-        let later = observe(key(A, 900_000_000), key(0, 0), CONTAINER, 3, Act::Exit(Exit::default()));
+        let later = observe(
+            key(A, 900_000_000),
+            key(0, 0),
+            CONTAINER,
+            3,
+            Act::Exit(Exit::default()),
+        );
         assert_eq!(&*update(&mut table, &later).0.exe, "");
     }
 

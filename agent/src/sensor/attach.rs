@@ -112,7 +112,9 @@ impl Attacher<'_> {
     fn lacks(&self, syscall: &str) -> Result<(), String> {
         let tracefs = self.facts.tracefs.clone()?;
         if tracefs.join("events/syscalls/sys_exit_read").exists()
-            && !tracefs.join(format!("events/syscalls/sys_exit_{syscall}")).exists()
+            && !tracefs
+                .join(format!("events/syscalls/sys_exit_{syscall}"))
+                .exists()
         {
             Ok(())
         } else {

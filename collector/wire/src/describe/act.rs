@@ -98,13 +98,20 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
                 let gone = if path.deleted { " (deleted)" } else { "" };
                 facts.push(("script", format!("{}{gone}", path.path)));
             } else if exec.is_script {
-                facts.push(("note", "a script, known only by the name given to exec".to_owned()));
+                facts.push((
+                    "note",
+                    "a script, known only by the name given to exec".to_owned(),
+                ));
             }
             if !exec.origin.is_empty() {
                 facts.push(("origin", exec.origin.clone()));
             }
             if !exec.environment.is_empty() {
-                let cut = if exec.environment_truncated { " and more" } else { "" };
+                let cut = if exec.environment_truncated {
+                    " and more"
+                } else {
+                    ""
+                };
                 facts.push(("environment", exec.environment.join(" ") + cut));
             }
         }
