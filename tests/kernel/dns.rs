@@ -25,7 +25,7 @@ fn answer(query: &[u8]) -> Vec<u8> {
 }
 
 fn start() -> Option<Watch> {
-    let watch = Watch::start()?;
+    let watch = Watch::only(&["dns"])?;
     let report = watch
         .report
         .capabilities

@@ -38,6 +38,20 @@ fn has(watch: &Watch, capability: &str) -> Option<Tier> {
     report.tier
 }
 
+fn start() -> Option<Watch> {
+    Watch::only(&[
+        "connect",
+        "close",
+        "listen",
+        "accept",
+        "bind",
+        "datagram",
+        "network-failed",
+        "unix",
+        "socket-made",
+    ])
+}
+
 fn is_own(seen: &Observation) -> bool {
     seen.actor.process.pid == std::process::id()
 }
@@ -73,7 +87,7 @@ fn name(socket: &Socket) -> (&[u8], bool) {
 
 #[test]
 fn an_accepted_connection_has_both_ends_and_its_end_tells_the_bytes() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let Ok(listener) = TcpListener::bind(address) else {
             skipped("kernel", &format!("cannot listen on {address}"));
@@ -133,7 +147,7 @@ fn an_accepted_connection_has_both_ends_and_its_end_tells_the_bytes() {
 
 #[test]
 fn the_end_is_of_the_control_group_and_the_network_that_opened_it() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap();
     drop(TcpStream::connect(server).unwrap());
@@ -150,7 +164,7 @@ fn the_end_is_of_the_control_group_and_the_network_that_opened_it() {
 
 #[test]
 fn an_attempt_that_is_refused_ends_with_the_error() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     let server = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     TcpStream::connect(server).unwrap_err();
     let connect = find_connect(&mut watch, server);
@@ -165,7 +179,7 @@ fn an_attempt_that_is_refused_ends_with_the_error() {
 
 #[test]
 fn a_reset_is_told() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap();
     let out = TcpStream::connect(server).unwrap();
@@ -185,7 +199,7 @@ fn a_reset_is_told() {
 
 #[test]
 fn a_bound_datagram_socket_is_seen_with_the_port_that_the_kernel_chose() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "bind").is_none() {
         return;
     }
@@ -205,7 +219,7 @@ fn a_bound_datagram_socket_is_seen_with_the_port_that_the_kernel_chose() {
 
 #[test]
 fn a_bind_that_fails_is_seen_with_its_error() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "network-failed").is_none() {
         return;
     }
@@ -221,7 +235,7 @@ fn a_bind_that_fails_is_seen_with_its_error() {
 
 #[test]
 fn datagrams_are_seen_once_for_each_peer() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "datagram").is_none() {
         return;
     }
@@ -250,7 +264,7 @@ fn datagrams_are_seen_once_for_each_peer() {
 
 #[test]
 fn a_connected_datagram_socket_and_a_mapped_peer_are_seen() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "datagram").is_none() {
         return;
     }
@@ -273,7 +287,7 @@ fn a_connected_datagram_socket_and_a_mapped_peer_are_seen() {
 
 #[test]
 fn sockets_of_special_kinds_are_seen_when_they_are_made() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "socket-made").is_none() {
         return;
     }
@@ -321,7 +335,7 @@ fn sockets_of_special_kinds_are_seen_when_they_are_made() {
 
 #[test]
 fn a_unix_socket_is_named_by_its_file_however_it_is_reached() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "unix").is_none() {
         return;
     }
@@ -352,7 +366,7 @@ fn a_unix_socket_is_named_by_its_file_however_it_is_reached() {
 
 #[test]
 fn an_abstract_name_is_told_apart_from_a_path() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "unix").is_none() {
         return;
     }
@@ -379,7 +393,7 @@ fn an_abstract_name_is_told_apart_from_a_path() {
 
 #[test]
 fn attempts_on_unix_sockets_that_fail_are_seen_as_they_were_spelled() {
-    let Some(mut watch) = Watch::start() else { return };
+    let Some(mut watch) = start() else { return };
     if has(&watch, "network-failed").is_none() {
         return;
     }

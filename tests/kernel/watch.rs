@@ -4,7 +4,7 @@ use norma_abi::{SCOPE_ANY, Scope};
 use norma_agent::decode::decode;
 use norma_agent::identity::Hierarchy;
 use norma_agent::observation::{Act, CgroupId, Exec, Observation, Open, Operation};
-use norma_agent::sensor::{Controls, CoverageReport, Sensor, SensorConfig, SensorError, Tier};
+use norma_agent::sensor::{Controls, CoverageReport, Sensor, SensorConfig, SensorError, Tier, Wanted};
 use norma_rig::skip::skipped;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -34,6 +34,15 @@ impl Watch {
         Self::with(&SensorConfig {
             ring_bytes,
             reserved_ring_bytes: ring_bytes,
+            ..SensorConfig::default()
+        })
+    }
+
+    /// With these capabilities alone: on an emulated machine the rest takes long to load.
+    pub fn only(capabilities: &[&str]) -> Option<Self> {
+        let names = capabilities.iter().map(|name| (*name).to_owned()).collect();
+        Self::with(&SensorConfig {
+            wanted: Wanted::Only(names),
             ..SensorConfig::default()
         })
     }
