@@ -124,7 +124,7 @@ fn judged(watch: &mut Watch, program: &Path, folder: &Path, deed: Deed) -> Row {
     loop {
         watch.drain();
         let found = compare::closest(&truth, &watch.seen);
-        let complete = found.as_ref().is_some_and(|found| found.off.is_empty());
+        let complete = found.as_ref().is_some_and(compare::Found::is_complete);
         if complete || Instant::now() > deadline {
             let (verdict, why) = told.judge(found.as_ref());
             return Row {

@@ -1,6 +1,7 @@
 //! What was observed of a deed.
 
 use nix::errno::Errno;
+use norma_abi::ARG_UNKNOWN;
 use norma_agent::observation::{
     Act, Connect, Endpoint, Exec, KernelPath, Name, Observation, Open, Operation, Outcome, Protocol, Socket,
 };
@@ -10,10 +11,19 @@ use std::net::SocketAddr;
 
 /// An observation of the deed.
 pub struct Found {
-    /// What is not as the deed says.
-    pub off: Vec<String>,
+    /// What is other than the deed says.
+    pub wrong: Vec<String>,
+    /// What is less than the deed says.
+    pub less: Vec<String>,
     /// Only that there was a request by io_uring was seen.
     pub as_request: bool,
+}
+
+impl Found {
+    /// All that the deed says was observed.
+    pub fn is_complete(&self) -> bool {
+        self.wrong.is_empty() && self.less.is_empty()
+    }
 }
 
 /// The observation that is closest to the truth, if there is one of that operation by that process.
@@ -24,12 +34,11 @@ pub fn closest(truth: &Truth, seen: &[Observation]) -> Option<Found> {
     let found = own
         .filter_map(|seen| differences(truth, seen))
         .min_by_key(|off| (off.wrong.len(), off.less.len()));
-    if let Some(Off { wrong, less }) = found {
-        let mut off = wrong;
-        off.extend(less);
-        off.extend(counts(truth, seen));
+    if let Some(Off { mut wrong, less }) = found {
+        wrong.extend(counts(truth, seen));
         return Some(Found {
-            off,
+            wrong,
+            less,
             as_request: false,
         });
     }
@@ -38,7 +47,8 @@ pub fn closest(truth: &Truth, seen: &[Observation]) -> Option<Found> {
             && matches!(&seen.act, Act::Operation(operation) if operation.op.name() == "host.io-uring-op")
     });
     (request && truth.technique.starts_with("io-uring")).then(|| Found {
-        off: vec!["seen as a request by io_uring".to_owned()],
+        wrong: Vec::new(),
+        less: vec!["seen as a request by io_uring".to_owned()],
         as_request: true,
     })
 }
@@ -245,21 +255,20 @@ impl Off {
             self.same("target", &truth.target, &target);
         }
         for ((name, _), value) in seen.op.definition().args.iter().zip(seen.args) {
-            let value = match *name {
+            match *name {
+                _ if value == ARG_UNKNOWN && truth.facts.contains_key(*name) => {
+                    self.less.push(format!("{name} is not told"));
+                }
                 // Modes may come with the type of the file.
-                "mode" => value & 0o7777,
-                _ => value,
-            };
-            self.number(name, truth, value);
+                "mode" => self.number(name, truth, value & 0o7777),
+                _ => self.number(name, truth, value),
+            }
         }
         if let Some(text) = truth.facts.get("text").and_then(Value::as_str) {
             let seen = written(&seen.text);
             if !seen.contains(text) {
                 self.wrong.push(format!("text is {seen} and not {text}"));
             }
-        }
-        if truth.technique.starts_with("io-uring") {
-            self.same("by io_uring", &true, &seen.io_uring);
         }
     }
 

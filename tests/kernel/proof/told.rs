@@ -161,9 +161,15 @@ impl Told {
     /// Whether what was found is what the report says, and why.
     pub fn judge(&self, found: Option<&Found>) -> (Verdict, String) {
         match found {
-            Some(found) if found.off.is_empty() => (Verdict::Seen, self.better_than_told()),
+            Some(found) if found.is_complete() => (Verdict::Seen, self.better_than_told()),
             Some(found) => {
-                let off = found.off.join("; ");
+                let off: Vec<&str> = found
+                    .wrong
+                    .iter()
+                    .chain(&found.less)
+                    .map(String::as_str)
+                    .collect();
+                let off = off.join("; ");
                 match self.admits_limits(found) {
                     Some(limit) => (Verdict::Partly, format!("{off} ({limit})")),
                     None => (Verdict::Wrong, format!("observed otherwise: {off}")),
@@ -190,10 +196,11 @@ impl Told {
             return self.as_request.then(|| self.words.clone());
         }
         match self.sight {
-            Some(Sight::Fully) => None,
+            // It makes no difference: no less is told than is told of this without it.
+            Some(Sight::Fully) if !found.wrong.is_empty() => None,
             Some(Sight::Partly(limit)) => Some(limit.to_owned()),
             None if self.evasive => Some(self.words.clone()),
-            None => (!self.blind_spots.is_empty()).then(|| self.blind_spots.join("; ")),
+            _ => (!self.blind_spots.is_empty()).then(|| self.blind_spots.join("; ")),
         }
     }
 

@@ -21,15 +21,17 @@ pub const ALL: &[Deed] = &[
     deed("mount-tmpfs", "mount.mount", "", "mount(2) of a tmpfs", |area| {
         own_mounts()?;
         let place = area.sub("place")?;
+        let truth = at(&place);
         mount(Some(Path::new("norma")), &place, Some("tmpfs"), 0)?;
-        Ok(at(&place).fact("type", "tmpfs").fact("source", "norma"))
+        Ok(truth.fact("type", "tmpfs").fact("source", "norma"))
     }),
     deed("mount-bind", "mount.mount", "", "mount(MS_BIND)", |area| {
         own_mounts()?;
         let (folder, place) = (area.sub("folder")?, area.sub("place")?);
+        let truth = at(&place);
         mount(Some(&folder), &place, None, libc::MS_BIND)?;
         same(&folder, &place)?;
-        Ok(at(&place)
+        Ok(truth
             .other(FileTruth::at(&folder, &folder))
             .fact("flags", libc::MS_BIND))
     }),
@@ -41,9 +43,10 @@ pub const ALL: &[Deed] = &[
         |area| {
             own_mounts()?;
             let (from, over) = (area.file("from")?, area.file("over")?);
+            let truth = at(&over);
             mount(Some(&from), &over, None, libc::MS_BIND)?;
             same(&from, &over)?;
-            Ok(at(&over)
+            Ok(truth
                 .other(FileTruth::at(&from, &from))
                 .fact("flags", libc::MS_BIND))
         },
@@ -73,12 +76,10 @@ pub const ALL: &[Deed] = &[
             let fs = sys::file::fsopen(c"tmpfs", 1)?;
             sys::file::fsconfig(&fs, FSCONFIG_CMD_CREATE, None, None, 0)?;
             let mounted = sys::file::fsmount(&fs, 1, 0)?;
+            // Until it is attached it is in no place but its own.
+            let truth = Truth::here().path(FileTruth::of(&mounted, "")?);
             attach(&mounted, &place)?;
-            let root = FileTruth::at(&place, "");
-            Ok(Truth::here().path(root.clone()).other(FileTruth {
-                given: root.real.clone(),
-                ..root
-            }))
+            Ok(truth.other(FileTruth::at(&place, &place)))
         },
     ),
     deed(
@@ -90,11 +91,10 @@ pub const ALL: &[Deed] = &[
             own_mounts()?;
             let (folder, place) = (area.sub("folder")?, area.sub("place")?);
             let tree = sys::file::open_tree(CWD, &text(&folder)?, OPEN_TREE_CLONE | O_CLOEXEC)?;
+            let truth = Truth::here().path(FileTruth::of(&tree, "")?);
             attach(&tree, &place)?;
             same(&folder, &place)?;
-            Ok(Truth::here()
-                .path(FileTruth::at(&folder, &folder))
-                .other(FileTruth::at(&place, &place)))
+            Ok(truth.other(FileTruth::at(&place, &place)))
         },
     ),
     deed(

@@ -394,7 +394,7 @@ fn ld_so(area: &Area) -> Result<Truth> {
     let argv = arguments(&["ld.so", &program.display().to_string()])?;
     let truth = Truth::here()
         .path(FileTruth::at(&program, &program))
-        .other(FileTruth::at(&linker, &linker));
+        .fact("linker", written(linker.as_os_str().as_bytes()));
     let truth = run(truth, argv, |argv, envp| sys::process::execve(&path, argv, envp));
     // What the linker does with a static program, or one for another machine, is its own affair.
     truth.map_err(|error| lacking(format!("the linker does not run a copy of /bin/true: {error:#}")))
