@@ -89,7 +89,7 @@ pub fn environment(programs: &GuestPrograms, acceleration: Acceleration) -> Stri
         Acceleration::Kvm => String::new(),
     };
     format!(
-        "{emulated}export PATH={programs}:$PATH {ENV_PROGRAMS}={programs} RUST_BACKTRACE=1\ncd {}\n",
+        "{emulated}export PATH={programs}:$PATH {ENV_PROGRAMS}={programs} NORMA_PROOF=/run/job RUST_BACKTRACE=1\ncd {}\n",
         quoted(&run::root().join("tests")),
         programs = programs.there.display(),
     )
