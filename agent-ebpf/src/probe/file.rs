@@ -35,7 +35,13 @@ fn from_directories(one: u64, other: u64) -> u32 {
 
 /// Reports what a system call did to a name that it took from a directory.
 #[inline(always)]
-fn by_name(ctx: &TracePointContext, op: u32, directory: u64, name: u64, more: impl FnOnce(&mut Act) -> Option<()>) -> u32 {
+fn by_name(
+    ctx: &TracePointContext,
+    op: u32,
+    directory: u64,
+    name: u64,
+    more: impl FnOnce(&mut Act) -> Option<()>,
+) -> u32 {
     let result = syscall::result(ctx);
     act::report(KIND_FILE, |act| {
         act.op(op, from_directories(directory, AT_FDCWD as u64));
@@ -62,7 +68,12 @@ fn by_names(ctx: &TracePointContext, op: u32, from: (u64, u64), to: (u64, u64), 
 
 /// Reports what a system call did to an open file. A descriptor that is none did nothing.
 #[inline(always)]
-fn by_descriptor(ctx: &TracePointContext, op: u32, descriptor: u64, more: impl FnOnce(&mut Act) -> Option<()>) -> u32 {
+fn by_descriptor(
+    ctx: &TracePointContext,
+    op: u32,
+    descriptor: u64,
+    more: impl FnOnce(&mut Act) -> Option<()>,
+) -> u32 {
     let result = syscall::result(ctx);
     let Some(file) = Task::current().file(descriptor as u32) else {
         return 0;
