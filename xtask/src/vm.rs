@@ -16,7 +16,7 @@
 //! built programs. Everything that was downloaded is kept in `target/vm/cache` and used again without a
 //! network, until `--update`.
 //!
-//! What a run leaves is in `target/vm/KERNEL`: `doctor.json`, each test's output, `verifier.txt`,
+//! What a run leaves is in `target/vm/KERNEL` (`KERNEL.2` and so on for runs at the same time): `doctor.json`, each test's output, `verifier.txt`,
 //! `console.txt`, `dmesg.txt`, `result.json`. In the guest that folder is `/run/job`, and can be written to.
 
 mod cache;
@@ -28,6 +28,7 @@ mod machine;
 mod package;
 mod programs;
 mod report;
+mod slot;
 mod suite;
 mod userland;
 
@@ -42,6 +43,7 @@ use machine::{Acceleration, Machine, Terminal};
 use package::KernelPackage;
 use programs::GuestPrograms;
 use report::Column;
+use slot::Slot;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -205,19 +207,29 @@ impl Lab {
         })
     }
 
-    fn folder(&self, kernel: &Kernel) -> PathBuf {
-        let name = match self.architecture.is_of_this_machine() {
+    fn name(&self, kernel: &Kernel) -> String {
+        match self.architecture.is_of_this_machine() {
             true => kernel.name.to_owned(),
             false => format!("{}-{}", kernel.name, self.architecture.kernel()),
-        };
-        self.target.join("vm").join(name)
+        }
+    }
+
+    fn folder(&self, kernel: &Kernel) -> PathBuf {
+        self.target.join("vm").join(self.name(kernel))
+    }
+
+    fn slot(&self, kernel: &Kernel) -> Result<Slot> {
+        Slot::take(&self.target.join("vm"), &self.name(kernel))
     }
 
     /// A command or a shell, in view.
     fn job(&self, kernel: &Kernel, arguments: &Arguments) -> Result<()> {
-        let (machine, _) = self.machine(kernel, arguments).map_err(|trouble| match trouble {
-            Trouble::NotHere(error) | Trouble::Failed(error) => error,
-        })?;
+        let slot = self.slot(kernel)?;
+        let (machine, _) = self
+            .machine(kernel, &slot, arguments)
+            .map_err(|trouble| match trouble {
+                Trouble::NotHere(error) | Trouble::Failed(error) => error,
+            })?;
         let terminal = if arguments.shell {
             Terminal::Shell
         } else {
@@ -228,8 +240,8 @@ impl Lab {
             suite::environment(&self.programs, self.acceleration),
             arguments.run.as_deref().unwrap_or_default()
         );
-        let folder = self.folder(kernel);
-        let ended = machine.run(&folder, &job, limit(arguments), terminal, &mut |line| {
+        let folder = slot.folder();
+        let ended = machine.run(folder, &job, limit(arguments), terminal, &mut |line| {
             if let Some(line) = line {
                 println!("{line}");
             }
@@ -244,15 +256,16 @@ impl Lab {
     /// Runs the kernel's tests; whether all is well.
     fn check(&self, kernel: &'static Kernel, arguments: &Arguments) -> Result<bool, Trouble> {
         heading(&format!("Kernel {}", kernel.name));
-        let (machine, version) = self.machine(kernel, arguments)?;
+        let slot = self.slot(kernel)?;
+        let (machine, version) = self.machine(kernel, &slot, arguments)?;
         let suite = self.suite(kernel, arguments);
-        let folder = self.folder(kernel);
-        forget(&folder)?;
+        let folder = slot.folder();
+        forget(folder)?;
         let in_view = !arguments.test.is_empty();
         let mut progress = Progress::start(&format!("{version}: {suite}"));
         let mut last = "booting".to_owned();
         let ended = machine.run(
-            &folder,
+            folder,
             &suite.job(&self.programs, self.acceleration),
             limit(arguments),
             Terminal::Output,
@@ -263,16 +276,17 @@ impl Lab {
                 None => progress.tick(&last),
             },
         )?;
-        let outcome = Outcome::read(&suite, &folder, &ended)?;
+        let outcome = Outcome::read(&suite, folder, &ended)?;
         progress.finish(if outcome.is_good() { "passed" } else { "failed" });
         if let Some(booted) = ended.booted {
             println!("   booted in {}, {} in all", clock(booted), clock(ended.took));
         }
         show(&outcome);
+        println!("   more in {}", folder.display());
         if is_whole(arguments) {
             let mut result = outcome.json();
             result["version"] = version.into();
-            fs::write(folder.join("result.json"), format!("{result:#}\n"))
+            fs::write(self.folder(kernel).join("result.json"), format!("{result:#}\n"))
                 .context("cannot write result.json")?;
         }
         Ok(outcome.is_good())
@@ -292,11 +306,15 @@ impl Lab {
         }
     }
 
-    fn machine(&self, kernel: &Kernel, arguments: &Arguments) -> Result<(Machine, String), Trouble> {
+    fn machine(
+        &self,
+        kernel: &Kernel,
+        slot: &Slot,
+        arguments: &Arguments,
+    ) -> Result<(Machine, String), Trouble> {
         let package = KernelPackage::get(kernel, self.architecture, &self.cache).map_err(Trouble::NotHere)?;
         let userland = Userland::get(self.architecture, &self.cache).map_err(Trouble::NotHere)?;
-        let folder = self.folder(kernel);
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let folder = slot.folder();
         let initramfs = folder.join("initramfs.cpio");
         initramfs::write(&initramfs, &package, &userland.busybox)?;
         let machine = Machine {
@@ -306,7 +324,7 @@ impl Lab {
             modules: package.modules(),
             initramfs,
             disk: userland.disk,
-            shares: self.programs.shares(),
+            shares: self.programs.shares(&folder.join("programs"))?,
             parameters: format!("{} {}", kernel.parameters, arguments.append),
             qemu: arguments.qemu.clone(),
             processors: 2,

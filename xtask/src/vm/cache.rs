@@ -58,6 +58,11 @@ impl Cache {
 
     /// The file `name`, written by `write` where it is not there, or was made by another recipe.
     pub fn file(&self, name: &str, recipe: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        // Another run may be making it.
+        let lock = self.folder.join("lock");
+        let _lock = fs::File::create(&lock)
+            .and_then(|file| file.lock().map(|()| file))
+            .with_context(|| lock.display().to_string())?;
         let path = self.folder.join(name);
         let note = self.folder.join(format!("{name}.recipe"));
         let renew = self.renew && !self.made.borrow().contains(name);

@@ -168,6 +168,17 @@ impl Machine {
         })
     }
 
+    /// Parameters for what a real processor does at no cost and an emulated one at a high one.
+    ///
+    /// The three features of x86 say that copying by one instruction is fast: bytes one by one, emulated. Without
+    /// them the verifier takes two thirds of the time.
+    fn shortcuts(&self) -> &'static str {
+        match (self.acceleration, self.architecture) {
+            (Acceleration::Tcg, Architecture::Amd64) => "clearcpuid=112,297,580",
+            _ => "",
+        }
+    }
+
     fn mounts(&self) -> String {
         let rows = self.shares.iter().enumerate();
         rows.map(|(number, share)| {
@@ -240,6 +251,7 @@ impl Machine {
             "loglevel=4 panic=-1 random.trust_cpu=on",
             // An emulated processor on a busy machine stands still for longer than a real one ever would.
             "rcupdate.rcu_cpu_stall_timeout=300 nowatchdog",
+            self.shortcuts(),
             &self.parameters,
         ];
         command.arg("-append").arg(parameters.join(" "));

@@ -71,18 +71,29 @@ impl GuestPrograms {
     }
 
     /// The folders that the guest needs for them: they, and the checkout with the tests' data.
-    pub fn shares(&self) -> Vec<Share> {
+    ///
+    /// `folder` gets links to the programs as they are now: the next build must not change a guest that runs.
+    pub fn shares(&self, folder: &Path) -> Result<Vec<Share>> {
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        for entry in fs::read_dir(&self.here).with_context(|| self.here.display().to_string())? {
+            let entry = entry?;
+            fs::hard_link(entry.path(), folder.join(entry.file_name()))
+                .with_context(|| entry.path().display().to_string())?;
+        }
         let checkout = run::root();
-        vec![
+        Ok(vec![
             Share {
                 here: checkout.clone(),
                 there: checkout,
             },
             Share {
-                here: self.here.clone(),
+                here: folder.to_owned(),
                 there: self.there.clone(),
             },
-        ]
+        ])
     }
 }
 
@@ -118,11 +129,17 @@ fn strip_with(program: &str, from: &Path, to: &Path) -> Result<()> {
     if time(to).is_ok_and(|copy| copy == source) {
         return Ok(());
     }
+    // Not beside the others, which guests get as they are.
+    let folder = to
+        .parent()
+        .and_then(Path::parent)
+        .context("no folder of programs")?;
+    let new = folder.join(format!("new-{}", std::process::id()));
     run::output(
         Command::new(program)
             .args(["--strip-debug", "--preserve-dates", "-o"])
-            .arg(to)
+            .arg(&new)
             .arg(from),
-    )
-    .map(drop)
+    )?;
+    fs::rename(&new, to).with_context(|| to.display().to_string())
 }
