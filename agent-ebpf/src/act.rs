@@ -16,6 +16,7 @@ pub use names::Text;
 
 use crate::emit;
 use crate::kernel::file::{Dentry, File, Inode, Mount, Place};
+use crate::kernel::regs::Regs;
 use crate::kernel::task::Task;
 use crate::path::{self, Walk};
 use crate::rules;
@@ -24,8 +25,8 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_use
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use norma_abi::{
-    ACT_ARGS, ACT_OTHER_CLAIMED, ACT_OTHER_WALKED, ACT_PATH_CLAIMED, ACT_PATH_WALKED, ACT_RESULT, ACT_TEXT_MAX, ACT_TEXT_TRUNCATED, ActBody,
-    Header, KIND_FILE, PATH_MAX, SCOPE_MUTE_FILE,
+    ACT_ARGS, ACT_IO_URING, ACT_OTHER_CLAIMED, ACT_OTHER_WALKED, ACT_PATH_CLAIMED, ACT_PATH_WALKED,
+    ACT_RESULT, ACT_TEXT_MAX, ACT_TEXT_TRUNCATED, ActBody, Header, KIND_FILE, PATH_MAX, SCOPE_MUTE_FILE,
 };
 
 /// A program that the kernel preempts in the middle of its record leaves the next one another slot.
@@ -141,6 +142,9 @@ impl Act {
         self.op(op, flags);
         if flags & ACT_RESULT != 0 {
             self.result(result);
+        }
+        if Regs::current().in_io_uring(Task::current()) {
+            self.body.flags |= ACT_IO_URING;
         }
     }
 

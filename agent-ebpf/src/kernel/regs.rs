@@ -8,6 +8,9 @@ use crate::settings;
 use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use norma_abi::ABSENT;
 
+/// Number of io_uring_enter(2), the same on every architecture.
+const IO_URING_ENTER: u32 = 426;
+
 /// Saved registers of the current thread.
 #[derive(Clone, Copy)]
 pub struct Regs(u64);
@@ -69,6 +72,12 @@ impl Regs {
     #[inline(always)]
     pub fn arg5(self) -> u64 {
         self.get(offset!(regs_arg5))
+    }
+
+    /// The current thread works on a request of io_uring: it submits some, or is a worker.
+    #[inline(always)]
+    pub fn in_io_uring(self, current: Task<true>) -> bool {
+        current.is_io_worker() || self.number() == IO_URING_ENTER
     }
 
     #[inline(always)]

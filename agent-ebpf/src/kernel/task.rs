@@ -10,6 +10,8 @@ use aya_ebpf::helpers::generated::{
 const SIGNAL_GROUP_EXIT: u32 = 4;
 /// Flag of `task_struct.flags`.
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// The same: a worker of io_uring (5.12).
+const PF_IO_WORKER: u32 = 0x10;
 
 const CLONE_NEWTIME: u64 = 0x80;
 const CLONE_NEWNS: u64 = 0x0002_0000;
@@ -166,6 +168,12 @@ impl<const TYPED: bool> Task<TYPED> {
     #[inline(always)]
     pub fn is_kernel_thread(self) -> bool {
         field::<TYPED, u32>(self.0, offset!(task_flags)) & PF_KTHREAD != 0
+    }
+
+    /// It works on requests of io_uring on behalf of a process.
+    #[inline(always)]
+    pub fn is_io_worker(self) -> bool {
+        field::<TYPED, u32>(self.0, offset!(task_flags)) & PF_IO_WORKER != 0
     }
 
     /// The thread is in the middle of an exec, for which it holds a lock of its process.

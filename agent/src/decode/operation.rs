@@ -6,8 +6,7 @@ use super::tail::Tail;
 use crate::observation::{BootTime, CgroupId, FileId, Name, Op, Operation, Outcome, ProcessKey, Target};
 use norma_abi::{
     ACT_AT_DESCRIPTOR, ACT_IO_URING, ACT_OTHER_CLAIMED, ACT_OTHER_WALKED, ACT_PATH_CLAIMED, ACT_PATH_WALKED,
-    ACT_RESULT, ACT_TEXT_TRUNCATED,
-    ActBody, Header,
+    ACT_RESULT, ACT_TEXT_TRUNCATED, ActBody, Header,
 };
 
 pub fn operation(header: &Header, tail: &mut Tail<'_>) -> Result<Operation, DecodeError> {

@@ -128,7 +128,12 @@ fn wakeups(rings: &[Source]) -> rustix::io::Result<OwnedFd> {
     let wakeups = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (number, source) in rings.iter().enumerate() {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&wakeups, &source.ring, epoll::EventData::new_u64(number as u64), flags)?;
+        epoll::add(
+            &wakeups,
+            &source.ring,
+            epoll::EventData::new_u64(number as u64),
+            flags,
+        )?;
     }
     Ok(wakeups)
 }
