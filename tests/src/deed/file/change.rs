@@ -14,7 +14,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 const AT_CWD: types::Fd = types::Fd(libc::AT_FDCWD);
-const ATTRIBUTE: &CStr = c"user.norma";
+/// Of a class that every filesystem of attributes takes, for root.
+const ATTRIBUTE: &CStr = c"trusted.norma";
 const USER: u32 = 54_321;
 
 pub const ALL: &[Deed] = &[
@@ -343,5 +344,5 @@ fn owner(truth: Truth) -> Truth {
 }
 
 fn attribute(truth: Truth) -> Truth {
-    truth.fact("text", "user.norma")
+    truth.fact("text", "trusted.norma")
 }
