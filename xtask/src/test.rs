@@ -115,7 +115,7 @@ fn tests(ledger: &mut Ledger, filter: Option<&str>, programs: &norma_rig::Progra
     });
 }
 
-/// What only a kernel with BPF-LSM can show: every deed of the proof suite, seen.
+/// What only a kernel with BPF-LSM can show. `cargo xtask vm` runs everything on every kernel.
 fn lsm_kernel(ledger: &mut Ledger) {
     ledger.run("a kernel with BPF-LSM, in a virtual machine", || {
         let mut command = Command::new(std::env::current_exe()?);

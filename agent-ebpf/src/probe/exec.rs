@@ -100,10 +100,17 @@ fn record(scratch: *mut Scratch, exec: Exec) -> Option<()> {
     scratch.body.file = file.facts;
     let path = path::walk_from(&raw mut scratch.walk, tails, file.dentry, file.mount)?;
     store(&mut scratch.header.flags, path.flags);
+    store(&mut scratch.body.path_len, path.len as u32);
     store(&mut scratch.body.rule, judge(scratch, tails, scope, path.flags));
 
-    // SAFETY: the walk leaves the other tails their room.
-    let at = unsafe { tails.add(path.len as usize) };
+    // A bound that was checked before the rules were looked up is forgotten by the verifier of 6.1 ("math between
+    // map_value pointer and register with unbounded min value"), so the length comes from memory and is checked here.
+    let path_len = load(&scratch.body.path_len);
+    if path_len > PATH_MAX as u32 {
+        return None;
+    }
+    // SAFETY: checked above; the walk leaves the other tails their room.
+    let at = unsafe { tails.add(path_len as usize) };
     scratch.body.script = NO_FILE;
     store(&mut scratch.body.script_len, 0);
     store(&mut scratch.body.script_flags, 0);
@@ -138,19 +145,23 @@ fn record(scratch: *mut Scratch, exec: Exec) -> Option<()> {
     let at = unsafe { at.add(argv_len as usize) };
     let environment_len = copy_environment(at, task, flags);
 
-    scratch.body.path_len = path.len as u32;
     scratch.body.filename_len = filename_len as u32;
     scratch.body.argv_len = argv_len as u32;
     scratch.body.environment_len = environment_len as u32;
     scratch.body.argv_total = argv_total as u32;
     let flags = load(flags);
     emit::describe(&mut scratch.header, cgroup, flags);
+    // One check of the sum, right before its use, for the same reason.
+    let tails_len = u64::from(load(&scratch.body.path_len))
+        + u64::from(load(&scratch.body.script_len))
+        + u64::from(load(&scratch.body.filename_len))
+        + u64::from(load(&scratch.body.argv_len))
+        + u64::from(load(&scratch.body.environment_len));
+    if tails_len > TAILS as u64 {
+        return None;
+    }
     let fixed = (size_of::<Header>() + size_of::<ExecBody>()) as u64;
-    emit::submit(
-        &raw mut scratch.header,
-        KIND_EXEC,
-        fixed + path.len + u64::from(script_len) + filename_len + argv_len + environment_len,
-    );
+    emit::submit(&raw mut scratch.header, KIND_EXEC, fixed + tails_len);
     Some(())
 }
 

@@ -258,7 +258,7 @@ fn what_is_no_record_is_named() {
     };
     check(&record(old, &[&[0; 8]]), DecodeError::Version { found: 0 });
     check(
-        &record(header(KIND_EXIT, 0), &[&[0; 9]]),
+        &record(header(KIND_EXIT, 0), &[&[0; size_of::<ExitBody>() + 1]]),
         DecodeError::Tail { part: "end" },
     );
     check(

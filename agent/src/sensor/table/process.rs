@@ -11,6 +11,10 @@ const REFUSED_ELSEWHERE: &str =
     "attempts that the kernel refuses before this check are not seen here; refused-privilege sees them";
 const CLAIMED_NAME: &str = "the name is as the program gave it";
 
+/// What becomes of a flood, in every tier.
+const COUNTED: &str =
+    "what finds a ring full is counted by control group and kind and admitted at once, not described";
+
 /// Capabilities of this family.
 pub const ALL: &[Capability] = &[
     Capability {
@@ -78,7 +82,7 @@ pub const ALL: &[Capability] = &[
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor],
             hooks: &[essential("process_fork", At::BtfTracepoint("sched_process_fork"))],
-            sees: &[],
+            sees: &[(Technique::Flood, Partly(COUNTED))],
             blind_spots: &["new threads are not seen"],
         }],
     },
