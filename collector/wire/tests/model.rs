@@ -271,7 +271,7 @@ fn the_json_form_is_what_others_rely_on() {
         }]},
         "responses": [{"action": "deny", "result": "prevented", "policy": "", "policy_revision": "", "detail": ""}],
         "connect": {"remote_address": "203.0.113.9", "remote_port": 443, "local_address": "", "local_port": 0,
-                    "protocol": "tcp"},
+                    "protocol": "tcp", "cookie": 0},
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&json[name], value, "{name}");
