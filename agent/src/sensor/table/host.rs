@@ -8,6 +8,9 @@ use norma_abi::Group;
 const KINDS_ONLY: &str =
     "that requests of a kind are made is reported, with their number, not what they are made on";
 
+const LOADED_ONLY: &str =
+    "programs that are attached by ioctl or as a socket's filter are seen when they are loaded";
+
 /// Capabilities of this family.
 pub const ALL: &[Capability] = &[
     Capability {
@@ -45,20 +48,17 @@ pub const ALL: &[Capability] = &[
                 tier: Tier::Lsm,
                 needs: &[Group::Actor, Group::Open, Group::Bpf],
                 hooks: &[essential("lsm_bpf", At::Lsm("bpf"))],
-                sees: &[(Technique::BpfProgram, Fully)],
-                blind_spots: &[
-                    PERMITTED_ONLY,
-                    "programs that are attached by ioctl or as a socket's filter are seen when they are loaded",
-                ],
+                sees: &[(Technique::BpfProgram, Partly(LOADED_ONLY))],
+                blind_spots: &[PERMITTED_ONLY, LOADED_ONLY],
             },
             Way {
                 tier: Tier::SyscallTracepoint,
                 needs: &[Group::Actor, Group::Open, Group::Regs, Group::Bpf],
                 hooks: &[essential("exit_bpf", At::SyscallExit("bpf"))],
-                sees: &[(Technique::BpfProgram, Partly(NO_COMPAT))],
+                sees: &[(Technique::BpfProgram, Partly(LOADED_ONLY))],
                 blind_spots: &[
                     NO_COMPAT,
-                    "programs that are attached by ioctl or as a socket's filter are seen when they are loaded",
+                    LOADED_ONLY,
                     "which program is attached is as the caller gives it",
                 ],
             },
