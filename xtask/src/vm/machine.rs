@@ -22,6 +22,8 @@ pub enum Acceleration {
     Kvm,
     /// By emulation.
     Tcg,
+    /// By emulation of one processor on which each instruction takes a nanosecond, so that times repeat.
+    Icount,
 }
 
 impl Acceleration {
@@ -174,8 +176,15 @@ impl Machine {
     /// them the verifier takes two thirds of the time.
     fn shortcuts(&self) -> &'static str {
         match (self.acceleration, self.architecture) {
-            (Acceleration::Tcg, Architecture::Amd64) => "clearcpuid=112,297,580",
+            (Acceleration::Tcg | Acceleration::Icount, Architecture::Amd64) => "clearcpuid=112,297,580",
             _ => "",
+        }
+    }
+
+    fn processors(&self) -> u32 {
+        match self.acceleration {
+            Acceleration::Icount => 1,
+            _ => self.processors,
         }
     }
 
@@ -207,10 +216,14 @@ impl Machine {
                 (false, Architecture::Amd64) => ["-cpu", "max,la57=off"],
                 (false, Architecture::Arm64) => ["-cpu", "max,pauth-impdef=on"],
             })
-            .args(["-accel", if kvm { "kvm" } else { "tcg,thread=multi" }])
+            .args(match self.acceleration {
+                Acceleration::Kvm => ["-accel", "kvm"].as_slice(),
+                Acceleration::Tcg => &["-accel", "tcg,thread=multi"],
+                Acceleration::Icount => &["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"],
+            })
             .args([
                 "-smp",
-                &self.processors.to_string(),
+                &self.processors().to_string(),
                 "-m",
                 &self.memory.to_string(),
             ])

@@ -85,7 +85,7 @@ impl Suite {
 /// Lines that prepare the guest's shell for the programs.
 pub fn environment(programs: &GuestPrograms, acceleration: Acceleration) -> String {
     let emulated = match acceleration {
-        Acceleration::Tcg => format!("export {ENV_EMULATED}=1\n"),
+        Acceleration::Tcg | Acceleration::Icount => format!("export {ENV_EMULATED}=1\n"),
         Acceleration::Kvm => String::new(),
     };
     format!(
