@@ -27,7 +27,8 @@ fn check(record: &[u8]) {
     let most = record.len() + "…/".len();
     match observation.act {
         Act::Exec(exec) => {
-            assert!(exec.path.bytes.len() <= most);
+            assert!(exec.program.path.bytes.len() <= most);
+            assert!(exec.script.is_none_or(|script| script.path.bytes.len() <= most));
             assert!(exec.argv.iter().map(Vec::len).sum::<usize>() + exec.filename.len() <= record.len());
         }
         Act::Open(open) => assert!(open.path.bytes.len() <= most),
