@@ -119,15 +119,7 @@ fn tests(ledger: &mut Ledger, filter: Option<&str>, programs: &norma_rig::Progra
 fn lsm_kernel(ledger: &mut Ledger) {
     ledger.run("a kernel with BPF-LSM, in a virtual machine", || {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([
-            "vm",
-            LSM_KERNEL,
-            "--no-setup",
-            "--test",
-            "kernel",
-            "--",
-            "proof::",
-        ]);
+        command.args(["vm", LSM_KERNEL, "--no-setup", "--test", "kernel", "--", "file::"]);
         suite::run(&mut command)
     });
 }
