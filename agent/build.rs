@@ -66,6 +66,7 @@ fn build(toolchain: &Toolchain, workspace: &Path, target_dir: &Path) -> anyhow::
         "-Cpanic=abort".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
     ];
     let mut command = Command::new(&toolchain.cargo);
     command

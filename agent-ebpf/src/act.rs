@@ -63,7 +63,11 @@ pub fn report_untyped(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
 
 #[inline(always)]
 fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
-    let cgroup = emit::current_cgroup();
+    let cgroup = if TYPED {
+        emit::current_cgroup_typed()
+    } else {
+        emit::current_cgroup()
+    };
     if kind == KIND_FILE && rules::is_muted(cgroup, SCOPE_MUTE_FILE) {
         return;
     }

@@ -61,6 +61,16 @@ pub fn current_cgroup() -> u64 {
     unsafe { bpf_get_current_cgroup_id() }
 }
 
+/// The same for programs that may have the current task by its type, at a fraction of the helper's cost.
+#[inline(always)]
+pub fn current_cgroup_typed() -> u64 {
+    if settings::typed_loads() {
+        Task::current().cgroup()
+    } else {
+        current_cgroup()
+    }
+}
+
 /// Counts an act that could not be described.
 #[inline(always)]
 pub fn failed(kind: u16) {
@@ -70,10 +80,11 @@ pub fn failed(kind: u16) {
     }
 }
 
-/// Fills in that the current thread acted, now. `cgroup` is [`current_cgroup`].
+/// Fills in that the current thread acted, now. `cgroup` is [`current_cgroup_typed`].
 #[inline(always)]
 pub fn describe(header: &mut Header, cgroup: u64, flags: u32) {
-    describe_task(header, Task::current(), current_ids(), cgroup, flags);
+    let task = Task::current();
+    describe_task(header, task, ids_of(task), cgroup, flags);
 }
 
 /// The same for programs that cannot have the current task by its type.
@@ -85,8 +96,12 @@ pub fn describe_untyped(header: &mut Header, cgroup: u64, flags: u32) {
 /// The same for programs that cannot ask for the current thread's ids either.
 #[inline(always)]
 pub fn describe_by_reading(header: &mut Header, task: Task<false>, cgroup: u64) {
-    let ids = u64::from(task.tgid()) << 32 | u64::from(task.pid());
-    describe_task(header, task, ids, cgroup, 0);
+    describe_task(header, task, ids_of(task), cgroup, 0);
+}
+
+#[inline(always)]
+fn ids_of<const TYPED: bool>(task: Task<TYPED>) -> u64 {
+    u64::from(task.tgid()) << 32 | u64::from(task.pid())
 }
 
 #[inline(always)]

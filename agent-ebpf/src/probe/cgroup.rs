@@ -75,7 +75,7 @@ fn record(scratch: *mut Scratch, cgroup: Cgroup, path: *const u8, operation: u32
         operation,
         path_len: path_len as u32,
     };
-    emit::describe(&mut scratch.header, emit::current_cgroup(), flags);
+    emit::describe(&mut scratch.header, emit::current_cgroup_typed(), flags);
     let fixed = (size_of::<Header>() + size_of::<CgroupBody>()) as u64;
     emit::submit(&raw mut scratch.header, KIND_CGROUP, fixed + path_len);
     Some(())

@@ -91,7 +91,7 @@ fn record(scratch: *mut Scratch, exec: Exec) -> Option<()> {
     // SAFETY: the scratch is a live map value, and only this program uses it.
     let scratch = unsafe { &mut *scratch };
     let tails = (&raw mut scratch.tails).cast::<u8>();
-    let cgroup = emit::current_cgroup();
+    let cgroup = emit::current_cgroup_typed();
     let task = Task::current();
     let root = task.root_mount();
     let scope = rules::scope(cgroup);

@@ -32,7 +32,7 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
     if result < 0 || result > i64::from(i32::MAX) {
         return 0;
     }
-    let cgroup = emit::current_cgroup();
+    let cgroup = emit::current_cgroup_typed();
     if rules::is_muted(cgroup, SCOPE_MUTE_OPEN) {
         return 0;
     }
@@ -69,7 +69,7 @@ fn file_open(check: &impl Check) {
     if !look.is_for_program() {
         return;
     }
-    let cgroup = emit::current_cgroup();
+    let cgroup = emit::current_cgroup_typed();
     if rules::is_muted(cgroup, SCOPE_MUTE_OPEN) {
         return;
     }

@@ -40,7 +40,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let mut record = MaybeUninit::<Fork>::zeroed();
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
-    emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
     record.body = ForkBody {
         child_start_ns: child.start(),
         child_pid: pid,
@@ -89,7 +89,7 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     let mut record = MaybeUninit::<Exit>::zeroed();
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
-    emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
     let usage = task.usage();
     record.body = ExitBody {
         status: task.exit_status(),

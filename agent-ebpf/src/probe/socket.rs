@@ -70,10 +70,11 @@ fn result(returned: i64) -> i32 {
     if returned < 0 { returned as i32 } else { 0 }
 }
 
-/// Whether nobody wants to know what the current thread does with sockets.
+/// Whether nobody wants to know what the current thread does with sockets, for programs that may have their
+/// task by type.
 #[inline(always)]
 fn is_muted() -> bool {
-    rules::is_muted(emit::current_cgroup(), SCOPE_MUTE_SOCKET)
+    rules::is_muted(emit::current_cgroup_typed(), SCOPE_MUTE_SOCKET)
 }
 
 /// Sends a record of the current thread. `TYPED` tells whether the program may have its task by type.
@@ -83,11 +84,10 @@ fn report<const TYPED: bool>(body: &SocketBody) {
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
     record.body = *body;
-    let cgroup = emit::current_cgroup();
     if TYPED {
-        emit::describe(&mut record.header, cgroup, 0);
+        emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
     } else {
-        emit::describe_untyped(&mut record.header, cgroup, 0);
+        emit::describe_untyped(&mut record.header, emit::current_cgroup(), 0);
     }
     emit::submit(&raw mut record.header, KIND_SOCKET, size_of::<Plain>() as u64);
 }
@@ -109,7 +109,7 @@ fn report_named(fill: impl FnOnce(&mut Named) -> Option<()>) {
         emit::failed(KIND_SOCKET);
     } else if named.body.op != 0 {
         let flags = named.header.flags;
-        emit::describe(&mut named.header, emit::current_cgroup(), flags);
+        emit::describe(&mut named.header, emit::current_cgroup_typed(), flags);
         let len = u64::from(load(&named.body.path_len));
         if len <= PATH_MAX as u64 {
             let fixed = (size_of::<Header>() + size_of::<SocketBody>()) as u64;

@@ -102,7 +102,7 @@ fn connect(sock: Sock<true>, family: u16, protocol: u16) {
         rule: 0,
         cookie: sock.cookie(),
     };
-    emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
     emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
 }
 
@@ -118,7 +118,7 @@ fn listen(sock: Sock<true>, family: u16, protocol: u16) {
         protocol,
         reserved: 0,
     };
-    emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
     emit::submit(&raw mut record.header, KIND_LISTEN, size_of::<Listen>() as u64);
 }
 

@@ -32,7 +32,7 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     }
     let target = Task::<true>(ctx.arg::<*const u8>(2) as u64);
     let cgroup = target.cgroup();
-    if cgroup == emit::current_cgroup() {
+    if cgroup == emit::current_cgroup_typed() {
         return 0;
     }
     // Compared, not subtracted: from 6.4 the verifier takes no arithmetic on this address.

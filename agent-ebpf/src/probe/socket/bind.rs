@@ -1,11 +1,13 @@
 //! Internet sockets that are bound to an address.
 
-use super::{EMPTY, is_muted, report};
+use super::{EMPTY, report};
+use crate::emit;
 use crate::kernel::sock::{AF_INET, AF_INET6, mapped};
+use crate::rules;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::cgroup_sock;
 use aya_ebpf::programs::SockContext;
-use norma_abi::{SOCKET_BOUND, SOCKET_RESULT, SocketBody};
+use norma_abi::{SCOPE_MUTE_SOCKET, SOCKET_BOUND, SOCKET_RESULT, SocketBody};
 
 const ALLOW: i32 = 1;
 
@@ -35,7 +37,7 @@ pub fn post_bind6(ctx: SockContext) -> i32 {
 
 #[inline(always)]
 fn bound(ctx: &SockContext, family: u16, local_addr: [u8; 16]) {
-    if is_muted() {
+    if rules::is_muted(emit::current_cgroup(), SCOPE_MUTE_SOCKET) {
         return;
     }
     // SAFETY: the verifier checks accesses to the context. The port is in host byte order.
