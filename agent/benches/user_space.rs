@@ -18,6 +18,10 @@ use norma_rig::{Container, ContainerSpec, Programs, Scratch};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Modes of `norma-load`, each with what its records are.
 const LOADS: &[(&str, &str)] = &[
     ("open", "opens"),

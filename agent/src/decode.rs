@@ -137,7 +137,7 @@ fn actor(header: &Header) -> Actor {
             net: header.net_ns,
             user: header.user_ns,
         },
-        comm: until_nul(&header.comm).to_vec(),
+        comm: until_nul(&header.comm).iter().copied().collect(),
     }
 }
 

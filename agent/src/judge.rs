@@ -16,9 +16,9 @@ pub use sensitive::{Finder, Sensitive};
 use crate::identity::{Container, Identified, Place};
 use crate::observation::{Act, BootTime, CgroupId};
 use baseline::{Baselines, Membership};
+use foldhash::{HashMap, HashMapExt as _};
 use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};
 use policy::{PolicySet, Response, Verb};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ mod origin;
 
 pub use origin::{Executable, Origin};
 
+use arrayvec::ArrayVec;
 use std::net::SocketAddr;
 
 /// CLOCK_BOOTTIME in nanoseconds.
@@ -59,7 +60,7 @@ pub struct Actor {
     /// Namespaces at the time.
     pub namespaces: Namespaces,
     /// `comm` of the thread, without padding.
-    pub comm: Vec<u8>,
+    pub comm: ArrayVec<u8, 16>,
 }
 
 /// A path from kernel objects, in the mount namespace of the process that used it.

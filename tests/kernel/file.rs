@@ -474,7 +474,9 @@ fn an_exec_is_no_mapping_and_no_open_of_its_program() {
             .path
             .as_ref()
             .is_some_and(|path| path.bytes() == text.as_bytes()),
-        Act::Open(open) => !open.write && open.path.bytes == text.as_bytes() && seen.actor.comm == b"program",
+        Act::Open(open) => {
+            !open.write && open.path.bytes == text.as_bytes() && seen.actor.comm.as_slice() == b"program"
+        }
         _ => false,
     });
     assert!(extra.is_none(), "{extra:?}");

@@ -43,7 +43,7 @@ fn exec_tells_path_arguments_and_who() {
     assert_eq!(exec.program.file.dev, major << 20 | minor);
     let actor = observation.actor;
     assert_eq!(actor.parent.pid, std::process::id());
-    assert_eq!(actor.comm, b"sleep");
+    assert_eq!(actor.comm.as_slice(), b"sleep");
     assert_eq!((actor.uid, actor.euid, actor.gid), (0, 0, 0));
     assert_eq!(actor.tid, pid);
     let namespace = |name: &str| {

@@ -1,8 +1,8 @@
 //! Control groups of the v2 hierarchy: id ↔ path.
 
 use crate::observation::CgroupId;
+use foldhash::{HashMap, HashMapExt as _};
 use norma_wire::text::printable;
-use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use super::oci::{Roots, RuntimeState};
 use super::workload;
 use crate::observation::CgroupId;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use std::sync::Arc;
 
 /// Id that the runtime gave a container.
@@ -63,14 +64,14 @@ pub(super) enum Placement {
 
 /// Control groups and the containers they belong to.
 pub(super) struct Containers {
-    placements: DashMap<CgroupId, Placement>,
+    placements: DashMap<CgroupId, Placement, RandomState>,
     roots: Roots,
 }
 
 impl Containers {
     pub fn new(roots: Roots) -> Self {
         Self {
-            placements: DashMap::new(),
+            placements: DashMap::default(),
             roots,
         }
     }
@@ -84,7 +85,9 @@ impl Containers {
 
     /// The control group is known to be the host's.
     pub fn is_host(&self, cgroup: CgroupId) -> bool {
-        matches!(self.known(cgroup), Placement::Host)
+        self.placements
+            .get(&cgroup)
+            .is_some_and(|placement| matches!(*placement, Placement::Host))
     }
 
     /// Every container, once.

@@ -5,7 +5,7 @@
 //! it.
 
 use crate::observation::{Act, Actor, BootTime, Endpoint, Observation, Socket, SocketOp};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::net::SocketAddr;
 
 /// Sockets of each of the two generations that are remembered. When one is full, what was not used since the
@@ -115,6 +115,7 @@ mod tests {
     use crate::observation::{
         CgroupId, Connect, Dns, KernelAction, Namespaces, Outcome, ProcessKey, Protocol,
     };
+    use arrayvec::ArrayVec;
 
     fn observe(pid: u32, at: u64, act: Act) -> Observation {
         Observation {
@@ -139,7 +140,7 @@ mod tests {
                     net: 5,
                     ..Namespaces::default()
                 },
-                comm: Vec::new(),
+                comm: ArrayVec::new(),
             },
             act,
         }

@@ -2,8 +2,8 @@
 
 use super::cgroups::Hierarchy;
 use crate::observation::{Act, Actor, BootTime, CgroupId, Observation, ProcessKey};
+use foldhash::{HashMap, HashMapExt as _};
 use norma_wire::text::printable;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -405,7 +405,7 @@ mod tests {
                     net: 0,
                     user: 0,
                 },
-                comm: b"x".to_vec(),
+                comm: b"x".iter().copied().collect(),
             },
             act,
         }

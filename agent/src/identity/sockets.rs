@@ -8,9 +8,9 @@ use crate::clock::boot_now;
 use crate::observation::{
     Act, Actor, BootTime, CgroupId, Endpoint, Namespaces, Observation, Outcome, ProcessKey, Socket, SocketOp,
 };
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use procfs::net::{TcpNetEntry, TcpState, UdpNetEntry};
 use procfs::process::{FDTarget, Process};
-use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 const AF_INET: u16 = 2;
@@ -136,7 +136,7 @@ fn actor(process: &Process, members: &HashMap<u32, CgroupId>) -> Option<Actor> {
             net: namespace(pid, "net"),
             user: namespace(pid, "user"),
         },
-        comm: stat.comm.into_bytes(),
+        comm: stat.comm.bytes().take(16).collect(),
     })
 }
 

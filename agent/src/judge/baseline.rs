@@ -6,9 +6,10 @@
 use super::fact::{Access, Fact};
 use crate::identity::{Container, WorkloadName};
 use crate::observation::BootTime;
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -245,7 +246,7 @@ impl Baselines {
                 learned_ns: 0,
                 ready: false,
                 overflowed: false,
-                facts: HashSet::new(),
+                facts: HashSet::default(),
                 dirty: true,
             })
     }
