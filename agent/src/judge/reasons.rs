@@ -172,7 +172,9 @@ fn weigh(fact: &Fact, expectation: &Expectation) -> (Severity, u32) {
         Fact::Act {
             operation, object, ..
         } if operation.starts_with("file.") && is_critical(object) => (Severity::High, 80),
-        Fact::Act { operation, .. } => acts::weight(operation),
+        Fact::Act {
+            operation, object, ..
+        } => acts::weight(operation, object),
     }
 }
 
@@ -262,7 +264,9 @@ fn why(fact: &Fact, expectation: &Expectation) -> &'static str {
             "a new peer can be a command channel, the way out for data, or the next victim"
         }
         Fact::Listen { .. } => "a new listening port can be a back door",
-        Fact::Act { operation, .. } => acts::why(operation),
+        Fact::Act {
+            operation, object, ..
+        } => acts::why(operation, object),
     }
 }
 
@@ -280,7 +284,9 @@ fn controls(fact: &Fact) -> Vec<String> {
         Fact::Open { .. } => &["NIST 800-53 SI-7", "MITRE ATT&CK T1565.001"],
         Fact::Connect { .. } => &["NIST 800-53 SC-7(5)", "MITRE ATT&CK T1071"],
         Fact::Listen { .. } => &["NIST 800-53 SC-7", "MITRE ATT&CK T1571"],
-        Fact::Act { operation, .. } => acts::controls(operation),
+        Fact::Act {
+            operation, object, ..
+        } => acts::controls(operation, object),
     };
     std::iter::once("NIST 800-53 SI-4")
         .chain(specific.iter().copied())
@@ -313,5 +319,17 @@ mod tests {
         };
         assert_eq!(weigh(&read("/usr/lib/evil.so"), &known).0, Severity::Medium);
         assert_eq!(weigh(&read("/srv/data"), &known).0, Severity::Medium);
+    }
+
+    #[test]
+    fn a_resolvers_socket_weighs_less_than_one_that_sees_packets() {
+        let made = |object: &str| Fact::Act {
+            exe: "/bin/x".into(),
+            operation: "socket.made".into(),
+            object: object.into(),
+        };
+        let unknown = Expectation::default();
+        assert_eq!(weigh(&made("family 16 protocol 0"), &unknown).0, Severity::Low);
+        assert_eq!(weigh(&made("family 17 protocol 768"), &unknown).0, Severity::High);
     }
 }

@@ -6,6 +6,8 @@ use norma_wire::pb::Severity;
 struct Weight {
     /// Operations whose names begin so.
     prefix: &'static str,
+    /// What it was done to, where only that weighs so.
+    object: Option<&'static str>,
     severity: Severity,
     score: u32,
     why: &'static str,
@@ -16,6 +18,7 @@ struct Weight {
 const WEIGHTS: &[Weight] = &[
     Weight {
         prefix: "host.",
+        object: None,
         severity: Severity::High,
         score: 85,
         why: "the act reaches beyond the container, into the kernel that all containers share",
@@ -23,6 +26,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "mount.",
+        object: None,
         severity: Severity::High,
         score: 80,
         why: "changing what is mounted is how files of the host come into a container",
@@ -30,6 +34,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "namespace.",
+        object: None,
         severity: Severity::High,
         score: 80,
         why: "leaving the container's namespaces is a step out of it",
@@ -37,6 +42,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "process.exec-failed",
+        object: None,
         severity: Severity::Low,
         score: 25,
         why: "trying programs that are not there is how an intruder finds out what there is",
@@ -44,6 +50,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "process.comm",
+        object: None,
         severity: Severity::Low,
         score: 25,
         why: "a process that changes its name may want to look like another",
@@ -51,6 +58,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "process.signal",
+        object: None,
         severity: Severity::Medium,
         score: 55,
         why: "signals can stop what watches or protects",
@@ -58,6 +66,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "process.",
+        object: None,
         severity: Severity::High,
         score: 80,
         why: "code or data of a running process is changed or read past its file",
@@ -65,6 +74,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "privilege.",
+        object: None,
         severity: Severity::Medium,
         score: 60,
         why: "the process takes other rights than it was started with",
@@ -72,6 +82,16 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "socket.made",
+        // NETLINK_ROUTE, by which every resolver asks for the node's addresses.
+        object: Some("family 16 protocol 0"),
+        severity: Severity::Low,
+        score: 20,
+        why: "such sockets read the network's configuration and, with the right to do so, change it",
+        controls: &["NIST 800-53 SC-7", "MITRE ATT&CK T1016"],
+    },
+    Weight {
+        prefix: "socket.made",
+        object: None,
         severity: Severity::High,
         score: 70,
         why: "such sockets see or send packets past the rules for connections, or steer the kernel's network",
@@ -79,6 +99,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "socket.",
+        object: None,
         severity: Severity::Medium,
         score: 50,
         why: "a new way in or out of the container",
@@ -86,6 +107,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "dns.",
+        object: None,
         severity: Severity::Low,
         score: 35,
         why: "a name that was not asked for before leads to a new peer, or carries data out by itself",
@@ -93,6 +115,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "file.open-failed",
+        object: None,
         severity: Severity::Low,
         score: 30,
         why: "refused opens show what somebody looks for",
@@ -100,6 +123,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "file.open-path",
+        object: None,
         severity: Severity::Low,
         score: 20,
         why: "such a descriptor can be opened in full later",
@@ -107,6 +131,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "file.map-exec",
+        object: None,
         severity: Severity::Medium,
         score: 55,
         why: "code that the program did not load before runs with its rights",
@@ -114,6 +139,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "file.sysctl",
+        object: None,
         severity: Severity::High,
         score: 80,
         why: "settings of the kernel hold for the whole node",
@@ -121,6 +147,7 @@ const WEIGHTS: &[Weight] = &[
     },
     Weight {
         prefix: "",
+        object: None,
         severity: Severity::Low,
         score: 40,
         why: "changing files that were left alone before can hide or plant something",
@@ -128,25 +155,27 @@ const WEIGHTS: &[Weight] = &[
     },
 ];
 
-fn of(operation: &str) -> &'static Weight {
+fn of(operation: &str, object: &str) -> &'static Weight {
     WEIGHTS
         .iter()
-        .find(|weight| operation.starts_with(weight.prefix))
+        .find(|weight| {
+            operation.starts_with(weight.prefix) && weight.object.is_none_or(|named| named == object)
+        })
         // The last prefix fits everything.
         .unwrap_or(&WEIGHTS[WEIGHTS.len() - 1])
 }
 
-pub fn weight(operation: &str) -> (Severity, u32) {
-    let weight = of(operation);
+pub fn weight(operation: &str, object: &str) -> (Severity, u32) {
+    let weight = of(operation, object);
     (weight.severity, weight.score)
 }
 
-pub fn why(operation: &str) -> &'static str {
-    of(operation).why
+pub fn why(operation: &str, object: &str) -> &'static str {
+    of(operation, object).why
 }
 
-pub fn controls(operation: &str) -> &'static [&'static str] {
-    of(operation).controls
+pub fn controls(operation: &str, object: &str) -> &'static [&'static str] {
+    of(operation, object).controls
 }
 
 /// What the actor did instead.
