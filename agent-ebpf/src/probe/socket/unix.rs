@@ -74,7 +74,7 @@ fn returned(
 /// Only what succeeds: the name is that of the socket at the other end.
 #[tracepoint]
 pub fn exit_connect(ctx: TracePointContext) -> u32 {
-    if syscall::result(&ctx) == 0 && !is_muted() {
+    if syscall::result(&ctx) == 0 {
         let regs = Regs::current();
         succeeded(regs, SOCKET_CONNECTED, |named, own| named.peer(own));
     }
@@ -84,7 +84,7 @@ pub fn exit_connect(ctx: TracePointContext) -> u32 {
 /// `syscalls/sys_exit_bind`: `int fd, struct sockaddr *umyaddr, int addrlen`
 #[tracepoint]
 pub fn exit_bind(ctx: TracePointContext) -> u32 {
-    if syscall::result(&ctx) == 0 && !is_muted() {
+    if syscall::result(&ctx) == 0 {
         let regs = Regs::current();
         succeeded(regs, SOCKET_BOUND, |named, own| named.end(own));
     }
@@ -94,7 +94,7 @@ pub fn exit_bind(ctx: TracePointContext) -> u32 {
 /// `syscalls/sys_exit_listen`: `int fd, int backlog`
 #[tracepoint]
 pub fn exit_listen(ctx: TracePointContext) -> u32 {
-    if syscall::result(&ctx) == 0 && !is_muted() {
+    if syscall::result(&ctx) == 0 {
         let regs = Regs::current();
         succeeded(regs, SOCKET_LISTENING, |named, own| named.end(own));
     }
@@ -111,7 +111,8 @@ fn succeeded(regs: Regs, op: u32, name: impl FnOnce(&mut Named, Unix) -> Option<
     let socket = Socket::of(file);
     let sock = socket.sock();
     let family = sock.family();
-    if (family != AF_UNIX && family != AF_VSOCK) || !socket.belongs_to(file) {
+    // Most connections are of the internet and end here, before anything else is looked up.
+    if (family != AF_UNIX && family != AF_VSOCK) || !socket.belongs_to(file) || is_muted() {
         return;
     }
     if family == AF_VSOCK {
