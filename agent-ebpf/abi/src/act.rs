@@ -106,6 +106,8 @@ pub enum Form {
     BpfCommand,
     /// BPF_* attach type by name.
     BpfAttach,
+    /// SO_* by name.
+    SocketOption,
     /// KEYCTL_* by name; add_key and request_key as [`KEY_ADD`] and [`KEY_REQUEST`].
     Keyctl,
     /// BPF_DEVCG_ACC_* by name.
@@ -256,7 +258,7 @@ operations! {
     /// A BPF program was loaded; text: its name.
     OP_BPF_LOAD = 130: KIND_HOST "host.bpf-load" ["type" BpfProgram] text "name";
     /// A BPF program was attached.
-    OP_BPF_ATTACH = 131: KIND_HOST "host.bpf-attach" ["command" BpfCommand, "attach-type" BpfAttach] text "name";
+    OP_BPF_ATTACH = 131: KIND_HOST "host.bpf-attach" ["command" BpfCommand, "attach-type" BpfAttach, "option" SocketOption] text "name";
     /// A key operation; text: description of the key that was asked for or made.
     OP_KEYCTL = 132: KIND_HOST "host.keyctl" ["operation" Keyctl, "key" Signed] text "key";
     /// A performance event was opened.

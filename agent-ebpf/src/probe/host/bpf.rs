@@ -7,9 +7,9 @@ use crate::kernel::{offset, read};
 use crate::probe::syscall;
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::{lsm, tracepoint};
-use aya_ebpf::programs::{LsmContext, TracePointContext};
-use norma_abi::{ACT_PERMITTED, KIND_HOST, OP_BPF_ATTACH, OP_BPF_LOAD};
+use aya_ebpf::macros::{fexit, lsm, tracepoint};
+use aya_ebpf::programs::{FExitContext, LsmContext, TracePointContext};
+use norma_abi::{ACT_PERMITTED, ACT_RESULT, ARG_UNKNOWN, KIND_HOST, OP_BPF_ATTACH, OP_BPF_LOAD};
 
 const PROG_LOAD: u64 = 5;
 const PROG_ATTACH: u64 = 8;
@@ -23,8 +23,9 @@ const ATTACH_PROGRAM: u64 = 4;
 const RAW_PROGRAM: u64 = 8;
 const LINK_PROGRAM: u64 = 0;
 const ATTACH_TYPE: u64 = 8;
-/// Stands for no attach type.
-const NONE: u64 = u64::MAX;
+// Options of a socket.
+const SO_ATTACH_BPF: u64 = 50;
+const SO_ATTACH_REUSEPORT_EBPF: u64 = 52;
 
 /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size)`, with `bool kernel` from 6.15: the attributes
 /// are the kernel's copy.
@@ -101,6 +102,34 @@ fn done(result: i64) {
     });
 }
 
+/// `int sk_attach_bpf(u32 ufd, struct sock *sk)`: a filter of what a socket receives
+#[fexit]
+pub fn fexit_socket_filter(ctx: FExitContext) -> i32 {
+    attached_to_socket(&ctx, SO_ATTACH_BPF);
+    0
+}
+
+/// `int sk_reuseport_attach_bpf(u32 ufd, struct sock *sk)`: what chooses among sockets of one port
+#[fexit]
+pub fn fexit_socket_choice(ctx: FExitContext) -> i32 {
+    attached_to_socket(&ctx, SO_ATTACH_REUSEPORT_EBPF);
+    0
+}
+
+/// Neither comes to the security check of bpf(2).
+#[inline(always)]
+fn attached_to_socket(ctx: &FExitContext, option: u64) {
+    let (descriptor, result) = (ctx.arg::<u64>(0) as u32, ctx.arg::<u64>(2) as i32);
+    if current_process() == settings::agent_pid() {
+        return;
+    }
+    act::report(KIND_HOST, |act| {
+        act.op_checked(OP_BPF_ATTACH, (ACT_RESULT, i64::from(result)));
+        act.args([ARG_UNKNOWN, ARG_UNKNOWN, option, 0]);
+        named(act, descriptor)
+    });
+}
+
 /// Programs are loaded and attached rarely, maps are read all the time; the agent's own do not count.
 #[inline(always)]
 fn is_of_interest(command: u64) -> bool {
@@ -113,12 +142,18 @@ fn is_of_interest(command: u64) -> bool {
 #[inline(always)]
 fn attached(act: &mut Act, command: u64, word: impl Fn(u64) -> u32) -> Option<()> {
     let (program, kind) = match command {
-        RAW_TRACEPOINT_OPEN => (word(RAW_PROGRAM), NONE),
+        RAW_TRACEPOINT_OPEN => (word(RAW_PROGRAM), ARG_UNKNOWN),
         LINK_CREATE => (word(LINK_PROGRAM), word(ATTACH_TYPE).into()),
         _ => (word(ATTACH_PROGRAM), word(ATTACH_TYPE).into()),
     };
-    act.args([command, kind, 0, 0]);
-    match Task::current().file(program) {
+    act.args([command, kind, ARG_UNKNOWN, 0]);
+    named(act, program)
+}
+
+/// The name of the program behind a descriptor, where there is one.
+#[inline(always)]
+fn named(act: &mut Act, descriptor: u32) -> Option<()> {
+    match Task::current().file(descriptor) {
         Some(file) => name(act, file.private()),
         None => Some(()),
     }

@@ -8,8 +8,10 @@ use norma_abi::Group;
 const KINDS_ONLY: &str =
     "that requests of a kind are made is reported, with their number, not what they are made on";
 
-const LOADED_ONLY: &str =
-    "programs that are attached by ioctl or as a socket's filter are seen when they are loaded";
+const LOADED_ONLY: &str = "programs that are attached by ioctl (to performance events) or netlink (to interfaces) are seen when they \
+     are loaded";
+const SOCKETS_LOADED_ONLY: &str = "programs that are attached by ioctl, netlink or as a socket's filter are seen \
+                                   when they are loaded";
 
 /// Capabilities of this family.
 pub const ALL: &[Capability] = &[
@@ -47,7 +49,11 @@ pub const ALL: &[Capability] = &[
             Way {
                 tier: Tier::Lsm,
                 needs: &[Group::Actor, Group::Open, Group::Bpf],
-                hooks: &[essential("lsm_bpf", At::Lsm("bpf"))],
+                hooks: &[
+                    essential("lsm_bpf", At::Lsm("bpf")),
+                    extra("fexit_socket_filter", At::Fexit("sk_attach_bpf")),
+                    extra("fexit_socket_choice", At::Fexit("sk_reuseport_attach_bpf")),
+                ],
                 sees: &[(Technique::BpfProgram, Partly(LOADED_ONLY))],
                 blind_spots: &[PERMITTED_ONLY, LOADED_ONLY],
             },
@@ -55,10 +61,10 @@ pub const ALL: &[Capability] = &[
                 tier: Tier::SyscallTracepoint,
                 needs: &[Group::Actor, Group::Open, Group::Regs, Group::Bpf],
                 hooks: &[essential("exit_bpf", At::SyscallExit("bpf"))],
-                sees: &[(Technique::BpfProgram, Partly(LOADED_ONLY))],
+                sees: &[(Technique::BpfProgram, Partly(SOCKETS_LOADED_ONLY))],
                 blind_spots: &[
                     NO_COMPAT,
-                    LOADED_ONLY,
+                    SOCKETS_LOADED_ONLY,
                     "which program is attached is as the caller gives it",
                 ],
             },
