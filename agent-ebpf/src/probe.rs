@@ -10,6 +10,7 @@ mod open;
 mod privilege;
 mod process;
 mod security;
+mod sending;
 mod socket;
 mod state;
 mod syscall;

@@ -6,12 +6,12 @@ use norma_agent::observation::{
 };
 use norma_agent::sensor::Tier;
 use norma_rig::skip::skipped;
-use rustix::net::{AddressFamily, RawProtocol, SocketAddrUnix, SocketFlags, SocketType, netlink};
+use rustix::net::{AddressFamily, RawProtocol, SendFlags, SocketAddrUnix, SocketFlags, SocketType, netlink};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 const AF_UNIX: u16 = 1;
@@ -49,6 +49,8 @@ fn start() -> Option<Watch> {
         "network-failed",
         "unix",
         "socket-made",
+        "raw-send",
+        "unix-datagram",
     ])
 }
 
@@ -283,6 +285,74 @@ fn a_connected_datagram_socket_and_a_mapped_peer_are_seen() {
     find(&mut watch, "mapped peer", |socket| {
         socket.op == SocketOp::Sent && socket.remote == at(peer)
     });
+}
+
+#[test]
+fn a_flood_of_raw_packets_is_told_once_for_each_peer() {
+    let Some(mut watch) = start() else { return };
+    if has(&watch, "raw-send").is_none() {
+        return;
+    }
+    let icmp = Some(rustix::net::ipproto::ICMP);
+    let socket =
+        match rustix::net::socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, icmp) {
+            Ok(socket) => socket,
+            Err(error) => return skipped("kernel", &format!("no raw socket: {error}")),
+        };
+    let echo = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    for peer in ["127.0.0.77:0", "127.0.0.78:0"] {
+        let peer: SocketAddr = peer.parse().unwrap();
+        for _ in 0..100 {
+            rustix::net::sendto(&socket, &echo, SendFlags::empty(), &peer).unwrap();
+        }
+    }
+    let is_raw = |socket: &Socket| socket.op == SocketOp::Sent && socket.socket_type == 3;
+    for peer in ["127.0.0.77:0", "127.0.0.78:0"] {
+        let peer = at(peer.parse().unwrap());
+        let (_, sent) = find(&mut watch, "raw packet", |socket| {
+            is_raw(socket) && socket.remote == peer
+        });
+        assert_eq!((sent.protocol, sent.outcome), (1, Outcome::Permitted));
+        assert_ne!(sent.cookie, 0);
+    }
+    let told = watch.seen.iter().filter(|seen| match &seen.act {
+        Act::Socket(socket) => is_own(seen) && is_raw(socket),
+        _ => false,
+    });
+    assert_eq!(told.count(), 2);
+}
+
+#[test]
+fn a_datagram_to_a_unix_socket_is_told_by_the_name_of_who_gets_it() {
+    let Some(mut watch) = start() else { return };
+    if has(&watch, "unix-datagram").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    let _servers = [&one, &other].map(|path| UnixDatagram::bind(path).unwrap());
+    let client = UnixDatagram::unbound().unwrap();
+    // Nobody takes them, and there is not room for many.
+    for _ in 0..5 {
+        client.send_to(b"x", &one).unwrap();
+    }
+    // A connection is none, and neither is what it carries.
+    client.connect(&other).unwrap();
+    client.send(b"x").unwrap();
+    std::fs::remove_file(&one).unwrap();
+    let (_, sent) = find(&mut watch, "datagram", |socket| {
+        socket.op == SocketOp::Sent && name(socket).0 == one.as_os_str().as_encoded_bytes()
+    });
+    assert_eq!((sent.family, sent.outcome), (AF_UNIX, Outcome::Permitted));
+    assert!(!name(&sent).1, "the kernel's own name");
+    find(&mut watch, "connection", |socket| {
+        socket.op == SocketOp::Connected && name(socket).0 == other.as_os_str().as_encoded_bytes()
+    });
+    let told = watch.seen.iter().filter(|seen| match &seen.act {
+        Act::Socket(socket) => is_own(seen) && socket.op == SocketOp::Sent && socket.family == AF_UNIX,
+        _ => false,
+    });
+    assert_eq!(told.count(), 1);
 }
 
 #[test]

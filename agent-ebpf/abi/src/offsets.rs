@@ -239,6 +239,7 @@ offsets! {
     socket_sock: Socket required "socket" "sk";
     socket_file: Socket required "socket" "file";
     socket_type: Socket required "socket" "type";
+    message_name: Socket required "msghdr" "msg_name";
     unix_peer: Socket optional "unix_sock" "peer";
     unix_address: Socket optional "unix_sock" "addr";
     unix_dentry: Socket optional "unix_sock" "path.dentry";

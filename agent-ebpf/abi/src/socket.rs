@@ -14,7 +14,7 @@ pub const SOCKET_ESTABLISHED: u32 = 4;
 /// A connection ended, or an attempt failed. The header is as for [`SOCKET_ESTABLISHED`]: the last packet
 /// of a connection arrives while anybody runs, and who opened it stands in the record that began it.
 pub const SOCKET_CLOSED: u32 = 5;
-/// Datagrams were sent to a peer: once per socket, peer and period.
+/// Datagrams or packets were sent to a peer: once per program, peer and period.
 pub const SOCKET_SENT: u32 = 6;
 /// A connection to a Unix or vsock socket, or an attempt.
 pub const SOCKET_CONNECTED: u32 = 7;

@@ -4,13 +4,11 @@
 
 use crate::emit;
 use crate::kernel::sock::{AF_INET, AF_INET6, mapped};
-use crate::kernel::task::Task;
+use crate::probe::sending::{self, Peer};
 use crate::rules;
 use crate::settings;
-use crate::verifier::load;
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
-use aya_ebpf::macros::{cgroup_sock_addr, map};
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use core::mem::MaybeUninit;
 use norma_abi::{
@@ -23,25 +21,6 @@ const ALLOW: i32 = 1;
 const DENY: i32 = 0;
 const SOCK_STREAM: u32 = 1;
 const SOCK_SEQPACKET: u32 = 5;
-/// Datagrams of a program to a peer are reported again after so long.
-const PERIOD_NS: u64 = 30_000_000_000;
-const BPF_ANY: u64 = 0;
-
-/// A program and a peer that it sends datagrams to.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Sending {
-    pid: u32,
-    port: u32,
-    /// Address space, so that another program of the same process counts by itself.
-    memory: u64,
-    remote: [u8; 16],
-}
-
-/// When it was last reported. The oldest entries make room for new ones; what is forgotten early is only
-/// reported once more.
-#[map]
-static SENDINGS: LruHashMap<Sending, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 #[repr(C)]
 struct Connect {
@@ -188,22 +167,7 @@ impl Attempt {
         if rules::is_muted(emit::current_cgroup(), SCOPE_MUTE_SOCKET) {
             return false;
         }
-        // SAFETY: the helpers take nothing.
-        let (ids, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns()) };
-        let sending = Sending {
-            pid: (ids >> 32) as u32,
-            port: u32::from(self.port),
-            memory: Task::untyped().memory(),
-            remote: self.remote,
-        };
-        if let Some(last) = SENDINGS.get_ptr(&sending)
-            && now.wrapping_sub(load(last)) < PERIOD_NS
-        {
-            return false;
-        }
-        // Where that fails, the next datagram is reported as well.
-        let _ = SENDINGS.insert(&sending, &now, BPF_ANY);
-        true
+        sending::is_new(Peer::Datagram(self.remote, self.port))
     }
 
     /// The record lies on the stack: control group programs may be preempted, so scratch memory of the

@@ -1,9 +1,13 @@
 //! The life of sockets beyond the states of TCP.
 
 mod accept;
+mod address;
 mod bind;
+mod datagram;
 mod failed;
 mod made;
+mod raw;
+mod started;
 mod unix;
 mod vsock;
 
@@ -17,7 +21,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use core::mem::MaybeUninit;
 use norma_abi::{
-    Header, KIND_SOCKET, PATH_MAX, SCOPE_MUTE_SOCKET, SOCKET_ABSTRACT, SOCKET_PATH_CLAIMED, SocketBody,
+    ACT_RESULT, Header, KIND_SOCKET, PATH_MAX, SCOPE_MUTE_SOCKET, SOCKET_ABSTRACT, SOCKET_PATH_CLAIMED,
+    SOCKET_PERMITTED, SOCKET_RESULT, SocketBody,
 };
 
 /// Longest name of a Unix socket (`sizeof sun_path`).
@@ -68,6 +73,16 @@ const EMPTY: SocketBody = SocketBody {
 #[inline(always)]
 fn result(returned: i64) -> i32 {
     if returned < 0 { returned as i32 } else { 0 }
+}
+
+/// `SOCKET_*` flags and result of an act that came to a security check (`Check::outcome`).
+#[inline(always)]
+fn outcome((flags, result): (u32, i64)) -> (u32, i32) {
+    if flags & ACT_RESULT == 0 {
+        (SOCKET_PERMITTED, 0)
+    } else {
+        (SOCKET_RESULT, result as i32)
+    }
 }
 
 /// Whether nobody wants to know what the current thread does with sockets, for programs that may have their

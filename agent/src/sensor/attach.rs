@@ -135,6 +135,7 @@ impl Attacher<'_> {
                 program.load(name, &self.kernel.loader)
             }
             (Program::Lsm(program), At::Lsm(hook)) => program.load(hook, &self.kernel.loader),
+            (Program::FEntry(program), At::Fentry(function)) => program.load(function, &self.kernel.loader),
             (Program::FExit(program), At::Fexit(function)) => program.load(function, &self.kernel.loader),
             (Program::TracePoint(program), At::SyscallExit(_)) => program.load(),
             (Program::CgroupSockAddr(program), At::RootCgroup) => program.load(),
@@ -170,6 +171,7 @@ impl Attacher<'_> {
                 (program.attach("syscalls", &name).map(drop), name)
             }
             (Program::Lsm(program), At::Lsm(name)) => (program.attach().map(drop), name.to_owned()),
+            (Program::FEntry(program), At::Fentry(name)) => (program.attach().map(drop), name.to_owned()),
             (Program::FExit(program), At::Fexit(name)) => (program.attach().map(drop), name.to_owned()),
             (program, At::RootCgroup | At::RootCgroupIngress | At::RootCgroupEgress) => {
                 let path = self.facts.root_cgroup.clone()?;

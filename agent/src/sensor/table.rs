@@ -51,6 +51,8 @@ pub struct Hook {
 pub enum At {
     /// A BPF-LSM hook.
     Lsm(&'static str),
+    /// The entry to a kernel function.
+    Fentry(&'static str),
     /// The return from a kernel function.
     Fexit(&'static str),
     /// A tracepoint, with typed arguments.

@@ -81,11 +81,12 @@ pub fn capability(deed: &Deed) -> &'static str {
         "host.clock-set" => "clock",
         // What a datagram socket connects to is what it may send to.
         "connect" if deed.name.starts_with("udp") => "datagram",
+        "connect" if deed.name.ends_with("sctp") => "sctp",
+        "socket.sent" if deed.name.starts_with("raw") => "raw-send",
+        "socket.sent" if deed.name.starts_with("unix") => "unix-datagram",
         _ if deed.name.starts_with("vsock") => "vsock",
         _ if deed.name.starts_with("unix") => "unix",
         "socket.made" => "socket-made",
-        // Of raw sockets it is the making that is seen.
-        "socket.sent" if deed.name.starts_with("raw") => "socket-made",
         "socket.sent" => "datagram",
         "socket.bound" => "bind",
         "socket.accepted" => "accept",

@@ -2,9 +2,10 @@
 //!
 //! They leave no kernel object that could be asked for the address, which is told as the program gave it.
 
+use super::address::Address;
 use super::{Named, is_muted, report_named, result};
 use crate::kernel::regs::Regs;
-use crate::kernel::sock::{AF_INET, AF_INET6, AF_UNIX, AF_VSOCK, mapped};
+use crate::kernel::sock::{AF_INET, AF_INET6, AF_UNIX, AF_VSOCK};
 use crate::probe::syscall;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::tracepoint;
@@ -21,13 +22,6 @@ const ETIMEDOUT: i64 = -110;
 const ECONNREFUSED: i64 = -111;
 /// Address families that this is about.
 const KNOWN: [u16; 4] = [AF_UNIX, AF_INET, AF_INET6, AF_VSOCK];
-
-/// The longest address of a family other than AF_UNIX, in words.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Address {
-    words: [u32; 7],
-}
 
 /// `syscalls/sys_exit_connect`: `int fd, struct sockaddr *uservaddr, int addrlen`
 #[tracepoint]
@@ -73,7 +67,7 @@ fn failed(outcome: i64, op: u32, known_from_state: bool) {
         }
         address.assume_init()
     };
-    let family = address.words[0] as u16;
+    let family = address.family();
     if !KNOWN.contains(&family) || (known_from_state && (family == AF_INET || family == AF_INET6)) {
         return;
     }
@@ -95,21 +89,7 @@ fn failed(outcome: i64, op: u32, known_from_state: bool) {
 impl Named {
     #[inline(always)]
     fn address(&mut self, op: u32, family: u16, address: Address) {
-        let words = address.words;
-        let mut bytes = [0; 16];
-        let mut port = u32::from(u16::from_be((words[0] >> 16) as u16));
-        match family {
-            AF_INET => bytes = mapped(words[1].to_ne_bytes()),
-            AF_INET6 => {
-                for word in 0..4 {
-                    bytes[4 * word..4 * word + 4].copy_from_slice(&words[2 + word].to_ne_bytes());
-                }
-            }
-            _ => {
-                port = words[1];
-                bytes[..4].copy_from_slice(&words[2].to_ne_bytes());
-            }
-        }
+        let (bytes, port) = address.end(family);
         if op == SOCKET_CONNECTED {
             self.body.remote_addr = bytes;
             self.body.remote_port = port;

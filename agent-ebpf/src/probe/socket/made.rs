@@ -1,13 +1,13 @@
 //! Sockets of kinds that see or send packets past the rules for connections, or steer the kernel.
 
-use super::{EMPTY, is_muted, report, result};
+use super::{EMPTY, is_muted, outcome, report, result};
 use crate::kernel::regs::Regs;
 use crate::kernel::sock::{AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP};
 use crate::probe::security::{Check, checks};
 use crate::probe::syscall;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use norma_abi::{ACT_RESULT, SOCKET_MADE, SOCKET_PERMITTED, SOCKET_RESULT, SocketBody};
+use norma_abi::{SOCKET_MADE, SOCKET_RESULT, SocketBody};
 
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
@@ -43,15 +43,11 @@ fn socket_made(check: &impl Check) {
     if is_usual(family, kind, protocol) || check.arg(4) as u32 != 0 || is_muted() {
         return;
     }
-    let (flags, result) = check.outcome(5);
+    let (flags, result) = outcome(check.outcome(5));
     report::<true>(&SocketBody {
         op: SOCKET_MADE,
-        flags: if flags & ACT_RESULT == 0 {
-            SOCKET_PERMITTED
-        } else {
-            SOCKET_RESULT
-        },
-        result: result as i32,
+        flags,
+        result,
         family,
         socket_type: kind,
         protocol,

@@ -127,7 +127,7 @@ fn succeeded(regs: Regs, op: u32, name: impl FnOnce(&mut Named, Unix) -> Option<
 
 impl Named {
     #[inline(always)]
-    fn begin(&mut self, op: u32, kind: u16, outcome: i64) {
+    pub(super) fn begin(&mut self, op: u32, kind: u16, outcome: i64) {
         self.body.op = op;
         self.body.flags = SOCKET_RESULT;
         self.body.result = result(outcome);
@@ -146,7 +146,7 @@ impl Named {
 
     /// The name of this socket: a place in the file tree, or an abstract name.
     #[inline(always)]
-    fn end(&mut self, unix: Unix) -> Option<()> {
+    pub(super) fn end(&mut self, unix: Unix) -> Option<()> {
         if let Some(place) = unix.place() {
             return self.walk(place);
         }

@@ -3,46 +3,41 @@
 //! They are a module on most kernels, whose structures the kernel's own BTF does not describe: addresses are
 //! taken where they pass, from the kernel's copy at the security check or as the program gave them.
 
-use super::{EMPTY, is_muted, report};
+use super::address::Address;
+use super::{EMPTY, is_muted, outcome, report};
+use crate::kernel::read;
 use crate::kernel::regs::Regs;
 use crate::kernel::sock::{AF_VSOCK, Socket};
-use crate::kernel::{Integer, read};
 use crate::probe::security::{Check, checks};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::mem::MaybeUninit;
 use norma_abi::{
-    ACT_RESULT, SOCKET_ADDRESS_CLAIMED, SOCKET_BOUND, SOCKET_CONNECTED, SOCKET_LISTENING, SOCKET_PERMITTED,
-    SOCKET_RESULT, SocketBody,
+    SOCKET_ADDRESS_CLAIMED, SOCKET_BOUND, SOCKET_CONNECTED, SOCKET_LISTENING, SOCKET_RESULT, SocketBody,
 };
 
-/// `struct sockaddr_vm`, as far as it matters.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Address {
-    family: u16,
-    reserved: u16,
-    port: u32,
-    cid: u32,
-}
-
-impl Integer for Address {}
+/// `sizeof(struct sockaddr_vm)`
+const ADDRESS_LEN: u32 = 16;
 
 checks! {
-    lsm_vsock_connect, fexit_vsock_connect => vsock_connect;
     lsm_vsock_bind, fexit_vsock_bind => vsock_bind;
     lsm_vsock_listen, fexit_vsock_listen => vsock_listen;
 }
 
-/// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`
+/// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)` of a vsock socket.
 #[inline(always)]
-fn vsock_connect(check: &impl Check) {
-    checked(check, SOCKET_CONNECTED);
+pub fn connects(check: &impl Check, socket: Socket<true>) {
+    if !is_muted() {
+        checked(check, socket, SOCKET_CONNECTED);
+    }
 }
 
 /// `int socket_bind(struct socket *sock, struct sockaddr *address, int addrlen)`
 #[inline(always)]
 fn vsock_bind(check: &impl Check) {
-    checked(check, SOCKET_BOUND);
+    let socket = Socket::<true>(check.arg(0));
+    if is_vsock(socket) && !is_muted() {
+        checked(check, socket, SOCKET_BOUND);
+    }
 }
 
 /// `int socket_listen(struct socket *sock, int backlog)`
@@ -50,18 +45,14 @@ fn vsock_bind(check: &impl Check) {
 fn vsock_listen(check: &impl Check) {
     let socket = Socket::<true>(check.arg(0));
     if is_vsock(socket) && !is_muted() {
-        let (flags, result) = check.outcome(2);
+        let (flags, result) = outcome(check.outcome(2));
         report::<true>(&body(SOCKET_LISTENING, socket.kind(), flags, result));
     }
 }
 
 #[inline(always)]
-fn checked(check: &impl Check, op: u32) {
-    let socket = Socket::<true>(check.arg(0));
-    if !is_vsock(socket) || is_muted() {
-        return;
-    }
-    let (flags, result) = check.outcome(3);
+fn checked(check: &impl Check, socket: Socket<true>, op: u32) {
+    let (flags, result) = outcome(check.outcome(3));
     let address: Address = read(check.arg(1), 0);
     report::<true>(&at(body(op, socket.kind(), flags, result), op, address));
 }
@@ -74,15 +65,11 @@ fn is_vsock(socket: Socket<true>) -> bool {
 }
 
 #[inline(always)]
-fn body(op: u32, kind: u16, flags: u32, result: i64) -> SocketBody {
+fn body(op: u32, kind: u16, flags: u32, result: i32) -> SocketBody {
     SocketBody {
         op,
-        flags: if flags & ACT_RESULT == 0 {
-            SOCKET_PERMITTED
-        } else {
-            SOCKET_RESULT
-        },
-        result: result as i32,
+        flags,
+        result,
         family: AF_VSOCK,
         socket_type: kind,
         ..EMPTY
@@ -106,11 +93,7 @@ pub fn succeeded(regs: Regs, op: u32, kind: u16) {
     let mut address = MaybeUninit::<Address>::zeroed();
     // SAFETY: the helper writes no more than that; zeros are a value.
     let address = unsafe {
-        bpf_probe_read_user(
-            address.as_mut_ptr().cast(),
-            size_of::<Address>() as u32,
-            regs.arg1() as *const _,
-        );
+        bpf_probe_read_user(address.as_mut_ptr().cast(), ADDRESS_LEN, regs.arg1() as *const _);
         address.assume_init()
     };
     let mut body = at(body, op, address);
@@ -120,14 +103,11 @@ pub fn succeeded(regs: Regs, op: u32, kind: u16) {
 
 #[inline(always)]
 fn at(mut body: SocketBody, op: u32, address: Address) -> SocketBody {
-    let mut cid = [0; 16];
-    cid[..4].copy_from_slice(&address.cid.to_ne_bytes());
+    let (cid, port) = address.end(AF_VSOCK);
     if op == SOCKET_CONNECTED {
-        body.remote_addr = cid;
-        body.remote_port = address.port;
+        (body.remote_addr, body.remote_port) = (cid, port);
     } else {
-        body.local_addr = cid;
-        body.local_port = address.port;
+        (body.local_addr, body.local_port) = (cid, port);
     }
     body
 }

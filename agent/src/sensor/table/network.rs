@@ -33,7 +33,7 @@ pub const ALL: &[Capability] = &[
             blind_spots: &[
                 "what comes of an attempt is seen only with close",
                 "datagrams are seen only with datagram, Unix and vsock sockets only with unix and vsock, raw and packet \
-                 sockets only with socket-made",
+                 sockets only with socket-made and raw-send, SCTP only with sctp",
                 "further subflows of a Multipath TCP connection are opened by the kernel's own threads",
             ],
         }],
@@ -132,7 +132,7 @@ pub const ALL: &[Capability] = &[
             ],
             blind_spots: &[
                 "of a connected socket the peer is seen, not whether anything is sent",
-                "raw and packet sockets are not seen here",
+                "raw and packet sockets are seen only with raw-send, Unix sockets only with unix-datagram",
                 "the replies of a server are seen like other datagrams, what it receives is not",
             ],
         }],
@@ -165,7 +165,7 @@ pub const ALL: &[Capability] = &[
                     extra("fexit_unix_listen", At::Fexit("unix_listen")),
                 ],
                 sees: &[(Technique::IoUringNetwork, Fully)],
-                blind_spots: &["datagrams sent to a name without connecting are not seen"],
+                blind_spots: &[UNIX_DATAGRAMS],
             },
             Way {
                 tier: Tier::SyscallTracepoint,
@@ -186,7 +186,7 @@ pub const ALL: &[Capability] = &[
                 blind_spots: &[
                     NO_IO_URING,
                     NO_COMPAT,
-                    "datagrams sent to a name without connecting are not seen",
+                    UNIX_DATAGRAMS,
                     "a thread that replaces or closes the descriptor before its sibling's call returns hides it",
                     "a peer that is gone when connect returns has no name any more",
                 ],
@@ -201,7 +201,7 @@ pub const ALL: &[Capability] = &[
                 tier: Tier::Lsm,
                 needs: &[Group::Actor, Group::Sock, Group::Socket],
                 hooks: &[
-                    essential("lsm_vsock_connect", At::Lsm("socket_connect")),
+                    essential("lsm_connect_started", At::Lsm("socket_connect")),
                     essential("lsm_vsock_bind", At::Lsm("socket_bind")),
                     essential("lsm_vsock_listen", At::Lsm("socket_listen")),
                 ],
@@ -215,7 +215,7 @@ pub const ALL: &[Capability] = &[
                 tier: Tier::Fentry,
                 needs: &[Group::Actor, Group::Sock, Group::Socket],
                 hooks: &[
-                    essential("fexit_vsock_connect", At::Fexit("security_socket_connect")),
+                    essential("fexit_connect_started", At::Fexit("security_socket_connect")),
                     essential("fexit_vsock_bind", At::Fexit("security_socket_bind")),
                     essential("fexit_vsock_listen", At::Fexit("security_socket_listen")),
                 ],
@@ -281,6 +281,80 @@ pub const ALL: &[Capability] = &[
         ],
     },
     Capability {
+        name: "raw-send",
+        what: "packets sent by raw and packet sockets, once for each program and peer in 30 seconds",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Exec, Group::Sock, Group::Socket],
+                hooks: &[essential("lsm_raw_sent", At::Lsm("socket_sendmsg"))],
+                sees: &[(Technique::RawSocket, Fully)],
+                blind_spots: RAW_BLIND_SPOTS,
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Exec, Group::Sock, Group::Socket],
+                hooks: &[essential("fexit_raw_sent", At::Fexit("security_socket_sendmsg"))],
+                sees: &[(Technique::RawSocket, Fully)],
+                blind_spots: RAW_BLIND_SPOTS,
+            },
+        ],
+    },
+    Capability {
+        name: "unix-datagram",
+        what: "datagrams that Unix sockets send by name, once for each program and peer in 30 seconds",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: UNIX_DATAGRAM_NEEDS,
+                hooks: &[
+                    essential("lsm_unix_sent", At::Lsm("unix_may_send")),
+                    essential("fentry_unix_dgram_connect", At::Fentry("unix_dgram_connect")),
+                    essential("fexit_unix_dgram_connected", At::Fexit("unix_dgram_connect")),
+                ],
+                sees: &[(Technique::UdpUnconnected, Fully)],
+                blind_spots: UNIX_DATAGRAM_BLIND_SPOTS,
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: UNIX_DATAGRAM_NEEDS,
+                hooks: &[
+                    essential("fexit_unix_sent", At::Fexit("security_unix_may_send")),
+                    essential("fentry_unix_dgram_connect", At::Fentry("unix_dgram_connect")),
+                    essential("fexit_unix_dgram_connected", At::Fexit("unix_dgram_connect")),
+                ],
+                sees: &[(Technique::UdpUnconnected, Fully)],
+                blind_spots: UNIX_DATAGRAM_BLIND_SPOTS,
+            },
+        ],
+    },
+    Capability {
+        name: "sctp",
+        what: "associations that are started by SCTP",
+        ways: &[
+            Way {
+                tier: Tier::Lsm,
+                needs: &[Group::Actor, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("lsm_connect_started", At::Lsm("socket_connect")),
+                    essential("lsm_sctp_started", At::Lsm("sctp_bind_connect")),
+                ],
+                sees: &[],
+                blind_spots: SCTP_BLIND_SPOTS,
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Sock, Group::Socket],
+                hooks: &[
+                    essential("fexit_connect_started", At::Fexit("security_socket_connect")),
+                    essential("fexit_sctp_started", At::Fexit("security_sctp_bind_connect")),
+                ],
+                sees: &[],
+                blind_spots: SCTP_BLIND_SPOTS,
+            },
+        ],
+    },
+    Capability {
         name: "dns",
         what: "DNS queries and answers",
         ways: &[Way {
@@ -316,7 +390,7 @@ pub const ALL: &[Capability] = &[
             ],
             sees: &[],
             blind_spots: &[
-                "raw, packet and SCTP multi-homing sockets are not refused",
+                "raw, packet and SCTP sockets are not refused",
                 "connections that exist when a rule comes are not cut",
                 "a control group made inside a container's own has no scope of its own until the agent gives it one",
             ],
@@ -325,3 +399,21 @@ pub const ALL: &[Capability] = &[
 ];
 
 const SOCKET_ONLY: &str = "that the socket is made is seen, not what is sent by it";
+const UNIX_DATAGRAMS: &str = "datagrams sent to a name without connecting are seen only with unix-datagram";
+const PERMITTED_SENDING: &str =
+    "seen at the security check: that it was permitted, not whether it then arrived";
+const UNIX_DATAGRAM_NEEDS: &[Group] = &[Group::Actor, Group::Exec, Group::Path, Group::Sock, Group::Socket];
+const RAW_BLIND_SPOTS: &[&str] = &[
+    PERMITTED_SENDING,
+    "where a program writes the header itself, the address in it may be another than the one that is reported",
+    "of a packet socket it is seen that it sends, not what or to whom; of AF_XDP only that it is made",
+];
+const SCTP_BLIND_SPOTS: &[&str] = &[
+    PERMITTED_ONLY,
+    "of several addresses given at once the first four are seen",
+    "addresses that are added to an association later are not seen",
+];
+const UNIX_DATAGRAM_BLIND_SPOTS: &[&str] = &[
+    PERMITTED_SENDING,
+    "of a connected socket the connection is seen, by unix, not whether anything is sent",
+];
