@@ -9,6 +9,8 @@ mod drift;
 mod events;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/hash.rs"]
+mod hash;
 #[path = "e2e/hostile.rs"]
 mod hostile;
 #[path = "e2e/line.rs"]

@@ -10,6 +10,8 @@ mod cgroup;
 mod dns;
 #[path = "kernel/file.rs"]
 mod file;
+#[path = "kernel/hash.rs"]
+mod hash;
 #[path = "kernel/host.rs"]
 mod host;
 #[path = "kernel/network.rs"]

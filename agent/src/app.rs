@@ -6,7 +6,7 @@
 //! acknowledged or its deadline ends. A stage that ends by itself ends the agent: never a silent half.
 
 use crate::config::Config;
-use crate::event;
+use crate::event::{self, Hashes};
 use crate::identity::{Hierarchy, Identity};
 use crate::judge::baseline::Baselines;
 use crate::judge::{Finder, Judge};
@@ -76,6 +76,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         identity,
         judge: Judge::new(config.policies.clone(), baselines, config.sensitive.clone()),
         sensitive: Finder::start(config.sensitive.clone()).context("cannot start a thread")?,
+        hashes: config
+            .hash
+            .map(Hashes::start)
+            .transpose()
+            .context("cannot start a thread")?,
         enforcement,
         outbox,
         ahead,

@@ -6,6 +6,7 @@
 mod raw;
 mod sensor;
 
+use crate::hash::HashConfig;
 use crate::judge::Sensitive;
 use crate::judge::policy::PolicySet;
 use crate::outbox::Limits;
@@ -89,6 +90,8 @@ pub struct Config {
     pub sensor: SensorConfig,
     /// Files whose every opening is of interest.
     pub sensitive: Sensitive,
+    /// Hashing of what is executed; `None` where it is not wanted.
+    pub hash: Option<HashConfig>,
     /// Further directories in which an OCI runtime keeps its state.
     pub runtime_roots: Vec<PathBuf>,
     /// Report what the host itself does, besides its containers.
@@ -126,6 +129,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         });
     let outbox = raw.outbox.validate(path, &mut faults);
     let (sensor, sensitive) = raw.sensor.validate(path, &mut faults);
+    let hash = raw.sensor.hash(path, &mut faults);
 
     let mut policy_files = Vec::new();
     for place in raw.policies.iter().flatten() {
@@ -160,6 +164,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         outbox,
         sensor,
         sensitive,
+        hash,
         runtime_roots: raw
             .identity
             .and_then(|identity| identity.runtime_roots)
@@ -244,6 +249,31 @@ mod tests {
         );
         let config = load_text("node: a\nsensor: {only: [exec, fork]}\n").unwrap();
         assert!(config.sensor.wanted.includes("fork") && !config.sensor.wanted.includes("open"));
+    }
+
+    #[test]
+    fn hashing_is_asked_for_and_bounded() {
+        let hash =
+            |text: &str| load_text(&format!("node: a\nsensor: {{hash: {text}}}\n")).map(|config| config.hash);
+        assert_eq!(load_text("node: a\n").unwrap().hash, None);
+        assert_eq!(hash("{exec: false}"), Ok(None));
+        let max = |max_bytes| Ok(Some(HashConfig { max_bytes }));
+        assert_eq!(hash("{exec: true}"), max(64 << 20));
+        assert_eq!(hash("{exec: true, max_bytes: 1}"), max(1));
+        for (text, expected) in [
+            (
+                "{exec: true, max_bytes: 0}",
+                "agent.yaml:2:40: max_bytes must be 1 to",
+            ),
+            (
+                "{max_bytes: 5}",
+                "agent.yaml:2:28: nothing is hashed: add `exec: true`",
+            ),
+            ("{exce: true}", "did you mean `exec`"),
+        ] {
+            let message = hash(text).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
     }
 
     #[test]

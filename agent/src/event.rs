@@ -3,8 +3,11 @@
 mod attribute;
 mod dns;
 mod exec;
+mod hash;
 mod operation;
 mod socket;
+
+pub use hash::{Hashes, Question, file_hash, mark_hashes};
 
 use crate::clock::WallClock;
 use crate::identity::{Container, Identified, IdentityState, Process};

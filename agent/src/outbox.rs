@@ -512,6 +512,7 @@ fn keeps(event: &Event) -> bool {
         Kind::File,
         Kind::Socket,
         Kind::Dns,
+        Kind::FileHash,
         Kind::Rollup,
     ];
     alert || !telemetry.iter().any(|kind| *kind as i32 == event.kind)

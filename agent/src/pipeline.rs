@@ -10,7 +10,8 @@ pub use counts::KindTotals;
 
 use crate::clock::{WallClock, boot_now};
 use crate::decode;
-use crate::event;
+use crate::event::{self, Hashes};
+use crate::hash::Answer;
 use crate::identity::{Identified, Identity, Place, Placed};
 use crate::judge::{Finder, Judge, News};
 use crate::observation::{BootTime, CgroupId, Observation};
@@ -47,6 +48,8 @@ pub struct Parts {
     pub judge: Judge,
     /// Finds out which inodes the sensitive files are.
     pub sensitive: Finder,
+    /// Looks up the hashes of what is executed, where they are wanted.
+    pub hashes: Option<Hashes>,
     /// Steers the kernel side.
     pub enforcement: Enforcement,
     /// Takes the events; `None` where there is no collector to send them to.
@@ -109,6 +112,9 @@ impl Pipeline {
             self.round(CADENCE, &mut ready)?;
         }
         self.round(Duration::ZERO, &mut ready)?;
+        if let Some(hashes) = self.parts.hashes.take() {
+            self.tell(hashes.close());
+        }
         self.report_losses();
         self.report_rollups(boot_now());
         self.parts.judge.baselines().save();
@@ -180,6 +186,10 @@ impl Pipeline {
         for identified in ready.drain(..) {
             self.handle(&identified);
         }
+        if let Some(hashes) = &mut self.parts.hashes {
+            let answers = hashes.answers();
+            self.tell(answers);
+        }
         // Only now: what a container did last is judged before it is forgotten.
         for placed in &placed {
             if let Placed::Gone(cgroup) = placed {
@@ -222,6 +232,9 @@ impl Pipeline {
         if let Some(name) = &judgement.sensitive {
             event::mark_sensitive(&mut event, name);
         }
+        if let Some(hashes) = &mut self.parts.hashes {
+            event::mark_hashes(&mut event, identified, hashes);
+        }
         let alert = judgement.is_alert();
         event.verdict = Some(judgement.verdict);
         if alert {
@@ -229,6 +242,14 @@ impl Pipeline {
             tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
         }
         self.store(event);
+    }
+
+    /// Reports hashes that were pending.
+    fn tell(&mut self, answers: Vec<Answer<Box<event::Question>>>) {
+        for answer in answers {
+            let event = event::file_hash(answer, &self.clock);
+            self.store(event);
+        }
     }
 
     fn tick(&mut self, now: BootTime) {
@@ -344,6 +365,9 @@ impl Pipeline {
             self.store(event);
         }
         self.parts.judge.forget(cgroup);
+        if let Some(hashes) = &mut self.parts.hashes {
+            hashes.forget(cgroup);
+        }
         self.kernel.forget(cgroup);
         self.parts.sensor.forget_losses(cgroup);
     }

@@ -35,7 +35,7 @@ pub use collector::{Collector, CollectorSettings};
 pub use container::{Container, ContainerSpec};
 pub use daemon::Daemon;
 pub use pki::Pki;
-pub use program::Programs;
+pub use program::{Programs, sha256_of};
 pub use rsyslog::Rsyslog;
 pub use scratch::Scratch;
 pub use wait::wait_until;

@@ -74,3 +74,10 @@ pub fn output(command: &mut Command) -> Result<String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// SHA-256 of a file in hex, as sha256sum(1) has it: not by the code that is under test.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let line = output(Command::new("sha256sum").arg("--").arg(path))?;
+    let sum = line.trim_start_matches('\\').split(' ').next();
+    Ok(sum.context("sha256sum says nothing")?.to_owned())
+}

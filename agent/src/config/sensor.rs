@@ -1,5 +1,6 @@
 //! What the sensor is to see: the section `sensor` of the configuration.
 
+use crate::hash::HashConfig;
 use crate::judge::Sensitive;
 use crate::sensor::{SensorConfig, Wanted, capability_names};
 use norma_abi::{ARGV_MAX, WANT_ENVIRONMENT, WANT_FAILED_OPENS};
@@ -20,7 +21,21 @@ pub(super) struct RawSensor {
     only: Option<Vec<Spanned<String>>>,
     off: Option<Vec<Spanned<String>>>,
     sensitive_files: Option<Vec<Spanned<String>>>,
+    hash: Option<RawHash>,
 }
+
+/// Which files are hashed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHash {
+    exec: Option<bool>,
+    max_bytes: Option<Spanned<u64>>,
+}
+
+/// Largest file that is hashed where the configuration names no bound: most programs are smaller.
+const DEFAULT_HASH_BYTES: u64 = 64 << 20;
+/// A larger one would keep all others waiting for longer than an answer may take.
+const MAX_HASH_BYTES: u64 = 4 << 30;
 
 /// Which opens that fail are events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -34,6 +49,34 @@ enum FailedOpens {
 }
 
 impl RawSensor {
+    /// Hashing of executed files, where it is wanted.
+    pub fn hash(&self, path: &Path, faults: &mut Faults) -> Option<HashConfig> {
+        let given = self.hash.as_ref()?;
+        let max_bytes = given
+            .max_bytes
+            .as_ref()
+            .map_or(DEFAULT_HASH_BYTES, |max| max.value);
+        if let Some(max) = &given.max_bytes
+            && !(1..=MAX_HASH_BYTES).contains(&max.value)
+        {
+            faults.push(
+                path,
+                max,
+                format!(
+                    "max_bytes must be 1 to {MAX_HASH_BYTES}: larger files keep the others waiting too long"
+                ),
+            );
+        }
+        if let (Some(max), None | Some(false)) = (&given.max_bytes, given.exec) {
+            faults.push(
+                path,
+                max,
+                "nothing is hashed: add `exec: true`, or take `max_bytes` out",
+            );
+        }
+        (given.exec == Some(true)).then_some(HashConfig { max_bytes })
+    }
+
     pub fn validate(&self, path: &Path, faults: &mut Faults) -> (SensorConfig, Sensitive) {
         let defaults = SensorConfig::default();
         let mut wants = 0;

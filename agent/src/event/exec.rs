@@ -32,9 +32,11 @@ pub fn detail(exec: &Exec, in_container: bool) -> pb::Exec {
             origin: origin(script, in_container),
             mtime_ns: script.mtime_ns,
             ctime_ns: script.ctime_ns,
+            hash: None,
         }),
         environment: exec.environment.iter().map(|name| printable(name)).collect(),
         environment_truncated: exec.environment_truncated,
+        hash: None,
     }
 }
 

@@ -30,6 +30,21 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
             filename,
             ..Default::default()
         }))),
+        (text(), text(), any::<bool>()).prop_map(|(path, unavailable, pending)| {
+            let hash = pb::Hash {
+                unavailable,
+                pending,
+                ..Default::default()
+            };
+            Some(Detail::FileHash(pb::FileHash {
+                path: Some(pb::Path {
+                    path,
+                    ..Default::default()
+                }),
+                hash: Some(hash),
+                ..Default::default()
+            }))
+        }),
         (any::<Option<u32>>(), any::<Option<u32>>(), any::<u64>()).prop_map(|(code, signal, duration_ns)| {
             Some(Detail::Exit(pb::Exit {
                 code,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::pb::{Action, Severity, VerdictKind};
 use norma_wire::text::single_line;
-use norma_wire::{Event, describe, id, json};
+use norma_wire::{Detail, Event, describe, id, json};
 use prost::Message as _;
 use std::fmt::Write as _;
 
@@ -165,6 +165,9 @@ fn event_params(data: &mut Element, event: &Event) {
         data.param("exe", &process.exe);
         data.param("pid", &process.pid.to_string());
     }
+    if let Some(sha256) = executed(event) {
+        data.param("sha256", sha256);
+    }
     let reasons = event.verdict.iter().flat_map(|verdict| &verdict.reasons);
     let list = |texts: Vec<&str>| texts.join(", ");
     data.param(
@@ -194,6 +197,19 @@ fn event_params(data: &mut Element, event: &Event) {
         .map(|response| json::name::<Action>(response.action))
         .collect();
     data.param("response", &actions.join(", "));
+}
+
+/// Hash of the file that an event is about, where it is known: what was executed, which is the script if there is one.
+fn executed(event: &Event) -> Option<&str> {
+    let hash = match &event.detail {
+        Some(Detail::Exec(exec)) => exec
+            .script
+            .as_ref()
+            .map_or(exec.hash.as_ref(), |script| script.hash.as_ref()),
+        Some(Detail::FileHash(file)) => file.hash.as_ref(),
+        _ => None,
+    };
+    hash.map(|hash| hash.sha256.as_str())
 }
 
 /// An SD-ELEMENT being written.

@@ -5,7 +5,8 @@ mod socket;
 
 use super::prevented;
 use crate::pb::{
-    Connect, Coverage, Event, Exec, Exit, KindCount, Listen, Loss, LossCause, Open, Process, event::Detail,
+    Connect, Coverage, Event, Exec, Exit, FileHash, Hash, KindCount, Listen, Loss, LossCause, Open, Process,
+    event::Detail,
 };
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub fn act(event: &Event) -> String {
         Some(Detail::Operation(operation)) => operation::words(&exe, operation),
         Some(Detail::Socket(socket)) => socket::words(&exe, socket),
         Some(Detail::Dns(dns)) => socket::dns_words(&exe, dns),
+        Some(Detail::FileHash(file)) => file_hash(&exe, event.process.as_ref(), file),
         Some(Detail::Loss(loss)) => loss_words(loss),
         Some(Detail::Coverage(coverage)) => coverage_words(coverage),
         Some(Detail::ClockStep(step)) => {
@@ -106,6 +108,9 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
             if !exec.origin.is_empty() {
                 facts.push(("origin", exec.origin.clone()));
             }
+            facts.extend(exec.hash.as_ref().map(|hash| ("SHA-256", hash_words(hash))));
+            let script = exec.script.as_ref().and_then(|script| script.hash.as_ref());
+            facts.extend(script.map(|hash| ("SHA-256 of the script", hash_words(hash))));
             if !exec.environment.is_empty() {
                 let cut = if exec.environment_truncated {
                     " and more"
@@ -177,6 +182,25 @@ fn exec(process: Option<&Process>, exec: &Exec, exe: &str, tried: bool) -> Strin
         (None, false) => format!("{exe}{command} was started"),
         (None, true) => format!("{exe}{command} was to be started"),
     }
+}
+
+/// A hash, or why it is not there.
+fn hash_words(hash: &Hash) -> String {
+    if !hash.sha256.is_empty() {
+        hash.sha256.clone()
+    } else if hash.pending {
+        "pending: it follows in an event of its own".to_owned()
+    } else {
+        format!("not known ({})", hash.unavailable)
+    }
+}
+
+fn file_hash(exe: &str, process: Option<&Process>, file: &FileHash) -> String {
+    let path = file.path.as_ref().map_or(exe, |path| &path.path);
+    let by = process.map_or(0, |process| process.pid);
+    let part = if file.script { "the script " } else { "" };
+    let hash = file.hash.as_ref().map(hash_words).unwrap_or_default();
+    format!("SHA-256 of {part}{path}, which process {by} executed: {hash}")
 }
 
 /// Where a program comes from, where that is worth words.
