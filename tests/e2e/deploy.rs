@@ -1,6 +1,8 @@
 //! What is deployed is what was tested: the manifests' configurations and capabilities, with the real programs.
 
 use norma_rig::{Pki, Programs, Scratch, skip};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -99,21 +101,30 @@ fn the_capabilities_of_the_manifest_are_documented_and_enough() {
         .iter()
         .map(|name| format!(",+{}", name.to_lowercase()))
         .collect();
-    let output = Command::new("setpriv")
+    let doctor = Programs::find().unwrap().path("norma-agent");
+    let mut limited = Command::new("setpriv");
+    limited
         .arg(format!("--bounding-set=-all{bounding}"))
         .args(["--inh-caps=-all", "--"])
-        .arg(Programs::find().unwrap().path("norma-agent"))
-        .arg("doctor")
-        .output()
-        .unwrap();
-    let report = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+        .arg(&doctor);
     assert_eq!(
-        output.status.code(),
-        Some(0),
-        "with {capabilities:?} only: {report}"
+        tiers(&mut limited),
+        tiers(&mut Command::new(&doctor)),
+        "with {capabilities:?} only, and with all"
     );
+}
+
+/// The tier of each capability, as doctor tells.
+fn tiers(agent: &mut Command) -> BTreeMap<String, Value> {
+    let output = agent.args(["doctor", "--output", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let capabilities = report["capabilities"].as_array().expect("a usable kernel");
+    capabilities
+        .iter()
+        .map(|capability| {
+            let name = capability["name"].as_str().unwrap().to_owned();
+            (name, capability["tier"].clone())
+        })
+        .collect()
 }

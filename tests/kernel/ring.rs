@@ -143,7 +143,10 @@ fn the_report_names_every_capability_with_its_tier_and_blind_spots() {
         if capability.tier.is_some() {
             assert!(!capability.blind_spots.is_empty(), "{capability:?}");
         } else {
-            assert!(!capability.passed_over.is_empty(), "{capability:?} says no reason");
+            assert!(
+                !capability.passed_over.is_empty(),
+                "{capability:?} says no reason"
+            );
         }
     }
     assert!(!watch.report.kernel.is_empty());
