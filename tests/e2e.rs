@@ -7,6 +7,8 @@ mod deploy;
 mod drift;
 #[path = "e2e/events.rs"]
 mod events;
+#[path = "e2e/existing.rs"]
+mod existing;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/hash.rs"]

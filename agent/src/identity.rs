@@ -134,11 +134,13 @@ impl Identity {
     /// Gives the observation its actor; what can go on is appended to `out`, in order per container.
     pub fn identify(&mut self, mut observation: Observation, out: &mut Vec<Identified>) {
         self.openers.name(&mut observation);
-        let actor = &observation.actor;
         let containers = &self.containers;
         let (process, exec_by) = self
             .processes
             .update(&observation, |cgroup| containers.is_host(cgroup));
+        // Exact by now, perhaps, where it was found in /proc.
+        observation.actor.process = process.key;
+        let actor = &observation.actor;
         let cgroup = actor.cgroup;
         if let Act::Cgroup(change) = &observation.act {
             if change.removed {

@@ -42,6 +42,8 @@ pub struct ContainerSpec {
     pub programs: Vec<PathBuf>,
     /// Annotations, such as the image's name.
     pub annotations: Vec<(String, String)>,
+    /// It has a network namespace of its own, with a loopback interface, instead of the host's.
+    pub own_network: bool,
 }
 
 impl ContainerSpec {
@@ -52,6 +54,7 @@ impl ContainerSpec {
             argv: vec!["/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()],
             programs: Vec::new(),
             annotations: Vec::new(),
+            own_network: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 /// one before it is forgotten.
 const GENERATION: usize = 65_536;
 
-/// By what a socket is known: its number, or for those that were there before the agent its network namespace
+/// By what a socket is known: its number, and for those that were there before the agent its network namespace
 /// and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -43,8 +43,11 @@ impl Openers {
                 self.remember(Key::Cookie(connect.cookie), actor, *at);
             }
             Act::Socket(socket) if nobody => self.name_socket(socket, actor),
+            // By both: before 5.12, the kernel side and the list of sockets have different numbers.
             Act::Socket(socket) if socket.from_proc => {
-                if let Some(key) = ends(actor.namespaces.net, socket) {
+                let number = (socket.cookie != 0).then_some(Key::Cookie(socket.cookie));
+                let ends = ends(actor.namespaces.net, socket);
+                for key in number.into_iter().chain(ends) {
                     self.remember(key, actor, BootTime(0));
                 }
             }
@@ -66,18 +69,19 @@ impl Openers {
             Some(Key::Cookie(socket.cookie)),
             ends(actor.namespaces.net, socket),
         ];
-        let ends = socket.op == SocketOp::Closed;
+        let over = socket.op == SocketOp::Closed;
+        let mut opener = None;
         for key in keys.into_iter().flatten() {
-            let opener = if ends {
+            let found = if over {
                 self.forget(key)
             } else {
                 self.find(key).cloned()
             };
-            if let Some(opener) = opener {
-                *actor = opener.actor;
-                socket.opened = (opener.at != BootTime(0)).then_some(opener.at);
-                return;
-            }
+            opener = opener.or(found);
+        }
+        if let Some(opener) = opener {
+            *actor = opener.actor;
+            socket.opened = (opener.at != BootTime(0)).then_some(opener.at);
         }
     }
 
@@ -220,6 +224,18 @@ mod tests {
             named(&mut openers, observe(0, 60, socket(SocketOp::Closed, 99, false))),
             (12, None)
         );
+    }
+
+    #[test]
+    fn what_was_known_by_its_number_is_not_found_again_by_its_ends() {
+        let mut openers = Openers::default();
+        named(
+            &mut openers,
+            observe(12, 50, socket(SocketOp::Established, 7, true)),
+        );
+        let end = |cookie| observe(0, 60, socket(SocketOp::Closed, cookie, false));
+        assert_eq!(named(&mut openers, end(7)), (12, None));
+        assert_eq!(named(&mut openers, end(8)), (0, None));
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Processes {
             && same_process(entry.process.as_ref(), actor.process)
         {
             entry.cgroup = actor.cgroup;
-            if entry.process.key != actor.process {
+            if entry.process.key != actor.process && !is_of_proc(actor.process) {
                 entry.process = Arc::new(Process {
                     key: actor.process,
                     ..Process::clone(&entry.process)
@@ -307,7 +307,13 @@ fn lineage_below(parent: &Entry, outside: bool) -> Arc<[Ancestor]> {
 
 /// Whether the entry is this process: exactly, or as exactly as /proc can tell.
 fn same_process(known: &Process, key: ProcessKey) -> bool {
-    known.key == key || (known.from_proc && known.key.start.0 / TICK_NS == key.start.0 / TICK_NS)
+    known.key == key
+        || ((known.from_proc || is_of_proc(key)) && known.key.start.0 / TICK_NS == key.start.0 / TICK_NS)
+}
+
+/// The start time is as exact as /proc tells it. The kernel side's has nanoseconds.
+fn is_of_proc(key: ProcessKey) -> bool {
+    key.start.0.is_multiple_of(TICK_NS)
 }
 
 /// A process as /proc tells it. What it cannot tell is taken to be as it is now: its program was executed
@@ -347,15 +353,18 @@ fn read_exe(pid: u32) -> Option<Arc<str>> {
 pub(super) fn namespace(pid: u32, name: &str) -> u32 {
     std::fs::read_link(format!("/proc/{pid}/ns/{name}"))
         .ok()
-        .and_then(|link| {
-            link.to_str()?
-                .split_once('[')?
-                .1
-                .trim_end_matches(']')
-                .parse()
-                .ok()
-        })
+        .and_then(|link| namespace_number(&link))
         .unwrap_or(0)
+}
+
+/// The number in a link such as `net:[4026531840]`.
+pub(super) fn namespace_number(link: &std::path::Path) -> Option<u32> {
+    link.to_str()?
+        .split_once('[')?
+        .1
+        .trim_end_matches(']')
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

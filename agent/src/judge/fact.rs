@@ -150,6 +150,8 @@ impl Fact {
                 format!("{FIRST_CHOSEN} or higher")
             }
             (SocketOp::Bound, _, Endpoint::Internet(local)) => local.port().to_string(),
+            // As the program gave it, and not resolved: what is seen of others cannot be compared with it.
+            _ if socket.from_proc && socket.path.is_some() => return None,
             (SocketOp::Made, _, _) => format!("family {} protocol {}", socket.family, socket.protocol),
             (SocketOp::Connected | SocketOp::Listening, _, _) => match &socket.path {
                 Some(path) => printable(path.bytes()),

@@ -22,13 +22,16 @@ const CAPABILITIES: &[&str] = &[
     "CAP_AUDIT_WRITE",
 ];
 
-/// `config.json`. The network is the host's, so that loopback peers of the rig can be reached.
+/// `config.json`. The network is mostly the host's, so that loopback peers of the rig can be reached.
 pub fn config(id: &str, spec: &ContainerSpec) -> Value {
     let annotations: Map<_, _> = spec
         .annotations
         .iter()
         .map(|(key, value)| (key.clone(), json!(value)))
         .collect();
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
+    namespaces.extend(spec.own_network.then_some("network"));
+    let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
     json!({
         "ociVersion": "1.0.2",
         "hostname": "norma-rig",
@@ -51,7 +54,7 @@ pub fn config(id: &str, spec: &ContainerSpec) -> Value {
         ],
         "linux": {
             "cgroupsPath": cgroup::path_of(id),
-            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }],
+            "namespaces": namespaces,
             "maskedPaths": ["/proc/kcore", "/proc/keys"],
             "readonlyPaths": ["/proc/sys", "/proc/sysrq-trigger"],
         },

@@ -63,6 +63,7 @@ impl Load {
             argv: words.map(str::to_owned).to_vec(),
             programs: vec![programs.path("norma-load")],
             annotations: Vec::new(),
+            own_network: false,
         };
         Ok(Self::Contained(Container::start(scratch, &spec)?))
     }

@@ -6,11 +6,13 @@
 //!   both. It makes files in the one folder and the program that it runs in the other.
 //! - `norma-load compare FOLDER BLOCKS OPERATIONS MODES WATCHER…` measures with and without a watcher by itself
 //!   (see [`compare`]).
+//! - `norma-load hold PIPE` listens, connects to itself, and closes the connection on a line from the pipe.
 //! - `norma-load nothing` ends at once: it is what the mode `exec` runs.
 
 #![deny(unsafe_code)]
 
 mod compare;
+mod hold;
 mod kernel;
 mod modes;
 mod serve;
@@ -25,6 +27,7 @@ fn main() -> Result<()> {
     let argument = |index: usize| arguments.get(index).map(String::as_str);
     match argument(0).unwrap_or_default() {
         "nothing" => Ok(()),
+        "hold" => hold::hold(argument(1).context("norma-load hold PIPE")?),
         "compare" => compare::compare(&arguments[1..]),
         "serve" => {
             let path = |index| {
