@@ -31,6 +31,8 @@ pub enum Group {
     Cgroup,
     /// Arguments of the current system call.
     Regs,
+    /// Arguments of one by the 32-bit interface of x86-64.
+    Compat,
     /// Entries of a directory and what they name, for operations on files.
     Names,
     /// Mapping of memory.
@@ -124,6 +126,9 @@ offsets! {
     regs_arg3: Regs required "pt_regs" "r10" or "regs+24";
     regs_arg4: Regs required "pt_regs" "r8" or "regs+32";
     regs_arg5: Regs required "pt_regs" "r9" or "regs+40";
+    regs_compat_arg0: Compat required "pt_regs" "bx";
+    regs_compat_arg1: Compat required "pt_regs" "cx";
+    regs_compat_arg2: Compat required "pt_regs" "dx";
     regs_number: Regs optional "pt_regs" "orig_ax" or "syscallno";
 
     file_dentry: Path required "file" "f_path.dentry";

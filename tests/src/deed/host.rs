@@ -4,7 +4,7 @@
 use super::area::{Area, Group, known, text};
 use super::file::openat_reading;
 use super::sys::{self, Errno, From, Into, Layout, Sys};
-use super::technique::{BPF_PROGRAM, KERNEL_MODULE, RAW_DEVICE};
+use super::technique::{BPF_PROGRAM, COMPAT, KERNEL_MODULE, RAW_DEVICE};
 use super::truth::{FileTruth, Truth};
 use super::{Deed, deed, lacking};
 use anyhow::{Context as _, Result, ensure};
@@ -99,6 +99,19 @@ const ALL: &[Deed] = &[
         "keyctl(KEYCTL_GET_KEYRING_ID)",
         |_| {
             let ring = sys::host::keyring(KEYCTL_GET_KEYRING_ID, KEY_SPEC_PROCESS_KEYRING, 1)?;
+            Ok(Truth::here()
+                .fact("answer", ring)
+                .fact("operation", KEYCTL_GET_KEYRING_ID))
+        },
+    ),
+    deed(
+        "key-control-compat",
+        "host.keyctl",
+        COMPAT,
+        "keyctl(KEYCTL_GET_KEYRING_ID), by the 32-bit interface",
+        |_| {
+            let ring = sys::compat::keyring(KEYCTL_GET_KEYRING_ID, KEY_SPEC_PROCESS_KEYRING, 1)
+                .context("the 32-bit interface of this kernel")?;
             Ok(Truth::here()
                 .fact("answer", ring)
                 .fact("operation", KEYCTL_GET_KEYRING_ID))

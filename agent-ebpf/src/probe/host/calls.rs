@@ -4,7 +4,7 @@ use crate::act::{self, Act};
 use crate::kernel::regs::Regs;
 use crate::kernel::task::{Task, current_process};
 use crate::kernel::{offset, read};
-use crate::probe::syscall;
+use crate::probe::syscall::{Return, returns};
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::tracepoint;
@@ -14,50 +14,56 @@ use norma_abi::{KEY_ADD, KEY_REQUEST, KIND_HOST, OP_KEXEC, OP_KEYCTL, OP_PERF_EV
 /// Stands for no key.
 const NO_KEY: u64 = 0;
 
-/// `syscalls/sys_exit_keyctl`: `int cmd, unsigned long arg2, ...`, where the second is a key for most commands
-#[tracepoint]
-pub fn exit_keyctl(ctx: TracePointContext) -> u32 {
-    let regs = Regs::current();
-    let key = i64::from(regs.arg1() as i32) as u64;
-    report(OP_KEYCTL, &ctx, |act| {
-        act.args([regs.arg0() & u64::from(u32::MAX), key, 0, 0]);
+returns! {
+    exit_keyctl, compat_keyctl => keyctl;
+    exit_add_key, compat_add_key => add_key;
+    exit_request_key, compat_request_key => request_key;
+    exit_perf_event_open, compat_perf_event_open => perf_event_open;
+    exit_userfaultfd, compat_userfaultfd => userfaultfd;
+}
+
+/// `keyctl`: `int cmd, unsigned long arg2, ...`, where the second is a key for most commands
+#[inline(always)]
+fn keyctl(call: &impl Return) {
+    let key = i64::from(call.arg1() as i32) as u64;
+    report(OP_KEYCTL, call, |act| {
+        act.args([call.arg0() & u64::from(u32::MAX), key, 0, 0]);
         Some(())
-    })
+    });
 }
 
-/// `syscalls/sys_exit_add_key`: `const char *_type, const char *_description, ...`
-#[tracepoint]
-pub fn exit_add_key(ctx: TracePointContext) -> u32 {
-    key(&ctx, KEY_ADD)
+/// `add_key`: `const char *_type, const char *_description, ...`
+#[inline(always)]
+fn add_key(call: &impl Return) {
+    key(call, KEY_ADD);
 }
 
-/// `syscalls/sys_exit_request_key`: `const char *_type, const char *_description, ...`
-#[tracepoint]
-pub fn exit_request_key(ctx: TracePointContext) -> u32 {
-    key(&ctx, KEY_REQUEST)
+/// `request_key`: `const char *_type, const char *_description, ...`
+#[inline(always)]
+fn request_key(call: &impl Return) {
+    key(call, KEY_REQUEST);
 }
 
 #[inline(always)]
-fn key(ctx: &TracePointContext, operation: u64) -> u32 {
-    let made = syscall::result(ctx);
-    report(OP_KEYCTL, ctx, |act| {
+fn key(call: &impl Return, operation: u64) {
+    let made = call.result();
+    report(OP_KEYCTL, call, |act| {
         act.args([operation, if made > 0 { made as u64 } else { NO_KEY }, 0, 0]);
-        act.user_text(Regs::current().arg1())
-    })
+        act.user_text(call.arg1())
+    });
 }
 
-/// `syscalls/sys_exit_perf_event_open`: `struct perf_event_attr *attr, pid_t pid, int cpu, ...`: looked at by
+/// `perf_event_open`: `struct perf_event_attr *attr, pid_t pid, int cpu, ...`: looked at by
 /// the new descriptor where there is one
-#[tracepoint]
-pub fn exit_perf_event_open(ctx: TracePointContext) -> u32 {
+#[inline(always)]
+fn perf_event_open(call: &impl Return) {
     if current_process() == settings::agent_pid() {
-        return 0;
+        return;
     }
-    let regs = Regs::current();
-    let result = syscall::result(&ctx);
-    report(OP_PERF_EVENT, &ctx, |act| {
+    let result = call.result();
+    report(OP_PERF_EVENT, call, |act| {
         let (kind, config) = if result < 0 {
-            claimed(regs.arg0())
+            claimed(call.arg0())
         } else {
             let event = Task::current().file(result as u32)?.private();
             (
@@ -66,9 +72,9 @@ pub fn exit_perf_event_open(ctx: TracePointContext) -> u32 {
             )
         };
         let signed = |value: u64| i64::from(value as i32) as u64;
-        act.args([u64::from(kind), config, signed(regs.arg1()), signed(regs.arg2())]);
+        act.args([u64::from(kind), config, signed(call.arg1()), signed(call.arg2())]);
         Some(())
-    })
+    });
 }
 
 /// Type and configuration of a `struct perf_event_attr` as the program gives it.
@@ -86,13 +92,13 @@ fn claimed(attributes: u64) -> (u32, u64) {
     (words[0] as u32, words[1])
 }
 
-/// `syscalls/sys_exit_userfaultfd`: `int flags`
-#[tracepoint]
-pub fn exit_userfaultfd(ctx: TracePointContext) -> u32 {
-    report(OP_USERFAULTFD, &ctx, |act| {
-        act.args([Regs::current().arg0() & u64::from(u32::MAX), 0, 0, 0]);
+/// `userfaultfd`: `int flags`
+#[inline(always)]
+fn userfaultfd(call: &impl Return) {
+    report(OP_USERFAULTFD, call, |act| {
+        act.args([call.arg0() & u64::from(u32::MAX), 0, 0, 0]);
         Some(())
-    })
+    });
 }
 
 /// `syscalls/sys_exit_kexec_load`: `unsigned long entry, unsigned long nr_segments, ..., unsigned long flags`
@@ -101,7 +107,8 @@ pub fn exit_kexec_load(ctx: TracePointContext) -> u32 {
     report(OP_KEXEC, &ctx, |act| {
         act.args([Regs::current().arg3(), 0, 0, 0]);
         Some(())
-    })
+    });
+    0
 }
 
 /// `syscalls/sys_exit_kexec_file_load`: `int kernel_fd, int initrd_fd, unsigned long cmdline_len,
@@ -115,16 +122,16 @@ pub fn exit_kexec_file_load(ctx: TracePointContext) -> u32 {
             Some(kernel) => act.walk_file(kernel),
             None => Some(()),
         }
-    })
+    });
+    0
 }
 
 #[inline(always)]
-fn report(op: u32, ctx: &TracePointContext, fill: impl FnOnce(&mut Act) -> Option<()>) -> u32 {
-    let result = syscall::result(ctx);
+fn report(op: u32, call: &impl Return, fill: impl FnOnce(&mut Act) -> Option<()>) {
+    let result = call.result();
     act::report(KIND_HOST, |act| {
         act.op(op, 0);
         act.result(result);
         fill(act)
     });
-    0
 }

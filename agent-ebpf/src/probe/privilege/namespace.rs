@@ -2,36 +2,35 @@
 
 use crate::act;
 use crate::kernel::file::File;
-use crate::kernel::regs::Regs;
 use crate::kernel::task::Task;
-use crate::probe::syscall;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
+use crate::probe::syscall::{Return, returns};
 use norma_abi::{KIND_PRIVILEGE, OP_SETNS, OP_UNSHARE};
 
 /// CLONE_NEW*: TIME, NS, CGROUP, UTS, IPC, USER, PID, NET.
 const NAMESPACES: u64 = 0x7e02_0080;
 
-/// `syscalls/sys_exit_unshare`: `unsigned long flags`
-#[tracepoint]
-pub fn exit_unshare(ctx: TracePointContext) -> u32 {
-    let flags = Regs::current().arg0() & NAMESPACES;
-    if flags != 0 {
-        report(OP_UNSHARE, syscall::result(&ctx), flags);
-    }
-    0
+returns! {
+    exit_unshare, compat_unshare => unshare;
+    exit_setns, compat_setns => setns;
 }
 
-/// `syscalls/sys_exit_setns`: `int fd, int nstype`, where the type may be left to the descriptor
-#[tracepoint]
-pub fn exit_setns(ctx: TracePointContext) -> u32 {
-    let regs = Regs::current();
+/// `unshare`: `unsigned long flags`
+#[inline(always)]
+fn unshare(call: &impl Return) {
+    let flags = call.arg0() & NAMESPACES;
+    if flags != 0 {
+        report(OP_UNSHARE, call.result(), flags);
+    }
+}
+
+/// `setns`: `int fd, int nstype`, where the type may be left to the descriptor
+#[inline(always)]
+fn setns(call: &impl Return) {
     let entered = Task::current()
-        .file(regs.arg0() as u32)
+        .file(call.arg0() as u32)
         .map_or(0, File::namespace_type);
-    let flags = if entered != 0 { entered } else { regs.arg1() };
-    report(OP_SETNS, syscall::result(&ctx), flags & NAMESPACES);
-    0
+    let flags = if entered != 0 { entered } else { call.arg1() };
+    report(OP_SETNS, call.result(), flags & NAMESPACES);
 }
 
 #[inline(always)]

@@ -5,10 +5,7 @@
 
 use super::ids;
 use crate::act;
-use crate::kernel::regs::Regs;
-use crate::probe::syscall;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
+use crate::probe::syscall::{Return, returns};
 use norma_abi::{KIND_PRIVILEGE, OP_NO_NEW_PRIVS, OP_SECCOMP};
 
 const PR_SET_SECCOMP: u32 = 22;
@@ -18,33 +15,30 @@ const PR_CAP_AMBIENT_RAISE: u64 = 2;
 /// Highest operation of seccomp(2) that installs something.
 const SECCOMP_SET_MODE_FILTER: u64 = 1;
 
-/// `syscalls/sys_exit_prctl`: `int option, unsigned long arg2, ...`
-#[tracepoint]
-pub fn exit_prctl(ctx: TracePointContext) -> u32 {
-    let regs = Regs::current();
-    let result = syscall::result(&ctx);
-    match regs.arg0() as u32 {
-        PR_SET_NO_NEW_PRIVS => report(OP_NO_NEW_PRIVS, result, [0; 4]),
-        // Modes are operations counted from 1.
-        PR_SET_SECCOMP => report(OP_SECCOMP, result, [regs.arg1().wrapping_sub(1), 0, 0, 0]),
-        PR_CAP_AMBIENT if regs.arg1() == PR_CAP_AMBIENT_RAISE => ids::capabilities(result),
-        _ => {}
-    }
-    0
+returns! {
+    exit_prctl, compat_prctl => prctl;
+    exit_seccomp, compat_seccomp => seccomp;
 }
 
-/// `syscalls/sys_exit_seccomp`: `unsigned int op, unsigned int flags, void *uargs`
-#[tracepoint]
-pub fn exit_seccomp(ctx: TracePointContext) -> u32 {
-    let regs = Regs::current();
-    if regs.arg0() <= SECCOMP_SET_MODE_FILTER {
-        report(
-            OP_SECCOMP,
-            syscall::result(&ctx),
-            [regs.arg0(), regs.arg1(), 0, 0],
-        );
+/// `prctl`: `int option, unsigned long arg2, ...`
+#[inline(always)]
+fn prctl(call: &impl Return) {
+    let result = call.result();
+    match call.arg0() as u32 {
+        PR_SET_NO_NEW_PRIVS => report(OP_NO_NEW_PRIVS, result, [0; 4]),
+        // Modes are operations counted from 1.
+        PR_SET_SECCOMP => report(OP_SECCOMP, result, [call.arg1().wrapping_sub(1), 0, 0, 0]),
+        PR_CAP_AMBIENT if call.arg1() == PR_CAP_AMBIENT_RAISE => ids::capabilities(result),
+        _ => {}
     }
-    0
+}
+
+/// `seccomp`: `unsigned int op, unsigned int flags, void *uargs`
+#[inline(always)]
+fn seccomp(call: &impl Return) {
+    if call.arg0() <= SECCOMP_SET_MODE_FILTER {
+        report(OP_SECCOMP, call.result(), [call.arg0(), call.arg1(), 0, 0]);
+    }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use crate::act::{self, Act};
 use crate::kernel::regs::Regs;
 use crate::kernel::task::Task;
 use crate::probe::security::{Check, checks};
-use crate::probe::syscall;
+use crate::probe::syscall::{self, Return, returns};
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::{map, tracepoint};
 use aya_ebpf::maps::LruHashMap;
@@ -125,28 +125,33 @@ fn begins(request: u64) -> bool {
     matches!(request, PTRACE_TRACEME | PTRACE_ATTACH | PTRACE_SEIZE)
 }
 
-/// `syscalls/sys_exit_process_vm_readv`: `pid_t pid, ...`
-#[tracepoint]
-pub fn exit_process_vm_readv(ctx: TracePointContext) -> u32 {
-    accessed(&ctx, OP_VM_READ)
+returns! {
+    exit_process_vm_readv, compat_process_vm_readv => vm_read;
+    exit_process_vm_writev, compat_process_vm_writev => vm_write;
 }
 
-/// `syscalls/sys_exit_process_vm_writev`: `pid_t pid, ...`
-#[tracepoint]
-pub fn exit_process_vm_writev(ctx: TracePointContext) -> u32 {
-    accessed(&ctx, OP_VM_WRITE)
+/// `process_vm_readv`: `pid_t pid, ...`
+#[inline(always)]
+fn vm_read(call: &impl Return) {
+    accessed(call, OP_VM_READ);
+}
+
+/// `process_vm_writev`: `pid_t pid, ...`
+#[inline(always)]
+fn vm_write(call: &impl Return) {
+    accessed(call, OP_VM_WRITE);
 }
 
 #[inline(always)]
-fn accessed(ctx: &TracePointContext, op: u32) -> u32 {
-    let pid = Regs::current().arg0() as u32;
+fn accessed(call: &impl Return, op: u32) {
+    let pid = call.arg0() as u32;
     let task = Task::current();
     let (own, level) = task.leader().number();
     // Its own memory a process may read and write as it likes.
     if pid == own {
-        return 0;
+        return;
     }
-    let result = syscall::result(ctx);
+    let result = call.result();
     act::report(KIND_PRIVILEGE, |act| {
         act.op(op, 0);
         act.result(result);
@@ -156,7 +161,6 @@ fn accessed(ctx: &TracePointContext, op: u32) -> u32 {
         }
         Some(())
     });
-    0
 }
 
 #[inline(always)]

@@ -13,6 +13,10 @@ const LOADED_ONLY: &str = "programs that are attached by ioctl (to performance e
 const SOCKETS_LOADED_ONLY: &str = "programs that are attached by ioctl, netlink or as a socket's filter are seen \
                                    when they are loaded";
 
+const PERF_TYPE: &str =
+    "the type is the one that the kernel settled on, which may be another than was asked for";
+const BY_DEVICE: &str = "one that is made by /dev/userfaultfd is seen as a file that is opened";
+
 /// Capabilities of this family.
 pub const ALL: &[Capability] = &[
     Capability {
@@ -84,45 +88,82 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "keys",
         what: "use of the kernel's key store",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Regs],
-            hooks: &[
-                essential("exit_keyctl", At::SyscallExit("keyctl")),
-                essential("exit_add_key", At::SyscallExit("add_key")),
-                essential("exit_request_key", At::SyscallExit("request_key")),
-            ],
-            sees: &[],
-            blind_spots: &[NO_COMPAT, "descriptions of keys are as the caller gives them"],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Regs, Group::Compat],
+                hooks: &[
+                    essential("compat_keyctl", At::Fexit("__ia32_compat_sys_keyctl")),
+                    essential("compat_add_key", At::Fexit("__ia32_sys_add_key")),
+                    essential("compat_request_key", At::Fexit("__ia32_sys_request_key")),
+                    essential("exit_keyctl", At::SyscallExit("keyctl")),
+                    essential("exit_add_key", At::SyscallExit("add_key")),
+                    essential("exit_request_key", At::SyscallExit("request_key")),
+                ],
+                sees: &[(Technique::Compat32, Fully)],
+                blind_spots: &["descriptions of keys are as the caller gives them"],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[
+                    essential("exit_keyctl", At::SyscallExit("keyctl")),
+                    essential("exit_add_key", At::SyscallExit("add_key")),
+                    essential("exit_request_key", At::SyscallExit("request_key")),
+                ],
+                sees: &[],
+                blind_spots: &[NO_COMPAT, "descriptions of keys are as the caller gives them"],
+            },
+        ],
     },
     Capability {
         name: "perf-event",
         what: "performance events that are opened",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Open, Group::Regs, Group::Perf],
-            hooks: &[essential(
-                "exit_perf_event_open",
-                At::SyscallExit("perf_event_open"),
-            )],
-            sees: &[],
-            blind_spots: &[NO_COMPAT],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Open, Group::Regs, Group::Compat, Group::Perf],
+                hooks: &[
+                    essential("compat_perf_event_open", At::Fexit("__ia32_sys_perf_event_open")),
+                    essential("exit_perf_event_open", At::SyscallExit("perf_event_open")),
+                ],
+                sees: &[(Technique::Compat32, Fully)],
+                blind_spots: &[PERF_TYPE],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Open, Group::Regs, Group::Perf],
+                hooks: &[essential(
+                    "exit_perf_event_open",
+                    At::SyscallExit("perf_event_open"),
+                )],
+                sees: &[],
+                blind_spots: &[NO_COMPAT, PERF_TYPE],
+            },
+        ],
     },
     Capability {
         name: "userfaultfd",
         what: "processes that handle page faults themselves",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Regs],
-            hooks: &[essential("exit_userfaultfd", At::SyscallExit("userfaultfd"))],
-            sees: &[],
-            blind_spots: &[
-                NO_COMPAT,
-                "one that is made by /dev/userfaultfd is seen as a file that is opened",
-            ],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Regs, Group::Compat],
+                hooks: &[
+                    essential("compat_userfaultfd", At::Fexit("__ia32_sys_userfaultfd")),
+                    essential("exit_userfaultfd", At::SyscallExit("userfaultfd")),
+                ],
+                sees: &[(Technique::Compat32, Fully)],
+                blind_spots: &[BY_DEVICE],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[essential("exit_userfaultfd", At::SyscallExit("userfaultfd"))],
+                sees: &[],
+                blind_spots: &[NO_COMPAT, BY_DEVICE],
+            },
+        ],
     },
     Capability {
         name: "io-uring",

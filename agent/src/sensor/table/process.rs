@@ -244,48 +244,91 @@ pub const ALL: &[Capability] = &[
         name: "prctl",
         what: "no_new_privs, ambient capabilities and seccomp by prctl",
         // A BPF-LSM program on task_prctl would have to return ENOSYS, and fexit there tells no outcome.
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Credentials, Group::Regs],
-            hooks: &[essential("exit_prctl", At::SyscallExit("prctl"))],
-            sees: &[],
-            blind_spots: &[
-                NO_COMPAT,
-                "capabilities dropped from the bounding and the ambient set are not seen",
-            ],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs, Group::Compat],
+                hooks: &[
+                    essential("compat_prctl", At::Fexit("__ia32_sys_prctl")),
+                    essential("exit_prctl", At::SyscallExit("prctl")),
+                ],
+                sees: &[(Technique::Compat32, Fully)],
+                blind_spots: &[SETS_DROPPED],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs],
+                hooks: &[essential("exit_prctl", At::SyscallExit("prctl"))],
+                sees: &[],
+                blind_spots: &[NO_COMPAT, SETS_DROPPED],
+            },
+        ],
     },
     Capability {
         name: "seccomp",
         what: "seccomp filters that are installed",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Regs],
-            hooks: &[essential("exit_seccomp", At::SyscallExit("seccomp"))],
-            sees: &[],
-            blind_spots: &[NO_COMPAT, "what a filter does is not looked at"],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Regs, Group::Compat],
+                hooks: &[
+                    essential("compat_seccomp", At::Fexit("__ia32_sys_seccomp")),
+                    essential("exit_seccomp", At::SyscallExit("seccomp")),
+                ],
+                sees: &[(Technique::Compat32, Fully)],
+                blind_spots: &["what a filter does is not looked at"],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[essential("exit_seccomp", At::SyscallExit("seccomp"))],
+                sees: &[],
+                blind_spots: &[NO_COMPAT, "what a filter does is not looked at"],
+            },
+        ],
     },
     Capability {
         name: "namespace",
         what: "namespaces that processes leave and enter",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[
-                Group::Actor,
-                Group::Regs,
-                Group::Path,
-                Group::Open,
-                Group::Exec,
-                Group::Namespaces,
-            ],
-            hooks: &[
-                essential("exit_unshare", At::SyscallExit("unshare")),
-                essential("exit_setns", At::SyscallExit("setns")),
-            ],
-            sees: &[(Technique::NamespaceChange, Partly(NO_COMPAT))],
-            blind_spots: &[NO_COMPAT],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[
+                    Group::Actor,
+                    Group::Regs,
+                    Group::Compat,
+                    Group::Path,
+                    Group::Open,
+                    Group::Exec,
+                    Group::Namespaces,
+                ],
+                hooks: &[
+                    essential("compat_unshare", At::Fexit("__ia32_sys_unshare")),
+                    essential("compat_setns", At::Fexit("__ia32_sys_setns")),
+                    essential("exit_unshare", At::SyscallExit("unshare")),
+                    essential("exit_setns", At::SyscallExit("setns")),
+                ],
+                sees: &[(Technique::NamespaceChange, Fully), (Technique::Compat32, Fully)],
+                blind_spots: &[],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[
+                    Group::Actor,
+                    Group::Regs,
+                    Group::Path,
+                    Group::Open,
+                    Group::Exec,
+                    Group::Namespaces,
+                ],
+                hooks: &[
+                    essential("exit_unshare", At::SyscallExit("unshare")),
+                    essential("exit_setns", At::SyscallExit("setns")),
+                ],
+                sees: &[(Technique::NamespaceChange, Partly(NO_COMPAT))],
+                blind_spots: &[NO_COMPAT],
+            },
+        ],
     },
     Capability {
         name: "clone-namespace",
@@ -359,23 +402,39 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "vm-access",
         what: "memory of other processes that is read and written",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Regs, Group::Tasks],
-            hooks: &[
-                essential("exit_process_vm_writev", At::SyscallExit("process_vm_writev")),
-                essential("exit_process_vm_readv", At::SyscallExit("process_vm_readv")),
-            ],
-            sees: &[(
-                Technique::Injection,
-                Partly("process_vm_writev; ptrace and /proc/PID/mem as far as ptrace is had"),
-            )],
-            blind_spots: &[
-                NO_COMPAT,
-                "the other process is known where ptrace is had by a security check; else by its number, in the \
-                 initial pid namespace only",
-            ],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Regs, Group::Compat, Group::Tasks],
+                hooks: &[
+                    essential(
+                        "compat_process_vm_writev",
+                        At::Fexit("__ia32_sys_process_vm_writev"),
+                    ),
+                    essential(
+                        "compat_process_vm_readv",
+                        At::Fexit("__ia32_sys_process_vm_readv"),
+                    ),
+                    essential("exit_process_vm_writev", At::SyscallExit("process_vm_writev")),
+                    essential("exit_process_vm_readv", At::SyscallExit("process_vm_readv")),
+                ],
+                sees: &[
+                    (Technique::Injection, Partly(VM_INJECTION)),
+                    (Technique::Compat32, Fully),
+                ],
+                blind_spots: &[VM_TARGET],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs, Group::Tasks],
+                hooks: &[
+                    essential("exit_process_vm_writev", At::SyscallExit("process_vm_writev")),
+                    essential("exit_process_vm_readv", At::SyscallExit("process_vm_readv")),
+                ],
+                sees: &[(Technique::Injection, Partly(VM_INJECTION))],
+                blind_spots: &[NO_COMPAT, VM_TARGET],
+            },
+        ],
     },
     Capability {
         name: "signal",
@@ -420,3 +479,8 @@ pub const ALL: &[Capability] = &[
         }],
     },
 ];
+
+const SETS_DROPPED: &str = "capabilities dropped from the bounding and the ambient set are not seen";
+const VM_INJECTION: &str = "process_vm_writev; ptrace and /proc/PID/mem as far as ptrace is had";
+const VM_TARGET: &str = "the other process is known where ptrace is had by a security check; else by its number, in \
+                         the initial pid namespace only";

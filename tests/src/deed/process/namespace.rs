@@ -2,7 +2,7 @@
 
 use crate::deed::area::Area;
 use crate::deed::sys::process::{Child, clone_with, clone3_with, fork, setns, unshare, wait_forever};
-use crate::deed::technique::NAMESPACE_CHANGE;
+use crate::deed::technique::{COMPAT, NAMESPACE_CHANGE};
 use crate::deed::truth::Truth;
 use crate::deed::{Deed, deed, lacking, sys};
 use anyhow::{Context as _, Result, ensure};
@@ -37,6 +37,16 @@ pub const ALL: &[Deed] = &[
     unshared("unshare-time", "a time namespace for its children", |_| {
         own(CLONE_NEWTIME, "time_for_children")
     }),
+    deed(
+        "unshare-compat",
+        "namespace.unshare",
+        COMPAT,
+        "a UTS namespace of its own, by the 32-bit interface",
+        |_| {
+            sys::compat::unshare(libc::CLONE_NEWUTS).context("the 32-bit interface of this kernel")?;
+            Ok(Truth::here().fact("flags", libc::CLONE_NEWUTS))
+        },
+    ),
     deed(
         "setns",
         "namespace.setns",

@@ -2,7 +2,7 @@
 
 use crate::deed::area::Area;
 use crate::deed::sys::{self, From, Layout};
-use crate::deed::technique::CREDENTIAL_CHANGE;
+use crate::deed::technique::{COMPAT, CREDENTIAL_CHANGE};
 use crate::deed::truth::Truth;
 use crate::deed::{Deed, deed};
 use anyhow::{Context as _, Result};
@@ -62,6 +62,18 @@ pub const ALL: &[Deed] = &[
         "prctl(PR_SET_NO_NEW_PRIVS)",
         |_| {
             sys::process::set_no_new_privs(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)?;
+            anyhow::ensure!(status("NoNewPrivs")? == "1", "the bit is not set");
+            Ok(Truth::here())
+        },
+    ),
+    deed(
+        "no-new-privs-compat",
+        "privilege.no-new-privs",
+        COMPAT,
+        "prctl(PR_SET_NO_NEW_PRIVS), by the 32-bit interface",
+        |_| {
+            sys::compat::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+                .context("the 32-bit interface of this kernel")?;
             anyhow::ensure!(status("NoNewPrivs")? == "1", "the bit is not set");
             Ok(Truth::here())
         },

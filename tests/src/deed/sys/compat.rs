@@ -5,12 +5,49 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 
-const GETPID: i64 = 20;
+// Numbers of that interface.
 const OPEN: i64 = 5;
+const GETPID: i64 = 20;
+const PRCTL: i64 = 172;
+const KEYCTL: i64 = 288;
+const UNSHARE: i64 = 310;
 
 /// open(2) by `int 0x80`; ENOSYS where the kernel does not have that.
 pub fn open(path: &CStr, flags: i32, mode: u32) -> Sys<OwnedFd> {
-    // A kernel without it answers with a signal, which is for a child to find out.
+    usable()?;
+    // Addresses have 32 bits there.
+    let mut low = low(path.to_bytes_with_nul().len())?;
+    low.fill(path.to_bytes_with_nul());
+    let descriptor = answer(call(
+        OPEN,
+        low.address(),
+        u64::from(flags.cast_unsigned()),
+        u64::from(mode),
+    ))?;
+    Ok(super::Answer::from_word(descriptor.into()))
+}
+
+/// unshare(2) by `int 0x80`.
+pub fn unshare(flags: i32) -> Sys<()> {
+    usable()?;
+    answer(call(UNSHARE, u64::from(flags.cast_unsigned()), 0, 0)).map(drop)
+}
+
+/// prctl(2) of two arguments by `int 0x80`.
+pub fn prctl(option: i32, value: u32) -> Sys<()> {
+    usable()?;
+    answer(call(PRCTL, u64::from(option.cast_unsigned()), value.into(), 0)).map(drop)
+}
+
+/// keyctl(2) on a keyring by `int 0x80`.
+pub fn keyring(operation: i32, ring: i32, third: i32) -> Sys<i32> {
+    usable()?;
+    let word = |value: i32| u64::from(value.cast_unsigned());
+    answer(call(KEYCTL, word(operation), word(ring), word(third)))
+}
+
+/// A kernel without it answers with a signal, which is for a child to find out.
+fn usable() -> Sys<()> {
     let probe = process::fork(|| {
         let pid = i64::from(std::process::id());
         i32::from(call(GETPID, 0, 0, 0) != pid)
@@ -19,17 +56,12 @@ pub fn open(path: &CStr, flags: i32, mode: u32) -> Sys<OwnedFd> {
     if status.signal().is_some() || status.code() != Some(0) {
         return Err(Errno::ENOSYS);
     }
-    // Addresses have 32 bits there.
-    let mut low = low(path.to_bytes_with_nul().len())?;
-    low.fill(path.to_bytes_with_nul());
-    let answer = call(
-        OPEN,
-        low.address(),
-        u64::from(flags.cast_unsigned()),
-        u64::from(mode),
-    );
+    Ok(())
+}
+
+fn answer(answer: i64) -> Sys<i32> {
     match i32::try_from(answer) {
-        Ok(descriptor) if descriptor >= 0 => Ok(super::Answer::from_word(descriptor.into())),
+        Ok(value) if value >= 0 => Ok(value),
         Ok(errno) => Err(Errno::from_raw(-errno)),
         Err(_) => Err(Errno::EOVERFLOW),
     }
@@ -55,6 +87,9 @@ fn call(number: i64, first: u64, second: u64, third: u64) -> i64 {
             inout("rax") number => answer,
             in("rcx") second,
             in("rdx") third,
+            // Some calls look at the arguments that they do not have.
+            in("rsi") 0_u64,
+            in("rdi") 0_u64,
             lateout("r8") _,
             lateout("r9") _,
             lateout("r10") _,
