@@ -59,7 +59,7 @@ pub fn take(hierarchy: &Hierarchy) -> Vec<Observation> {
     let sockets = in_namespaces(spaces.into_values().collect());
     let found = sockets
         .into_iter()
-        .flat_map(|listed| observed(listed, &holders, now));
+        .flat_map(|listed| observed(&listed, &holders, now));
     found.collect()
 }
 
@@ -123,7 +123,7 @@ fn protocols() -> HashSet<String> {
 }
 
 /// The sockets of a namespace, as if they were observed now.
-fn observed(listed: Vec<Listed>, holders: &HashMap<u64, Actor>, now: BootTime) -> Vec<Observation> {
+fn observed(listed: &[Listed], holders: &HashMap<u64, Actor>, now: BootTime) -> Vec<Observation> {
     let ports: HashSet<u16> = listed
         .iter()
         .filter(|socket| socket.state == State::Listening)
@@ -132,7 +132,7 @@ fn observed(listed: Vec<Listed>, holders: &HashMap<u64, Actor>, now: BootTime) -
             _ => None,
         })
         .collect();
-    let observations = listed.into_iter().filter_map(|listed| {
+    let observations = listed.iter().filter_map(|listed| {
         let actor = holders.get(&listed.inode)?.clone();
         Some(Observation {
             cpu: 0,
@@ -246,7 +246,7 @@ fn actor(process: &Process, members: &HashMap<u32, CgroupId>) -> Option<Actor> {
 }
 
 /// What is known of a socket; `None` where that is nothing worth telling.
-fn socket(listed: Listed, listening: &HashSet<u16>) -> Option<Socket> {
+fn socket(listed: &Listed, listening: &HashSet<u16>) -> Option<Socket> {
     let stream = listed.protocol == IPPROTO_TCP;
     let mut path = None;
     let (op, local, remote) = match (&listed.ends, listed.state) {
