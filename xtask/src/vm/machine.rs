@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A guest that has not reached its job by then does not boot.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
+/// A kernel patches its own code while it boots, which emulated processors now and then run half-patched ("Oops:
+/// int3"). So often a guest is started that dies before anything of ours runs.
+const BOOT_ATTEMPTS: u32 = 3;
 
 /// How the guest's processor is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -109,6 +112,31 @@ impl Machine {
     ///
     /// `folder` is shared with the guest as /run/job, and holds the logs afterwards.
     pub fn run(
+        &self,
+        folder: &Path,
+        job: &str,
+        limit: Duration,
+        terminal: Terminal,
+        line: &mut dyn FnMut(Option<&str>),
+    ) -> Result<Ended> {
+        for attempt in 1..BOOT_ATTEMPTS {
+            let ended = self.attempt(folder, job, limit, terminal, line)?;
+            if ended.booted.is_some() || self.acceleration == Acceleration::Kvm || terminal == Terminal::Shell
+            {
+                return Ok(ended);
+            }
+            let kept = folder.join(format!("console.{attempt}.txt"));
+            fs::rename(folder.join("console.txt"), &kept).context("cannot keep the console's log")?;
+            line(Some(&format!(
+                "the kernel did not come up ({}; see {}); starting it again",
+                ended.why,
+                kept.display()
+            )));
+        }
+        self.attempt(folder, job, limit, terminal, line)
+    }
+
+    fn attempt(
         &self,
         folder: &Path,
         job: &str,
