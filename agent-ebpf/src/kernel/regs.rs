@@ -3,7 +3,7 @@
 //! The kernel leaves them in place until it returns to user space, so a program at the exit of a system call
 //! has both the arguments and the result, without a second program at the entry.
 
-use super::{field, offset, read, task::Task};
+use super::{Word, field, offset, read, task::Task};
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use norma_abi::ABSENT;
@@ -35,7 +35,8 @@ impl Regs {
         if offset!(regs_number) == ABSENT {
             return 0;
         }
-        self.get(offset!(regs_number)) as u32
+        // It has no more than 32 bits on arm64, and the verifier looks at that.
+        self.get(offset!(regs_number))
     }
 
     /// First argument.
@@ -81,7 +82,7 @@ impl Regs {
     }
 
     #[inline(always)]
-    fn get(self, at: u32) -> u64 {
+    fn get<T: Word>(self, at: u32) -> T {
         if settings::regs_helper() {
             field::<true, _>(self.0, at)
         } else {

@@ -1,7 +1,7 @@
 //! The return from a system call, by either of the interfaces that x86-64 has.
 
 use crate::kernel::regs::Regs;
-use crate::kernel::{field, offset};
+use crate::kernel::{offset, read};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 
@@ -74,10 +74,12 @@ impl Return for FExitContext {
     }
 }
 
-/// The kernel takes the lower half of a register alone.
+/// The kernel takes the lower half of a register alone. Through memory, for some kernels do not describe the
+/// registers where such a function is defined, and the verifier then admits no load of the argument (5.10).
 #[inline(always)]
 fn compat(ctx: &FExitContext, at: u32) -> u64 {
-    let register: u64 = field::<true, _>(ctx.arg::<*const u8>(0) as u64, at);
+    let registers: u64 = read(ctx.as_ptr() as u64, 0);
+    let register: u64 = read(registers, at);
     register & u64::from(u32::MAX)
 }
 
