@@ -157,7 +157,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         report::print(&columns.collect::<Vec<_>>());
     }
     if arguments.write_docs {
-        report::write(|kernel| lab.folder(kernel))?;
+        report::write(&lab.target.join("vm"))?;
     }
     match failed.is_empty() {
         true => Ok(()),

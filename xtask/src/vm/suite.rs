@@ -146,9 +146,12 @@ impl Outcome {
             let end = lines[lines.len().saturating_sub(15)..].join("\n");
             problems.push(format!("{}; its console ends with:\n{end}", ended.why));
         }
+        let names = suite.tests.iter().map(String::as_str);
         let tests = suite
-            .tests
-            .iter()
+            .smoke
+            .then_some(SMOKE_NAME)
+            .into_iter()
+            .chain(names)
             .map(|name| {
                 test_result(
                     name,
