@@ -60,3 +60,35 @@ fn listed(inode: u64, protocol: u32, state: State, (local, remote): (SocketAddr,
         ends: Ends::Internet(local, remote),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    #[test]
+    fn the_tables_tell_the_same_but_the_cookie() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let client = TcpStream::connect(server).unwrap();
+        let bound = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let found = list(&Process::myself().unwrap());
+        let nothing = "0.0.0.0:0".parse().unwrap();
+        for (protocol, state, ends) in [
+            (IPPROTO_TCP, State::Listening, (server, nothing)),
+            (
+                IPPROTO_TCP,
+                State::Connected,
+                (client.local_addr().unwrap(), server),
+            ),
+            (IPPROTO_UDP, State::Idle, (bound.local_addr().unwrap(), nothing)),
+        ] {
+            let ends = Ends::Internet(ends.0, ends.1);
+            let same =
+                |socket: &&Listed| (socket.protocol, socket.state, &socket.ends) == (protocol, state, &ends);
+            let one = found.iter().find(same);
+            let one = one.unwrap_or_else(|| panic!("{ends:?} is not among {found:?}"));
+            assert_eq!(one.cookie, 0);
+        }
+    }
+}
