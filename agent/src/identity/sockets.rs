@@ -139,7 +139,7 @@ fn observed(listed: &[Listed], holders: &HashMap<u64, Actor>, now: BootTime) -> 
             seq: 0,
             at: now,
             actor,
-            act: Act::Socket(Box::new(socket(&listed, &ports)?)),
+            act: Act::Socket(Box::new(socket(listed, &ports)?)),
         })
     });
     observations.collect()

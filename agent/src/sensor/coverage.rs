@@ -3,6 +3,7 @@
 use super::attach::Outcome;
 use super::evasion::{Sight, Technique};
 use super::facts::Facts;
+use super::table::NO_COMPAT;
 use std::error::Error;
 use std::fmt;
 
@@ -83,6 +84,8 @@ impl CapabilityReport {
     }
 }
 
+const COMPAT_IN_PART: &str = "not by all hooks: the blind spots of each capability tell";
+
 /// One evasion technique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TechniqueReport {
@@ -152,7 +155,8 @@ pub fn report(facts: &Facts, outcomes: &[Outcome]) -> CoverageReport {
     }
 }
 
-/// A technique that any attached way sees fully is seen fully.
+/// A technique that any attached way sees fully is seen fully; but of another interface to all system calls it
+/// takes every way.
 fn technique_report(technique: Technique, outcomes: &[Outcome]) -> TechniqueReport {
     let mut sight = None;
     let mut by = Vec::new();
@@ -162,6 +166,14 @@ fn technique_report(technique: Technique, outcomes: &[Outcome]) -> TechniqueRepo
             sight = sight.max(Some(*seen));
             by.push(outcome.capability.name);
         }
+    }
+    let misses = |outcome: &Outcome| {
+        outcome
+            .way
+            .is_some_and(|way| way.blind_spots.contains(&NO_COMPAT))
+    };
+    if technique == Technique::Compat32 && sight == Some(Sight::Fully) && outcomes.iter().any(misses) {
+        sight = Some(Sight::Partly(COMPAT_IN_PART));
     }
     TechniqueReport { technique, sight, by }
 }

@@ -100,7 +100,7 @@ const PERMITTED_ONLY: &str =
 const CLAIMED: &str = "paths are as the program gave them: relative names, symbolic links and a change of user \
                        memory at the same time are not resolved";
 const NO_IO_URING: &str = "io_uring requests are not seen here; that they are made is seen by io-uring";
-const NO_COMPAT: &str = "system calls by the 32-bit interface are not seen";
+pub const NO_COMPAT: &str = "system calls by the 32-bit interface are not seen";
 
 /// All that there is.
 pub fn capabilities() -> impl Iterator<Item = &'static Capability> {
