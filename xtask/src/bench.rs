@@ -9,6 +9,7 @@ mod cost;
 mod counters;
 mod delivery;
 mod flood;
+mod instructions;
 mod load;
 mod machine;
 mod neighbours;
@@ -54,6 +55,12 @@ pub struct Arguments {
     /// Measure the programs in this folder instead of building them; nor is user space measured then.
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
+    /// Count instructions instead, in a virtual machine: the figures repeat, whatever else the machine does.
+    #[arg(long, conflicts_with_all = ["pairs", "no_pin", "spool", "peer", "programs"])]
+    vm: bool,
+    /// With --vm: take the programs that were built for a guest before.
+    #[arg(long, requires = "vm")]
+    no_build: bool,
     /// Form of the result.
     #[arg(long, value_enum, default_value_t = Form::Human)]
     output: Form,
@@ -67,6 +74,9 @@ enum Form {
 
 /// `cargo xtask bench`.
 pub fn main(arguments: &Arguments) -> Result<()> {
+    if arguments.vm {
+        return counted(arguments);
+    }
     if !rustix::process::geteuid().is_root() {
         bail!("the bench starts a container and loads kernel programs, which needs root");
     }
@@ -87,6 +97,22 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     match arguments.output {
         Form::Human => report.print(),
         Form::Json => println!("{:#}", report.json()),
+    }
+    Ok(())
+}
+
+fn counted(arguments: &Arguments) -> Result<()> {
+    if arguments.output == Form::Json {
+        terminal::keep_stdout_for_data();
+    }
+    let mut progress = Progress::start("counting instructions in a virtual machine");
+    let counted = instructions::measure(&arguments.only, !arguments.no_build, &mut |what| {
+        progress.tick(what);
+    })?;
+    progress.finish("counted");
+    match arguments.output {
+        Form::Human => counted.print(),
+        Form::Json => println!("{:#}", counted.json()),
     }
     Ok(())
 }

@@ -52,6 +52,9 @@ use std::time::Duration;
 use suite::{Outcome, Suite};
 use userland::Userland;
 
+/// Minutes after which a guest that counts instructions is ended: it is slower than any other.
+const COUNTING_MINUTES: u64 = 40;
+
 /// Arguments of `cargo xtask vm`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -129,7 +132,11 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         let [kernel] = kernels.as_slice() else {
             bail!("name one kernel to run a command or a shell on it");
         };
-        return lab.job(kernel, arguments);
+        return lab.job(kernel, arguments, &mut |line| {
+            if let Some(line) = line {
+                println!("{line}");
+            }
+        });
     }
     let mut failed = Vec::new();
     for kernel in &kernels {
@@ -163,6 +170,41 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         true => Ok(()),
         false => bail!("failed on: {}", failed.join(", ")),
     }
+}
+
+/// Runs a command line of bash on a kernel, on a processor that takes a nanosecond for each instruction.
+///
+/// `line` is called with each line that it prints, and with `None` every now and then.
+pub fn count_instructions(
+    kernel: &str,
+    command: &str,
+    build: bool,
+    line: &mut dyn FnMut(Option<&str>),
+) -> Result<()> {
+    let arguments = Arguments {
+        kernels: vec![kernel.to_owned()],
+        list: false,
+        test: Vec::new(),
+        run: Some(command.to_owned()),
+        shell: false,
+        doctor: false,
+        write_docs: false,
+        update: false,
+        arch: None,
+        acceleration: Some(Acceleration::Icount),
+        append: String::new(),
+        qemu: Vec::new(),
+        limit: COUNTING_MINUTES,
+        no_build: !build,
+        no_setup: false,
+        arguments: Vec::new(),
+    };
+    setup::ensure(Purpose::All)?;
+    let kernels = kernels::named(&arguments.kernels)?;
+    let [kernel] = kernels.as_slice() else {
+        bail!("one kernel is wanted");
+    };
+    Lab::open(&kernels, &arguments)?.job(kernel, &arguments, line)
 }
 
 /// Why a kernel has no outcome.
@@ -226,8 +268,8 @@ impl Lab {
         Slot::take(&self.target.join("vm"), &self.name(kernel))
     }
 
-    /// A command or a shell, in view.
-    fn job(&self, kernel: &Kernel, arguments: &Arguments) -> Result<()> {
+    /// A command or a shell; `line` is called with what it prints.
+    fn job(&self, kernel: &Kernel, arguments: &Arguments, line: &mut dyn FnMut(Option<&str>)) -> Result<()> {
         let slot = self.slot(kernel)?;
         let (machine, _) = self
             .machine(kernel, &slot, arguments)
@@ -245,11 +287,7 @@ impl Lab {
             arguments.run.as_deref().unwrap_or_default()
         );
         let folder = slot.folder();
-        let ended = machine.run(folder, &job, limit(arguments), terminal, &mut |line| {
-            if let Some(line) = line {
-                println!("{line}");
-            }
-        })?;
+        let ended = machine.run(folder, &job, limit(arguments), terminal, line)?;
         match ended.status {
             Some(0) => Ok(()),
             Some(status) => bail!("exit status {status} in the guest"),

@@ -268,7 +268,8 @@ fn print_user_space(rows: &[UserSpace]) {
     }
 }
 
-fn signed(value: f64) -> String {
+/// With its sign, as exact as it is worth.
+pub fn signed(value: f64) -> String {
     if value.abs() < 100.0 {
         format!("{value:+.1}")
     } else {
@@ -276,11 +277,13 @@ fn signed(value: f64) -> String {
     }
 }
 
-fn range(least: f64, most: f64) -> String {
+/// From the least to the most.
+pub fn range(least: f64, most: f64) -> String {
     format!("({} to {})", signed(least), signed(most))
 }
 
-fn verdict(value: f64, bound: Option<f64>) -> &'static str {
+/// Whether a bound is held, where there is one.
+pub fn verdict(value: f64, bound: Option<f64>) -> &'static str {
     match bound {
         Some(bound) if value <= bound => "held",
         Some(_) => "NOT HELD",
