@@ -20,7 +20,9 @@ fn each_kind_of_drift_raises_an_alert_at_the_siem() {
     let line = Line::start("drift", &short());
     let stranger = Peer::start().unwrap();
     line.learn();
-    let early = line.siem.messages();
+    let mut early = line.siem.messages();
+    // What this kernel does not let the agent see is told at the start.
+    early.retain(|message| !message.contains("sensors that do not work"));
     assert_eq!(early, Vec::<String>::new(), "what is learned is no alert");
 
     assert_eq!(line.order("id"), 0);
