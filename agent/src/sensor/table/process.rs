@@ -5,6 +5,7 @@ use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
 use norma_abi::Group;
 
+const BY_CLONE: &str = "a child that is made in new namespaces is seen only with clone-namespace";
 const NOT_MAPPED_AGAIN: &str =
     "arguments are those at the start; what a program writes over them later is not seen";
 const REFUSED_ELSEWHERE: &str =
@@ -309,7 +310,7 @@ pub const ALL: &[Capability] = &[
                     essential("exit_setns", At::SyscallExit("setns")),
                 ],
                 sees: &[(Technique::NamespaceChange, Fully), (Technique::Compat32, Fully)],
-                blind_spots: &[],
+                blind_spots: &[BY_CLONE],
             },
             Way {
                 tier: Tier::SyscallTracepoint,
@@ -326,7 +327,7 @@ pub const ALL: &[Capability] = &[
                     essential("exit_setns", At::SyscallExit("setns")),
                 ],
                 sees: &[(Technique::NamespaceChange, Partly(NO_COMPAT))],
-                blind_spots: &[NO_COMPAT],
+                blind_spots: &[NO_COMPAT, BY_CLONE],
             },
         ],
     },
