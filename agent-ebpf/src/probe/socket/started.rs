@@ -100,7 +100,7 @@ fn started(sock: Sock<true>, address: u64) -> u16 {
     if record.body.local_port != 0 {
         record.body.local_addr = sock.local(false);
     }
-    emit::describe(&mut record.header, emit::current_cgroup(), 0);
+    emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
     emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
     family
 }
