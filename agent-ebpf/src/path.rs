@@ -4,6 +4,8 @@
 //! path. Names are appended in the order of the walk, leaf first, each ended by NUL: nothing is moved, and
 //! user space turns the order round.
 
+pub mod typed;
+
 use crate::kernel::file::{Dentry, Mount};
 use crate::kernel::view::View;
 use crate::verifier::{load, store};
@@ -63,9 +65,15 @@ pub fn walk_from(state: *mut Walk, out: *mut u8, leaf: Dentry, mount: Mount) -> 
     enter(walk, mount)?;
     store(&mut walk.len, 0);
     store(&mut walk.count, 0);
-    store(&mut walk.failed, 0);
     // A walk that uses up its steps has not seen the top; the last step clears this.
     store(&mut walk.flags, FLAG_PATH_TRUNCATED);
+    climb(walk, out)
+}
+
+/// Goes on with a walk to its end.
+#[inline(always)]
+fn climb(walk: &mut Walk, out: *mut u8) -> Option<Walked> {
+    store(&mut walk.failed, 0);
     for _ in 0..STEPS_MAX {
         if !step(walk, out) {
             break;

@@ -2,13 +2,19 @@
 
 use crate::kernel::{sock::is_mapped, task::Task};
 use crate::settings;
-use crate::verifier::load;
+use crate::verifier::{load, store};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, lpm_trie::Key};
 use norma_abi::{ACTION_NONE, PathRuleKey, PeerRuleKey, Rule, RuleCounts, SCOPE_ANY, SCOPE_EXEMPT, Scope};
 
 #[map]
 static SCOPES: HashMap<u64, Scope> = HashMap::with_max_entries(8192, 0);
+/// Goes up with each change of [`SCOPES`], after it.
+#[map]
+static SCOPE_GENERATION: Array<u64> = Array::with_max_entries(1, 0);
+/// Flags found in [`SCOPES`], see [`scope_flags`].
+#[map]
+static SCOPE_MEMORY: Array<u64> = Array::with_max_entries(norma_abi::SCOPE_MEMORY, 0);
 #[map]
 static RULE_COUNTS: Array<RuleCounts> = Array::with_max_entries(1, 0);
 #[map]
@@ -36,8 +42,37 @@ pub fn scope(cgroup: u64) -> Scope {
 /// Whether what a bit of `SCOPE_MUTE_*` stands for is not reported of a control group.
 #[inline(always)]
 pub fn is_muted(cgroup: u64, bit: u32) -> bool {
+    scope_flags(cgroup) & bit != 0
+}
+
+/// Bits of [`Scope::flags`].
+const FLAG_BITS: u32 = 8;
+/// 2^64 divided by the golden ratio: spreads numbers that lie close together.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Flags of a control group; none where the agent has not placed it.
+///
+/// Every open asks for them, and a look into a hash map costs as much as a whole trivial program. So an answer is
+/// remembered in an array, as one word that is read and written at once: generation and flags, xored with
+/// the spread id of the control group. What comes out for another control group, or after a change of the
+/// scopes, is not the present generation.
+#[inline(always)]
+fn scope_flags(cgroup: u64) -> u32 {
+    let spread = cgroup.wrapping_mul(SPREAD);
+    let slot = (spread >> (64 - norma_abi::SCOPE_MEMORY.ilog2())) as u32;
+    let (Some(generation), Some(memory)) = (SCOPE_GENERATION.get(0), SCOPE_MEMORY.get_ptr_mut(slot)) else {
+        return 0;
+    };
+    // Read before the scopes: an answer that a change overtakes is remembered under the generation before it.
+    let generation = load(generation);
+    let remembered = load(memory) ^ spread;
+    if remembered >> FLAG_BITS == generation {
+        return remembered as u32 & ((1 << FLAG_BITS) - 1);
+    }
     // SAFETY: the value is read as a whole; user space replaces it as a whole.
-    unsafe { SCOPES.get(&cgroup) }.is_some_and(|scope| load(&scope.flags) & bit != 0)
+    let flags = unsafe { SCOPES.get(&cgroup) }.map_or(0, |scope| load(&scope.flags));
+    store(memory, (generation << FLAG_BITS | u64::from(flags)) ^ spread);
+    flags
 }
 
 /// Whether any path rule could hold in this scope.

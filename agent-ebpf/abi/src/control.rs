@@ -27,6 +27,9 @@ pub struct Scope {
     pub flags: u32,
 }
 
+/// Entries of the map in which the kernel side remembers what it looked up in the scope map; a power of two.
+pub const SCOPE_MEMORY: u32 = 256;
+
 /// Value of the rule maps: what to do, and why.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

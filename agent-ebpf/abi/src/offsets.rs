@@ -152,6 +152,7 @@ offsets! {
     mount_parent: Path required "mount" "mnt_parent";
     mount_mountpoint: Path required "mount" "mnt_mountpoint";
     mount_ns: Path required "mount" "mnt_ns";
+    mnt_namespace_event: Path optional "mnt_namespace" "event";
 
     bprm_file: Exec required "linux_binprm" "file";
     bprm_filename: Exec required "linux_binprm" "filename";

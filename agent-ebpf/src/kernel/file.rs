@@ -299,6 +299,39 @@ impl File {
     }
 }
 
+/// The typed reads of a walk: of what the verifier knows by its type, field by field.
+impl Dentry {
+    /// As [`Self::parent`].
+    #[inline(always)]
+    pub fn parent_typed(self) -> Self {
+        Self(field::<true, _>(self.0, offset!(dentry_parent)))
+    }
+
+    /// Address and length of its name.
+    #[inline(always)]
+    pub fn name_typed(self) -> (u64, u32) {
+        (
+            field::<true, _>(self.0, offset!(dentry_name)),
+            field::<true, _>(self.0, offset!(dentry_name_len)),
+        )
+    }
+
+    /// As [`DentryLook::is_unhashed`].
+    #[inline(always)]
+    pub fn is_unhashed_typed(self) -> bool {
+        field::<true, u64>(self.0, offset!(dentry_hash)) == 0
+    }
+}
+
+impl Mount {
+    /// As [`Self::root`], of the mount of a file that the verifier knows by its type.
+    #[inline(always)]
+    pub fn root_typed(self) -> Dentry {
+        let offset = offset!(mount_vfsmount).wrapping_add(offset!(vfsmount_root));
+        Dentry(field::<true, _>(self.0, offset))
+    }
+}
+
 /// What a record needs of an inode, from one look at it.
 #[derive(Clone, Copy)]
 pub struct InodeLook {

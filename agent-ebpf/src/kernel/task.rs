@@ -407,6 +407,14 @@ impl<const TYPED: bool> NsProxy<TYPED> {
         field::<TYPED, _>(self.0, offset!(nsproxy_mnt))
     }
 
+    /// A number that no other state of any mount namespace has: another one after each change of its mounts. 0
+    /// where unknown.
+    #[inline(always)]
+    pub fn mount_event(self) -> u64 {
+        let ns: u64 = field::<TYPED, _>(self.0, offset!(nsproxy_mnt));
+        field::<TYPED, _>(ns, offset!(mnt_namespace_event))
+    }
+
     /// Inode number of the mount namespace.
     #[inline(always)]
     pub fn mnt(self) -> u32 {

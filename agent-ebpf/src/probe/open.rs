@@ -3,7 +3,8 @@
 use crate::emit;
 use crate::kernel::file::{FMODE_PATH, File, FileLook, InodeLook};
 use crate::kernel::task::Task;
-use crate::path::{self, Walk};
+use crate::path::typed::{self, Tops};
+use crate::path::{self, Walk, Walked};
 use crate::probe::security::{Check, checks};
 use crate::probe::syscall;
 use crate::rules;
@@ -16,6 +17,7 @@ use norma_abi::{Header, KIND_OPEN, OpenBody, PATH_MAX, SCOPE_MUTE_OPEN};
 struct Scratch {
     busy: u64,
     walk: Walk,
+    tops: Tops,
     header: Header,
     body: OpenBody,
     path: [u8; PATH_MAX],
@@ -50,7 +52,10 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
             return Some(());
         }
         let inode = look.inode.look(&mut scratch.walk.view);
-        record(scratch, cgroup, &look, &inode)
+        let out = (&raw mut scratch.path).cast();
+        let path = path::walk_from(&raw mut scratch.walk, out, look.dentry, look.mount)?;
+        record(scratch, cgroup, &look, &inode, &path);
+        Some(())
     });
     0
 }
@@ -80,14 +85,17 @@ fn file_open(check: &impl Check) {
     let busy = unsafe { &raw mut (*scratch).busy };
     emit::exclusively(busy, KIND_OPEN, || {
         // SAFETY: the scratch is a live map value, and only this program uses it.
-        record(unsafe { &mut *scratch }, cgroup, &look, &inode)
+        let scratch = unsafe { &mut *scratch };
+        let (walk, tops) = (&raw mut scratch.walk, &raw mut scratch.tops);
+        let out = (&raw mut scratch.path).cast();
+        let path = typed::walk_from(walk, tops, out, look.dentry, look.mount)?;
+        record(scratch, cgroup, &look, &inode, &path);
+        Some(())
     });
 }
 
 #[inline(always)]
-fn record(scratch: &mut Scratch, cgroup: u64, look: &FileLook, inode: &InodeLook) -> Option<()> {
-    let out = (&raw mut scratch.path).cast();
-    let path = path::walk_from(&raw mut scratch.walk, out, look.dentry, look.mount)?;
+fn record(scratch: &mut Scratch, cgroup: u64, look: &FileLook, inode: &InodeLook, path: &Walked) {
     scratch.body = OpenBody {
         inode: inode.number,
         dev: inode.device,
@@ -100,5 +108,4 @@ fn record(scratch: &mut Scratch, cgroup: u64, look: &FileLook, inode: &InodeLook
     emit::describe(&mut scratch.header, cgroup, path.flags);
     let fixed = (size_of::<Header>() + size_of::<OpenBody>()) as u64;
     emit::submit(&raw mut scratch.header, KIND_OPEN, fixed + path.len);
-    Some(())
 }

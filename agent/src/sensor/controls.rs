@@ -62,6 +62,8 @@ pub enum ControlError {
 /// The maps through which the kernel side is steered.
 pub struct Controls {
     scopes: HashMap<MapData, u64, Shared<Scope>>,
+    generation: Array<MapData, u64>,
+    changes: u64,
     counts: Array<MapData, Shared<RuleCounts>>,
     paths: RuleSet<PathRuleKey>,
     peers: RuleSet<PeerRuleKey>,
@@ -74,6 +76,8 @@ impl Controls {
         }
         Ok(Self {
             scopes: take(ebpf, "SCOPES")?,
+            generation: take(ebpf, "SCOPE_GENERATION")?,
+            changes: 0,
             counts: take(ebpf, "RULE_COUNTS")?,
             paths: RuleSet {
                 what: "path",
@@ -98,13 +102,26 @@ impl Controls {
                     what: "the scopes",
                     source,
                 },
+            })?;
+        self.scopes_changed()
+    }
+
+    /// Makes the kernel side look the scopes up again instead of remembering them.
+    fn scopes_changed(&mut self) -> Result<(), ControlError> {
+        self.changes += 1;
+        self.generation
+            .set(0, self.changes, ANY)
+            .map_err(|source| ControlError::Map {
+                what: "the generation of the scopes",
+                source,
             })
     }
 
     /// Forgets a control group; one that is not known is no error.
     pub fn remove_scope(&mut self, cgroup: CgroupId) -> Result<(), ControlError> {
         match self.scopes.remove(&cgroup.0) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Ok(()) => self.scopes_changed(),
+            Err(MapError::KeyNotFound) => Ok(()),
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(ControlError::Map {
                 what: "the scopes",
