@@ -129,6 +129,8 @@ offsets! {
     regs_compat_arg0: Compat required "pt_regs" "bx";
     regs_compat_arg1: Compat required "pt_regs" "cx";
     regs_compat_arg2: Compat required "pt_regs" "dx";
+    regs_compat_arg3: Compat required "pt_regs" "si";
+    regs_compat_arg4: Compat required "pt_regs" "di";
     regs_number: Regs optional "pt_regs" "orig_ax" or "syscallno";
 
     file_dentry: Path required "file" "f_path.dentry";

@@ -3,19 +3,18 @@
 use crate::act;
 use crate::emit;
 use crate::kernel::exec::{Exec, Origin};
-use crate::kernel::regs::Regs;
 use crate::kernel::task::Task;
 use crate::path::{self, NAME_SLOT, Walk};
-use crate::probe::syscall;
+use crate::probe::syscall::{Return, returns};
 use crate::rules;
 use crate::settings;
 use crate::verifier::{load, store};
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_send_signal,
 };
-use aya_ebpf::macros::{btf_tracepoint, map, tracepoint};
+use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{Array, lpm_trie::Key};
-use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+use aya_ebpf::programs::BtfTracePointContext;
 use norma_abi::{
     ACT_AT_DESCRIPTOR, ACTION_KILLED, ACTION_NONE, ARGV_MAX, ENVIRONMENT_MAX, EXEC_SLOTS, ExecBody,
     FILENAME_MAX, FLAG_ARGV_TRUNCATED, FLAG_ARGV_UNREADABLE, FLAG_ENVIRONMENT_TRUNCATED,
@@ -242,29 +241,31 @@ fn judge(scratch: &mut Scratch, names: *const u8, scope: Scope, flags: u32) -> u
         .map_or(0, |rule| rule.rule)
 }
 
-/// `syscalls/sys_exit_execve`: `const char *filename, ...`
-#[tracepoint]
-pub fn exit_execve(ctx: TracePointContext) -> u32 {
-    // An exec that succeeds has no arguments left in its registers, and was reported by its tracepoint.
-    if syscall::result(&ctx) < 0 {
-        failed(&ctx, Regs::current().arg0(), AT_FDCWD);
-    }
-    0
+returns! {
+    execve => exit exit_execve, native native_execve, compat compat_execve;
+    execveat => exit exit_execveat, native native_execveat, compat compat_execveat;
 }
 
-/// `syscalls/sys_exit_execveat`: `int fd, const char *filename, ...`
-#[tracepoint]
-pub fn exit_execveat(ctx: TracePointContext) -> u32 {
-    if syscall::result(&ctx) < 0 {
-        let regs = Regs::current();
-        failed(&ctx, regs.arg1(), regs.arg0() as i32);
+/// `execve`: `const char *filename, ...`
+#[inline(always)]
+fn execve(call: &impl Return) {
+    // An exec that succeeds has no arguments left in its registers, and was reported by its tracepoint.
+    if call.result() < 0 {
+        failed(call, call.arg0(), AT_FDCWD);
     }
-    0
+}
+
+/// `execveat`: `int fd, const char *filename, ...`
+#[inline(always)]
+fn execveat(call: &impl Return) {
+    if call.result() < 0 {
+        failed(call, call.arg1(), call.arg0() as i32);
+    }
 }
 
 #[inline(always)]
-fn failed(ctx: &TracePointContext, path: u64, directory: i32) {
-    let result = syscall::result(ctx);
+fn failed(call: &impl Return, path: u64, directory: i32) {
+    let result = call.result();
     act::report(KIND_PRIVILEGE, |act| {
         let relative = if directory == AT_FDCWD {
             0

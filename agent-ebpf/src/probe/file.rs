@@ -16,7 +16,7 @@ mod unlink;
 
 use crate::act::{self, Act};
 use crate::kernel::task::Task;
-use crate::probe::syscall;
+use crate::probe::syscall::{self, Return};
 use aya_ebpf::programs::TracePointContext;
 use norma_abi::{ACT_AT_DESCRIPTOR, KIND_FILE};
 
@@ -36,13 +36,13 @@ fn from_directories(one: u64, other: u64) -> u32 {
 /// Reports what a system call did to a name that it took from a directory.
 #[inline(always)]
 fn by_name(
-    ctx: &TracePointContext,
+    call: &impl Return,
     op: u32,
     directory: u64,
     name: u64,
     more: impl FnOnce(&mut Act) -> Option<()>,
 ) -> u32 {
-    let result = syscall::result(ctx);
+    let result = call.result();
     act::report(KIND_FILE, |act| {
         act.op(op, from_directories(directory, AT_FDCWD as u64));
         act.result(result);

@@ -129,6 +129,12 @@ impl Attacher<'_> {
         if let Some(known) = self.loaded.get(hook.program) {
             return known.clone();
         }
+        // Ways of other tiers may have such hooks beside their own.
+        if matches!(hook.at, At::Fentry(_) | At::Fexit(_))
+            && let Some(why) = self.tiers.refusal(Tier::Fentry)
+        {
+            return Err(why.to_owned());
+        }
         let program = program(self.ebpf, hook.program)?;
         let result = match (program, hook.at) {
             (Program::BtfTracePoint(program), At::BtfTracepoint(name)) => {

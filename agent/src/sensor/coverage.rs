@@ -3,7 +3,6 @@
 use super::attach::Outcome;
 use super::evasion::{Sight, Technique};
 use super::facts::Facts;
-use super::table::NO_COMPAT;
 use std::error::Error;
 use std::fmt;
 
@@ -155,25 +154,21 @@ pub fn report(facts: &Facts, outcomes: &[Outcome]) -> CoverageReport {
     }
 }
 
-/// A technique that any attached way sees fully is seen fully; but of another interface to all system calls it
-/// takes every way.
+/// A technique that any attached way sees fully is seen fully; but another interface to all system calls is, where
+/// no way misses it.
 fn technique_report(technique: Technique, outcomes: &[Outcome]) -> TechniqueReport {
-    let mut sight = None;
-    let mut by = Vec::new();
-    for outcome in outcomes {
-        let Some(way) = outcome.way else { continue };
-        for (_, seen) in way.sees.iter().filter(|(seen, _)| *seen == technique) {
-            sight = sight.max(Some(*seen));
-            by.push(outcome.capability.name);
-        }
-    }
-    let misses = |outcome: &Outcome| {
-        outcome
-            .way
-            .is_some_and(|way| way.blind_spots.contains(&NO_COMPAT))
+    let ways = || {
+        outcomes
+            .iter()
+            .filter_map(|outcome| Some((outcome.capability.name, outcome.way?)))
     };
-    if technique == Technique::Compat32 && sight == Some(Sight::Fully) && outcomes.iter().any(misses) {
-        sight = Some(Sight::Partly(COMPAT_IN_PART));
+    let by: Vec<_> = ways()
+        .filter(|(_, way)| way.sight(technique).is_some())
+        .map(|(name, _)| name)
+        .collect();
+    let mut sight = ways().filter_map(|(_, way)| way.sight(technique)).max();
+    if technique == Technique::Compat32 && by.len() < ways().count() {
+        sight = sight.map(|_| Sight::Partly(COMPAT_IN_PART));
     }
     TechniqueReport { technique, sight, by }
 }

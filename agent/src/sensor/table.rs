@@ -100,7 +100,24 @@ const PERMITTED_ONLY: &str =
 const CLAIMED: &str = "paths are as the program gave them: relative names, symbolic links and a change of user \
                        memory at the same time are not resolved";
 const NO_IO_URING: &str = "io_uring requests are not seen here; that they are made is seen by io-uring";
-pub const NO_COMPAT: &str = "system calls by the 32-bit interface are not seen";
+const NO_COMPAT: &str = "system calls by the 32-bit interface are not seen";
+const NO_COMPAT_FAILED: &str = "attempts that fail are not seen by the 32-bit interface";
+const NO_COMPAT_ADJUSTMENT: &str = "corrections by adjtimex through the 32-bit interface are not seen";
+
+impl Way {
+    /// How far it sees a technique of those that concern its capability. Another interface to all system calls
+    /// concerns every capability, so a way says where it does not see that.
+    pub fn sight(&self, technique: Technique) -> Option<Sight> {
+        const BLIND: [&str; 3] = [NO_COMPAT, NO_COMPAT_FAILED, NO_COMPAT_ADJUSTMENT];
+        if technique == Technique::Compat32 {
+            let blind = self.blind_spots.iter().any(|spot| BLIND.contains(spot));
+            return (!blind).then_some(Sight::Fully);
+        }
+        self.sees
+            .iter()
+            .find_map(|(seen, sight)| (*seen == technique).then_some(*sight))
+    }
+}
 
 /// All that there is.
 pub fn capabilities() -> impl Iterator<Item = &'static Capability> {

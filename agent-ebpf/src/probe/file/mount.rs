@@ -7,7 +7,7 @@ use crate::kernel::mounts::Filesystem;
 use crate::kernel::regs::Regs;
 use crate::kernel::task::Task;
 use crate::probe::security::{Check, checks};
-use crate::probe::syscall;
+use crate::probe::syscall::{Return, returns};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
@@ -160,28 +160,32 @@ pub fn exit_move_mount(ctx: TracePointContext) -> u32 {
     )
 }
 
-/// `syscalls/sys_exit_fsmount`: `int fs_fd, unsigned int flags, unsigned int attr_flags`; gives a descriptor
-#[tracepoint]
-pub fn exit_fsmount(ctx: TracePointContext) -> u32 {
-    detached(&ctx, Regs::current().arg2());
-    0
+returns! {
+    fsmount => exit exit_fsmount, native native_fsmount, compat compat_fsmount;
+    open_tree => exit exit_open_tree, native native_open_tree, compat compat_open_tree,
+        native native_open_tree_attr, compat compat_open_tree_attr;
+    mount_setattr => exit exit_mount_setattr, native native_mount_setattr, compat compat_mount_setattr;
 }
 
-/// `syscalls/sys_exit_open_tree` and `_open_tree_attr`: `int dfd, const char *path, unsigned int flags`; gives a
-/// descriptor
-#[tracepoint]
-pub fn exit_open_tree(ctx: TracePointContext) -> u32 {
-    let flags = Regs::current().arg2();
+/// `fsmount`: `int fs_fd, unsigned int flags, unsigned int attr_flags`; gives a descriptor
+#[inline(always)]
+fn fsmount(call: &impl Return) {
+    detached(call, call.arg2());
+}
+
+/// `open_tree` and `open_tree_attr`: `int dfd, const char *path, unsigned int flags`; gives a descriptor
+#[inline(always)]
+fn open_tree(call: &impl Return) {
+    let flags = call.arg2();
     // Without that it is an open with O_PATH.
     if flags & OPEN_TREE_CLONE != 0 {
-        detached(&ctx, flags);
+        detached(call, flags);
     }
-    0
 }
 
 #[inline(always)]
-fn detached(ctx: &TracePointContext, flags: u64) {
-    let result = syscall::result(ctx);
+fn detached(call: &impl Return, flags: u64) {
+    let result = call.result();
     let file = if result < 0 {
         None
     } else {
@@ -199,11 +203,9 @@ fn detached(ctx: &TracePointContext, flags: u64) {
     });
 }
 
-/// `syscalls/sys_exit_mount_setattr`: `int dfd, const char *path, unsigned int flags, struct mount_attr *uattr,
-/// size_t usize`
-#[tracepoint]
-pub fn exit_mount_setattr(ctx: TracePointContext) -> u32 {
-    let regs = Regs::current();
+/// `mount_setattr`: `int dfd, const char *path, unsigned int flags, struct mount_attr *uattr, size_t usize`
+#[inline(always)]
+fn mount_setattr(call: &impl Return) {
     let mut change = MaybeUninit::<[u64; 2]>::zeroed();
     // SAFETY: the helper writes as much as there is room for, or fails and leaves zeros; integers are valid with
     // any bits.
@@ -211,12 +213,12 @@ pub fn exit_mount_setattr(ctx: TracePointContext) -> u32 {
         bpf_probe_read_user(
             change.as_mut_ptr().cast(),
             size_of::<[u64; 2]>() as u32,
-            regs.arg3() as *const _,
+            call.arg3() as *const _,
         );
         change.assume_init()
     };
-    by_name(&ctx, OP_MOUNT_ATTRIBUTES, regs.arg0(), regs.arg1(), |act| {
+    by_name(call, OP_MOUNT_ATTRIBUTES, call.arg0(), call.arg1(), |act| {
         act.args(args(set, clear));
         Some(())
-    })
+    });
 }

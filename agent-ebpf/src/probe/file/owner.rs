@@ -5,8 +5,8 @@ use crate::act;
 use crate::kernel::file::Place;
 use crate::kernel::regs::Regs;
 use crate::probe::security::{Check, checks};
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
+use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
 use norma_abi::{KIND_FILE, OP_CHMOD, OP_CHOWN};
 
 const PERMISSIONS: u64 = 0o7777;
@@ -36,6 +36,21 @@ fn path_chown(check: &impl Check) {
         act.args(args(id(check.raw(1)), id(check.raw(2))));
         act.walk_place(Place(check.arg(0)))
     });
+}
+
+/// `int chown_common(const struct path *path, uid_t user, gid_t group)`: what all calls that change an owner
+/// come to, and what came of it
+#[fexit]
+pub fn fexit_chown_common(ctx: FExitContext) -> i32 {
+    let result = i64::from(ctx.arg::<u64>(3) as i32);
+    let owner = args(id(ctx.arg(1)), id(ctx.arg(2)));
+    act::report(KIND_FILE, |act| {
+        act.op(OP_CHOWN, 0);
+        act.result(result);
+        act.args(owner);
+        act.walk_place(Place(ctx.arg::<*const u8>(0) as u64))
+    });
+    0
 }
 
 /// Ids have 32 bits.

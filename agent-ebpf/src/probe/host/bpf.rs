@@ -1,14 +1,14 @@
 //! BPF programs that others load and attach.
 
 use crate::act::{self, Act};
-use crate::kernel::regs::Regs;
 use crate::kernel::task::{Task, current_process};
 use crate::kernel::{offset, read};
-use crate::probe::syscall;
+use crate::probe::security::{Check, checks};
+use crate::probe::syscall::{Return, returns};
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::{fexit, lsm, tracepoint};
-use aya_ebpf::programs::{FExitContext, LsmContext, TracePointContext};
+use aya_ebpf::macros::fexit;
+use aya_ebpf::programs::FExitContext;
 use norma_abi::{ACT_PERMITTED, ACT_RESULT, ARG_UNKNOWN, KIND_HOST, OP_BPF_ATTACH, OP_BPF_LOAD};
 
 const PROG_LOAD: u64 = 5;
@@ -27,14 +27,23 @@ const ATTACH_TYPE: u64 = 8;
 const SO_ATTACH_BPF: u64 = 50;
 const SO_ATTACH_REUSEPORT_EBPF: u64 = 52;
 
+checks! {
+    lsm_bpf, fexit_bpf => bpf;
+}
+
+returns! {
+    bpf_done => exit exit_bpf;
+    bpf_failed => exit exit_bpf_failed, native native_bpf_failed, compat compat_bpf_failed;
+}
+
 /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size)`, with `bool kernel` from 6.15: the attributes
-/// are the kernel's copy.
-#[lsm]
-pub fn lsm_bpf(ctx: LsmContext) -> i32 {
-    let command = ctx.arg::<u64>(0) & u64::from(u32::MAX);
-    let attributes = ctx.arg::<*const u8>(1) as u64;
-    if !is_of_interest(command) {
-        return 0;
+/// are the kernel's copy. What is refused here fails, and is told as that.
+#[inline(always)]
+fn bpf(check: &impl Check) {
+    let command = check.raw(0) & u64::from(u32::MAX);
+    let attributes = check.raw(1);
+    if !is_of_interest(command) || check.outcome(3).0 != ACT_PERMITTED {
+        return;
     }
     let word = |at: u64| read::<u32>(attributes.wrapping_add(at), 0);
     act::report(KIND_HOST, |act| {
@@ -47,38 +56,33 @@ pub fn lsm_bpf(ctx: LsmContext) -> i32 {
             attached(act, command, word)
         }
     });
-    0
 }
 
-/// `syscalls/sys_exit_bpf`: `int cmd, union bpf_attr *uattr, ...`: what succeeds; a program that was loaded
-/// is looked at by its new descriptor.
-#[tracepoint]
-pub fn exit_bpf(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
-    if result >= 0 {
-        done(result);
+/// `bpf`: `int cmd, union bpf_attr *uattr, ...`: what succeeds; a program that was loaded is looked at by its
+/// new descriptor
+#[inline(always)]
+fn bpf_done(call: &impl Return) {
+    if call.result() >= 0 {
+        done(call);
     }
-    0
 }
 
-/// `syscalls/sys_exit_bpf`: what fails.
-#[tracepoint]
-pub fn exit_bpf_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
-    if result < 0 {
-        done(result);
+/// `bpf`: what fails
+#[inline(always)]
+fn bpf_failed(call: &impl Return) {
+    if call.result() < 0 {
+        done(call);
     }
-    0
 }
 
 #[inline(always)]
-fn done(result: i64) {
-    let regs = Regs::current();
-    let command = regs.arg0() & u64::from(u32::MAX);
+fn done(call: &impl Return) {
+    let result = call.result();
+    let command = call.arg0() & u64::from(u32::MAX);
     if !is_of_interest(command) {
         return;
     }
-    let attributes = regs.arg1();
+    let attributes = call.arg1();
     act::report(KIND_HOST, |act| {
         act.op(
             if command == PROG_LOAD {

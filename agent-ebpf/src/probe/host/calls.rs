@@ -1,25 +1,24 @@
 //! Acts on the kernel that are one system call each.
 
 use crate::act::{self, Act};
-use crate::kernel::regs::Regs;
 use crate::kernel::task::{Task, current_process};
 use crate::kernel::{offset, read};
 use crate::probe::syscall::{Return, returns};
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
 use norma_abi::{KEY_ADD, KEY_REQUEST, KIND_HOST, OP_KEXEC, OP_KEYCTL, OP_PERF_EVENT, OP_USERFAULTFD};
 
 /// Stands for no key.
 const NO_KEY: u64 = 0;
 
 returns! {
-    exit_keyctl, compat_keyctl => keyctl;
-    exit_add_key, compat_add_key => add_key;
-    exit_request_key, compat_request_key => request_key;
-    exit_perf_event_open, compat_perf_event_open => perf_event_open;
-    exit_userfaultfd, compat_userfaultfd => userfaultfd;
+    keyctl => exit exit_keyctl, native native_keyctl, compat compat_keyctl;
+    add_key => exit exit_add_key, native native_add_key, compat compat_add_key;
+    request_key => exit exit_request_key, native native_request_key, compat compat_request_key;
+    perf_event_open => exit exit_perf_event_open, native native_perf_event_open, compat compat_perf_event_open;
+    userfaultfd => exit exit_userfaultfd, native native_userfaultfd, compat compat_userfaultfd;
+    kexec_load => exit exit_kexec_load, native native_kexec_load, compat compat_kexec_load;
+    kexec_file_load => exit exit_kexec_file_load, native native_kexec_file_load;
 }
 
 /// `keyctl`: `int cmd, unsigned long arg2, ...`, where the second is a key for most commands
@@ -101,29 +100,26 @@ fn userfaultfd(call: &impl Return) {
     });
 }
 
-/// `syscalls/sys_exit_kexec_load`: `unsigned long entry, unsigned long nr_segments, ..., unsigned long flags`
-#[tracepoint]
-pub fn exit_kexec_load(ctx: TracePointContext) -> u32 {
-    report(OP_KEXEC, &ctx, |act| {
-        act.args([Regs::current().arg3(), 0, 0, 0]);
+/// `kexec_load`: `unsigned long entry, unsigned long nr_segments, ..., unsigned long flags`
+#[inline(always)]
+fn kexec_load(call: &impl Return) {
+    report(OP_KEXEC, call, |act| {
+        act.args([call.arg3(), 0, 0, 0]);
         Some(())
     });
-    0
 }
 
-/// `syscalls/sys_exit_kexec_file_load`: `int kernel_fd, int initrd_fd, unsigned long cmdline_len,
-/// const char *cmdline, unsigned long flags`
-#[tracepoint]
-pub fn exit_kexec_file_load(ctx: TracePointContext) -> u32 {
-    let regs = Regs::current();
-    report(OP_KEXEC, &ctx, |act| {
-        act.args([regs.arg4(), 0, 0, 0]);
-        match Task::current().file(regs.arg0() as u32) {
+/// `kexec_file_load`: `int kernel_fd, int initrd_fd, unsigned long cmdline_len, const char *cmdline,
+/// unsigned long flags`
+#[inline(always)]
+fn kexec_file_load(call: &impl Return) {
+    report(OP_KEXEC, call, |act| {
+        act.args([call.arg4(), 0, 0, 0]);
+        match Task::current().file(call.arg0() as u32) {
             Some(kernel) => act.walk_file(kernel),
             None => Some(()),
         }
     });
-    0
 }
 
 #[inline(always)]

@@ -2,12 +2,9 @@
 
 use crate::act;
 use crate::kernel::read;
-use crate::kernel::regs::Regs;
 use crate::probe::security::{Check, checks};
-use crate::probe::syscall;
+use crate::probe::syscall::{Return, returns};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
 use norma_abi::{KIND_HOST, OP_CLOCK_SET};
 
 const CLOCK_REALTIME: u64 = 0;
@@ -34,43 +31,159 @@ fn settime(check: &impl Check) {
     });
 }
 
-/// Programs at the exits of calls that set the clock: those that succeed, and those that fail.
-macro_rules! exits {
-    ($($(#[$doc:meta])* $done:ident, $failed:ident |$regs:ident| $told:expr;)*) => {$(
-        $(#[$doc])*
-        #[tracepoint]
-        pub fn $done(ctx: TracePointContext) -> u32 {
-            let result = syscall::result(&ctx);
-            let $regs = Regs::current();
-            if result >= 0 && let Some(told) = $told {
-                report(result, told);
-            }
-            0
-        }
-
-        $(#[$doc])*
-        #[tracepoint]
-        pub fn $failed(ctx: TracePointContext) -> u32 {
-            let result = syscall::result(&ctx);
-            let $regs = Regs::current();
-            if result < 0 && let Some(told) = $told {
-                report(result, told);
-            }
-            0
-        }
-    )*};
+returns! {
+    clock_settime => exit exit_clock_settime;
+    settimeofday => exit exit_settimeofday;
+    adjtimex => exit exit_adjtimex;
+    clock_adjtime => exit exit_clock_adjtime;
+    clock_settime_failed => exit exit_clock_settime_failed, native native_clock_settime_failed,
+        compat compat_clock_settime_failed;
+    clock_settime32_failed => compat compat_clock_settime32_failed;
+    settimeofday_failed => exit exit_settimeofday_failed, native native_settimeofday_failed;
+    settimeofday32_failed => compat compat_settimeofday_failed;
+    stime32_failed => compat compat_stime32_failed;
+    adjtimex_failed => exit exit_adjtimex_failed;
+    clock_adjtime_failed => exit exit_clock_adjtime_failed;
+    adjusted => shared shared_adjtimex of 1;
+    adjusted_failed => shared shared_adjtimex_failed of 1;
+    other_adjusted => native native_clock_adjtime, compat compat_clock_adjtime, compat compat_clock_adjtime32;
+    other_adjusted_failed => native native_clock_adjtime_failed, compat compat_clock_adjtime_failed,
+        compat compat_clock_adjtime32_failed;
 }
 
-exits! {
-    /// `syscalls/sys_exit_clock_settime`: `clockid_t clock, const struct timespec *tp`
-    exit_clock_settime, exit_clock_settime_failed |regs| Some((regs.arg0(), user_time(regs.arg1(), 1)));
-    /// `syscalls/sys_exit_settimeofday`: `struct timeval *tv, struct timezone *tz`
-    exit_settimeofday, exit_settimeofday_failed |regs|
-        (regs.arg0() != 0).then(|| (CLOCK_REALTIME, user_time(regs.arg0(), 1_000)));
-    /// `syscalls/sys_exit_adjtimex`: `struct timex *tx`
-    exit_adjtimex, exit_adjtimex_failed |regs| changes(regs.arg0()).then_some((CLOCK_REALTIME, 0));
-    /// `syscalls/sys_exit_clock_adjtime`: `clockid_t clock, struct timex *tx`
-    exit_clock_adjtime, exit_clock_adjtime_failed |regs| changes(regs.arg1()).then(|| (regs.arg0(), 0));
+/// `clock_settime`: `clockid_t clock, const struct timespec *tp`
+#[inline(always)]
+fn clock_settime(call: &impl Return) {
+    done(call, || Some((call.arg0(), user_time(call.arg1(), 1))));
+}
+
+/// As [`clock_settime`]; by the 32-bit interface it is `clock_settime64`
+#[inline(always)]
+fn clock_settime_failed(call: &impl Return) {
+    failed(call, || Some((call.arg0(), user_time(call.arg1(), 1))));
+}
+
+/// `clock_settime` of the 32-bit interface, where times have 32 bits
+#[inline(always)]
+fn clock_settime32_failed(call: &impl Return) {
+    failed(call, || Some((call.arg0(), user_time32(call.arg1(), 1))));
+}
+
+/// `settimeofday`: `struct timeval *tv, struct timezone *tz`
+#[inline(always)]
+fn settimeofday(call: &impl Return) {
+    let time = call.arg0();
+    done(call, || {
+        (time != 0).then(|| (CLOCK_REALTIME, user_time(time, 1_000)))
+    });
+}
+
+/// As [`settimeofday`]
+#[inline(always)]
+fn settimeofday_failed(call: &impl Return) {
+    let time = call.arg0();
+    failed(call, || {
+        (time != 0).then(|| (CLOCK_REALTIME, user_time(time, 1_000)))
+    });
+}
+
+/// `settimeofday` of the 32-bit interface
+#[inline(always)]
+fn settimeofday32_failed(call: &impl Return) {
+    let time = call.arg0();
+    failed(call, || {
+        (time != 0).then(|| (CLOCK_REALTIME, user_time32(time, 1_000)))
+    });
+}
+
+/// `stime`: `old_time32_t *tptr`
+#[inline(always)]
+fn stime32_failed(call: &impl Return) {
+    failed(call, || {
+        let seconds = user_word(call.arg0()) as u32;
+        Some((CLOCK_REALTIME, nanoseconds(seconds.into(), 0)))
+    });
+}
+
+/// `adjtimex`: `struct timex *tx`
+#[inline(always)]
+fn adjtimex(call: &impl Return) {
+    done(call, || user_changes(call.arg0()).then_some((CLOCK_REALTIME, 0)));
+}
+
+/// As [`adjtimex`]
+#[inline(always)]
+fn adjtimex_failed(call: &impl Return) {
+    failed(call, || user_changes(call.arg0()).then_some((CLOCK_REALTIME, 0)));
+}
+
+/// `clock_adjtime`: `clockid_t clock, struct timex *tx`
+#[inline(always)]
+fn clock_adjtime(call: &impl Return) {
+    done(call, || user_changes(call.arg1()).then(|| (call.arg0(), 0)));
+}
+
+/// As [`clock_adjtime`]
+#[inline(always)]
+fn clock_adjtime_failed(call: &impl Return) {
+    failed(call, || user_changes(call.arg1()).then(|| (call.arg0(), 0)));
+}
+
+/// `int do_adjtimex(struct __kernel_timex *txc)`: what both calls come to for the clock of the day, with the
+/// kernel's copy of what is asked for
+#[inline(always)]
+fn adjusted(call: &impl Return) {
+    done(call, || {
+        changes(read(call.arg0(), 0)).then_some((CLOCK_REALTIME, 0))
+    });
+}
+
+/// As [`adjusted`]
+#[inline(always)]
+fn adjusted_failed(call: &impl Return) {
+    failed(call, || {
+        changes(read(call.arg0(), 0)).then_some((CLOCK_REALTIME, 0))
+    });
+}
+
+/// [`clock_adjtime`] of clocks that do not come to [`adjusted`]. What they have in common is inlined.
+#[inline(always)]
+fn other_adjusted(call: &impl Return) {
+    done(call, || other_clock(call));
+}
+
+/// As [`other_adjusted`]
+#[inline(always)]
+fn other_adjusted_failed(call: &impl Return) {
+    failed(call, || other_clock(call));
+}
+
+#[inline(always)]
+fn other_clock(call: &impl Return) -> Option<(u64, u64)> {
+    let clock = u64::from(call.arg0() as u32);
+    (clock != CLOCK_REALTIME && user_changes(call.arg1())).then_some((clock, 0))
+}
+
+/// Reports a call that succeeds, where there is something to tell: a clock, and its new time.
+#[inline(always)]
+fn done(call: &impl Return, tell: impl FnOnce() -> Option<(u64, u64)>) {
+    let result = call.result();
+    if result >= 0
+        && let Some(told) = tell()
+    {
+        report(result, told);
+    }
+}
+
+/// The same of a call that fails.
+#[inline(always)]
+fn failed(call: &impl Return, tell: impl FnOnce() -> Option<(u64, u64)>) {
+    let result = call.result();
+    if result < 0
+        && let Some(told) = tell()
+    {
+        report(result, told);
+    }
 }
 
 #[inline(always)]
@@ -83,10 +196,14 @@ fn report(result: i64, (clock, time): (u64, u64)) {
     });
 }
 
-/// Whether a `struct timex` asks for a change. Its first member says so.
+/// Whether a `struct timex` of the program asks for a change. Its first member says so.
 #[inline(always)]
-fn changes(timex: u64) -> bool {
-    let modes = user_word(timex) as u32;
+fn user_changes(timex: u64) -> bool {
+    changes(user_word(timex) as u32)
+}
+
+#[inline(always)]
+fn changes(modes: u32) -> bool {
     modes != 0 && modes != ADJ_OFFSET_SS_READ
 }
 
@@ -94,6 +211,13 @@ fn changes(timex: u64) -> bool {
 #[inline(always)]
 fn user_time(at: u64, unit: u64) -> u64 {
     nanoseconds(user_word(at), user_word(at.wrapping_add(8)).wrapping_mul(unit))
+}
+
+/// The same of words of 32 bits.
+#[inline(always)]
+fn user_time32(at: u64, unit: u64) -> u64 {
+    let words = user_word(at);
+    nanoseconds(u64::from(words as u32), (words >> 32).wrapping_mul(unit))
 }
 
 #[inline(always)]

@@ -1,12 +1,11 @@
 //! Kernel modules.
 
-use crate::act;
+use crate::act::{self, Act};
 use crate::kernel::offset;
-use crate::kernel::regs::Regs;
 use crate::kernel::task::Task;
-use crate::probe::syscall;
-use aya_ebpf::macros::{btf_tracepoint, tracepoint};
-use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+use crate::probe::syscall::{Return, returns};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
 use norma_abi::{KIND_HOST, OP_MODULE_LOAD, OP_MODULE_REQUEST, OP_MODULE_UNLOAD};
 
 /// `TP_PROTO(struct module *mod)`: checked and in place, before its first function runs
@@ -42,47 +41,46 @@ pub fn module_request(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `syscalls/sys_exit_init_module`
-#[tracepoint]
-pub fn exit_init_module_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
-    if result < 0 {
-        act::report(KIND_HOST, |act| {
-            act.op(OP_MODULE_LOAD, 0);
-            act.result(result);
-            Some(())
-        });
-    }
-    0
+returns! {
+    init_module_failed => exit exit_init_module_failed, native native_init_module_failed,
+        compat compat_init_module_failed;
+    finit_module_failed => exit exit_finit_module_failed, native native_finit_module_failed,
+        compat compat_finit_module_failed;
+    delete_module_failed => exit exit_delete_module_failed, native native_delete_module_failed,
+        compat compat_delete_module_failed;
 }
 
-/// `syscalls/sys_exit_finit_module`: `int fd, ...`
-#[tracepoint]
-pub fn exit_finit_module_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
-    if result < 0 {
-        act::report(KIND_HOST, |act| {
-            act.op(OP_MODULE_LOAD, 0);
-            act.result(result);
-            match Task::current().file(Regs::current().arg0() as u32) {
-                Some(file) => act.walk_file(file),
-                None => Some(()),
-            }
-        });
-    }
-    0
+/// `init_module`
+#[inline(always)]
+fn init_module_failed(call: &impl Return) {
+    failed(OP_MODULE_LOAD, call, |_| Some(()));
 }
 
-/// `syscalls/sys_exit_delete_module`: `const char *name_user, ...`
-#[tracepoint]
-pub fn exit_delete_module_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
+/// `finit_module`: `int fd, ...`
+#[inline(always)]
+fn finit_module_failed(call: &impl Return) {
+    failed(OP_MODULE_LOAD, call, |act| {
+        match Task::current().file(call.arg0() as u32) {
+            Some(file) => act.walk_file(file),
+            None => Some(()),
+        }
+    });
+}
+
+/// `delete_module`: `const char *name_user, ...`
+#[inline(always)]
+fn delete_module_failed(call: &impl Return) {
+    failed(OP_MODULE_UNLOAD, call, |act| act.user_text(call.arg0()));
+}
+
+#[inline(always)]
+fn failed(op: u32, call: &impl Return, fill: impl FnOnce(&mut Act) -> Option<()>) {
+    let result = call.result();
     if result < 0 {
         act::report(KIND_HOST, |act| {
-            act.op(OP_MODULE_UNLOAD, 0);
+            act.op(op, 0);
             act.result(result);
-            act.user_text(Regs::current().arg0())
+            fill(act)
         });
     }
-    0
 }

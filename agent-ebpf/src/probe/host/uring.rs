@@ -1,10 +1,9 @@
 //! io_uring: rings, and the kinds of requests that go through them.
 
 use crate::act;
-use crate::kernel::regs::Regs;
 use crate::kernel::task::current_process;
 use crate::kernel::{offset, read};
-use crate::probe::syscall;
+use crate::probe::syscall::{self, Return, returns};
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{btf_tracepoint, map, tracepoint};
@@ -48,19 +47,23 @@ pub fn io_uring_create(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `syscalls/sys_exit_io_uring_setup`: `u32 entries, struct io_uring_params *params`: attempts that fail
-#[tracepoint]
-pub fn exit_io_uring_setup_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
+returns! {
+    setup_failed => exit exit_io_uring_setup_failed, native native_io_uring_setup_failed,
+        compat compat_io_uring_setup_failed;
+}
+
+/// `io_uring_setup`: `u32 entries, struct io_uring_params *params`: attempts that fail
+#[inline(always)]
+fn setup_failed(call: &impl Return) {
+    let result = call.result();
     if result < 0 {
         act::report(KIND_HOST, |act| {
             act.op(OP_IO_URING_SETUP, 0);
             act.result(result);
-            act.args([Regs::current().arg0() & u64::from(u32::MAX), 0, 0, 0]);
+            act.args([call.arg0() & u64::from(u32::MAX), 0, 0, 0]);
             Some(())
         });
     }
-    0
 }
 
 /// `TP_PROTO(struct io_kiocb *req)` (6.3)

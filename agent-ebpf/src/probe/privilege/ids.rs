@@ -4,7 +4,7 @@ use crate::act;
 use crate::kernel::regs::Regs;
 use crate::kernel::task::{Cred, Task};
 use crate::probe::security::{Check, checks};
-use crate::probe::syscall;
+use crate::probe::syscall::{self, Return, returns};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use norma_abi::{KIND_PRIVILEGE, OP_CAPSET, OP_SET_GROUPS, OP_SET_IDS};
@@ -100,10 +100,22 @@ fn changed() {
     });
 }
 
-/// `syscalls/sys_exit_setgroups`
-#[tracepoint]
-pub fn exit_setgroups(ctx: TracePointContext) -> u32 {
-    if syscall::result(&ctx) == 0 {
+returns! {
+    setgroups => exit exit_setgroups, native native_setgroups, compat compat_setgroups, compat compat_setgroups16;
+    setgroups_failed => exit exit_setgroups_failed, native native_setgroups_failed, compat compat_setgroups_failed,
+        compat compat_setgroups16_failed;
+    capset_done => exit exit_capset;
+    capset_failed => exit exit_capset_failed, native native_capset_failed, compat compat_capset_failed;
+    setuid_failed => exit exit_setuid_failed, shared shared_setuid_failed of 1;
+    setgid_failed => exit exit_setgid_failed, shared shared_setgid_failed of 1;
+    setreuid_failed => exit exit_setreuid_failed, shared shared_setreuid_failed of 2, shared shared_setresuid_failed of 3;
+    setregid_failed => exit exit_setregid_failed, shared shared_setregid_failed of 2, shared shared_setresgid_failed of 3;
+}
+
+/// `setgroups` and `setgroups16`: the groups after the call, from the thread's credentials
+#[inline(always)]
+fn setgroups(call: &impl Return) {
+    if call.result() == 0 {
         act::report(KIND_PRIVILEGE, |act| {
             act.op(OP_SET_GROUPS, 0);
             act.result(0);
@@ -111,41 +123,37 @@ pub fn exit_setgroups(ctx: TracePointContext) -> u32 {
             Some(())
         });
     }
-    0
 }
 
-/// `syscalls/sys_exit_setgroups`: `int gidsetsize, ...`
-#[tracepoint]
-pub fn exit_setgroups_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
+/// `setgroups` and `setgroups16`: `int gidsetsize, ...`
+#[inline(always)]
+fn setgroups_failed(call: &impl Return) {
+    let result = call.result();
     if result < 0 {
         act::report(KIND_PRIVILEGE, |act| {
             act.op(OP_SET_GROUPS, 0);
             act.result(result);
-            act.args([Regs::current().arg0(), 0, 0, 0]);
+            act.args([call.arg0(), 0, 0, 0]);
             Some(())
         });
     }
-    0
 }
 
-/// `syscalls/sys_exit_capset`: the capabilities after the call, from the thread's credentials.
-#[tracepoint]
-pub fn exit_capset(ctx: TracePointContext) -> u32 {
-    if syscall::result(&ctx) == 0 {
+/// `capset`: the capabilities after the call, from the thread's credentials
+#[inline(always)]
+fn capset_done(call: &impl Return) {
+    if call.result() == 0 {
         capabilities(0);
     }
-    0
 }
 
-/// `syscalls/sys_exit_capset`: the capabilities that stay.
-#[tracepoint]
-pub fn exit_capset_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
+/// `capset`: the capabilities that stay
+#[inline(always)]
+fn capset_failed(call: &impl Return) {
+    let result = call.result();
     if result < 0 {
         capabilities(result);
     }
-    0
 }
 
 /// Reports the capabilities that are in force after an attempt to change them.
@@ -160,35 +168,46 @@ pub fn capabilities(result: i64) {
     });
 }
 
-/// Programs for attempts to take ids that fail, with the ids that were asked for.
-macro_rules! failed {
-    ($($(#[$doc:meta])* $name:ident |$regs:ident| $ids:expr;)*) => {$(
-        $(#[$doc])*
-        #[tracepoint]
-        pub fn $name(ctx: TracePointContext) -> u32 {
-            let result = syscall::result(&ctx);
-            if result < 0 {
-                let $regs = Regs::current();
-                let ids: [u64; 4] = $ids;
-                act::report(KIND_PRIVILEGE, |act| {
-                    act.op(OP_SET_IDS, 0);
-                    act.result(result);
-                    act.args(ids);
-                    Some(())
-                });
-            }
-            0
-        }
-    )*};
+/// `setuid`: `uid_t uid`
+#[inline(always)]
+fn setuid_failed(call: &impl Return) {
+    ids_failed(call, || [UNCHANGED, id(call.arg0()), UNCHANGED, UNCHANGED]);
 }
 
-failed! {
-    /// `syscalls/sys_exit_setuid`: `uid_t uid`
-    exit_setuid_failed |regs| [UNCHANGED, regs.arg0(), UNCHANGED, UNCHANGED];
-    /// `syscalls/sys_exit_setgid`: `gid_t gid`
-    exit_setgid_failed |regs| [UNCHANGED, UNCHANGED, UNCHANGED, regs.arg0()];
-    /// `syscalls/sys_exit_set{re,res}uid`: `uid_t ruid, uid_t euid`
-    exit_setreuid_failed |regs| [regs.arg0(), regs.arg1(), UNCHANGED, UNCHANGED];
-    /// `syscalls/sys_exit_set{re,res}gid`: `gid_t rgid, gid_t egid`
-    exit_setregid_failed |regs| [UNCHANGED, UNCHANGED, regs.arg0(), regs.arg1()];
+/// `setgid`: `gid_t gid`
+#[inline(always)]
+fn setgid_failed(call: &impl Return) {
+    ids_failed(call, || [UNCHANGED, UNCHANGED, UNCHANGED, id(call.arg0())]);
+}
+
+/// `setreuid` and `setresuid`: `uid_t ruid, uid_t euid`
+#[inline(always)]
+fn setreuid_failed(call: &impl Return) {
+    ids_failed(call, || [id(call.arg0()), id(call.arg1()), UNCHANGED, UNCHANGED]);
+}
+
+/// `setregid` and `setresgid`: `gid_t rgid, gid_t egid`
+#[inline(always)]
+fn setregid_failed(call: &impl Return) {
+    ids_failed(call, || [UNCHANGED, UNCHANGED, id(call.arg0()), id(call.arg1())]);
+}
+
+/// Reports an attempt to take ids that fails, with the ids that were asked for.
+#[inline(always)]
+fn ids_failed(call: &impl Return, asked: impl FnOnce() -> [u64; 4]) {
+    let result = call.result();
+    if result < 0 {
+        act::report(KIND_PRIVILEGE, |act| {
+            act.op(OP_SET_IDS, 0);
+            act.result(result);
+            act.args(asked());
+            Some(())
+        });
+    }
+}
+
+/// Ids have 32 bits.
+#[inline(always)]
+fn id(argument: u64) -> u64 {
+    u64::from(argument as u32)
 }

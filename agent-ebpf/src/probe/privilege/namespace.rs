@@ -10,8 +10,8 @@ use norma_abi::{KIND_PRIVILEGE, OP_SETNS, OP_UNSHARE};
 const NAMESPACES: u64 = 0x7e02_0080;
 
 returns! {
-    exit_unshare, compat_unshare => unshare;
-    exit_setns, compat_setns => setns;
+    unshare => exit exit_unshare, native native_unshare, compat compat_unshare;
+    setns => exit exit_setns, native native_setns, compat compat_setns;
 }
 
 /// `unshare`: `unsigned long flags`

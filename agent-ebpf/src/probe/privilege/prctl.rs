@@ -16,8 +16,8 @@ const PR_CAP_AMBIENT_RAISE: u64 = 2;
 const SECCOMP_SET_MODE_FILTER: u64 = 1;
 
 returns! {
-    exit_prctl, compat_prctl => prctl;
-    exit_seccomp, compat_seccomp => seccomp;
+    prctl => exit exit_prctl, native native_prctl, compat compat_prctl;
+    seccomp => exit exit_seccomp, native native_seccomp, compat compat_seccomp;
 }
 
 /// `prctl`: `int option, unsigned long arg2, ...`

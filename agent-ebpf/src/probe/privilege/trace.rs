@@ -104,11 +104,10 @@ pub fn exit_ptrace(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// The same, those that fail.
-#[tracepoint]
-pub fn exit_ptrace_failed(ctx: TracePointContext) -> u32 {
-    let result = syscall::result(&ctx);
-    let request = Regs::current().arg0();
+/// `ptrace`: the beginnings of tracing that fail
+#[inline(always)]
+fn ptrace_failed(call: &impl Return) {
+    let (result, request) = (call.result(), call.arg0());
     if result < 0 && begins(request) {
         act::report(KIND_PRIVILEGE, |act| {
             act.op(OP_PTRACE, 0);
@@ -117,7 +116,6 @@ pub fn exit_ptrace_failed(ctx: TracePointContext) -> u32 {
             Some(())
         });
     }
-    0
 }
 
 #[inline(always)]
@@ -126,8 +124,9 @@ fn begins(request: u64) -> bool {
 }
 
 returns! {
-    exit_process_vm_readv, compat_process_vm_readv => vm_read;
-    exit_process_vm_writev, compat_process_vm_writev => vm_write;
+    ptrace_failed => exit exit_ptrace_failed, native native_ptrace_failed, compat compat_ptrace_failed;
+    vm_read => exit exit_process_vm_readv, native native_process_vm_readv, compat compat_process_vm_readv;
+    vm_write => exit exit_process_vm_writev, native native_process_vm_writev, compat compat_process_vm_writev;
 }
 
 /// `process_vm_readv`: `pid_t pid, ...`

@@ -4,12 +4,9 @@
 
 use super::address::Address;
 use super::{Named, is_muted, report_named, result};
-use crate::kernel::regs::Regs;
 use crate::kernel::sock::{AF_INET, AF_INET6, AF_UNIX, AF_VSOCK};
-use crate::probe::syscall;
+use crate::probe::syscall::{Return, returns};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
 use core::mem::MaybeUninit;
 use norma_abi::{SOCKET_ADDRESS_CLAIMED, SOCKET_BOUND, SOCKET_CONNECTED, SOCKET_RESULT};
 
@@ -23,37 +20,38 @@ const ECONNREFUSED: i64 = -111;
 /// Address families that this is about.
 const KNOWN: [u16; 4] = [AF_UNIX, AF_INET, AF_INET6, AF_VSOCK];
 
-/// `syscalls/sys_exit_connect`: `int fd, struct sockaddr *uservaddr, int addrlen`
-#[tracepoint]
-pub fn exit_connect_failed(ctx: TracePointContext) -> u32 {
-    let outcome = syscall::result(&ctx);
+returns! {
+    connect_failed => exit exit_connect_failed, shared shared_connect_failed of 3;
+    bind_failed => exit exit_bind_failed, shared shared_bind_failed of 3;
+}
+
+/// `connect`: `int fd, struct sockaddr *uservaddr, int addrlen`
+#[inline(always)]
+fn connect_failed(call: &impl Return) {
+    let outcome = call.result();
     // What is under way, or over already, is no failure.
     if outcome >= 0 || matches!(outcome, EINTR | EALREADY | EINPROGRESS | EISCONN) {
-        return 0;
+        return;
     }
     // The state of a TCP socket tells of these; a Unix socket has no such state.
     let stateful = matches!(outcome, ECONNRESET | ETIMEDOUT | ECONNREFUSED);
-    failed(outcome, SOCKET_CONNECTED, stateful);
-    0
+    failed(call, SOCKET_CONNECTED, stateful);
 }
 
-/// `syscalls/sys_exit_bind`: `int fd, struct sockaddr *umyaddr, int addrlen`
-#[tracepoint]
-pub fn exit_bind_failed(ctx: TracePointContext) -> u32 {
-    let outcome = syscall::result(&ctx);
-    if outcome < 0 {
-        failed(outcome, SOCKET_BOUND, false);
+/// `bind`: `int fd, struct sockaddr *umyaddr, int addrlen`
+#[inline(always)]
+fn bind_failed(call: &impl Return) {
+    if call.result() < 0 {
+        failed(call, SOCKET_BOUND, false);
     }
-    0
 }
 
 #[inline(always)]
-fn failed(outcome: i64, op: u32, known_from_state: bool) {
+fn failed(call: &impl Return, op: u32, known_from_state: bool) {
     if is_muted() {
         return;
     }
-    let regs = Regs::current();
-    let (user, len) = (regs.arg1(), regs.arg2() as u32);
+    let (user, len) = (call.arg1(), call.arg2() as u32);
     let mut address = MaybeUninit::<Address>::zeroed();
     // SAFETY: the helper writes no more than that; zeros are a value.
     let address = unsafe {
@@ -74,7 +72,7 @@ fn failed(outcome: i64, op: u32, known_from_state: bool) {
     report_named(|named| {
         named.body.op = op;
         named.body.flags = SOCKET_RESULT | SOCKET_ADDRESS_CLAIMED;
-        named.body.result = result(outcome);
+        named.body.result = result(call.result());
         named.body.family = family;
         if family == AF_UNIX {
             // An address that cannot be read is one of the failures.

@@ -30,14 +30,9 @@ const OPENED: &[(Technique, Sight)] = &[
     (Technique::LongPath, Partly(CUT)),
     (Technique::OpenByHandle, Fully),
     (Technique::Toctou, Fully),
-    (Technique::Compat32, Fully),
     (Technique::IoUringFile, Fully),
 ];
-const CHANGED: &[(Technique, Sight)] = &[
-    (Technique::PathOperation, Fully),
-    (Technique::IoUringFile, Fully),
-    (Technique::Compat32, Fully),
-];
+const CHANGED: &[(Technique, Sight)] = &[(Technique::PathOperation, Fully), (Technique::IoUringFile, Fully)];
 const CHANGED_CLAIMED: &[(Technique, Sight)] = &[(Technique::PathOperation, Partly(CLAIMED))];
 const CODE: &[(Technique, Sight)] = &[(Technique::LdSo, Fully), (Technique::MappedCode, Fully)];
 
@@ -291,6 +286,11 @@ pub const ALL: &[Capability] = &[
         ways: &[
             lsm(&[essential("lsm_path_chown", At::Lsm("path_chown"))]),
             fexit(&[essential("fexit_path_chown", At::Fexit("security_path_chown"))]),
+            // Before 6.1 there are no programs on the check, for it takes structures.
+            Way {
+                blind_spots: &["what does not get as far as the file, as on a read-only mount, is not seen"],
+                ..fexit(&[essential("fexit_chown_common", At::Fexit("chown_common"))])
+            },
             exits(&[
                 essential("exit_fchownat", At::SyscallExit("fchownat")),
                 essential("exit_fchown", At::SyscallExit("fchown")),
@@ -487,22 +487,43 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "mount-detached",
         what: "mounts that are made before they are attached, and attributes of mounts that change",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Path, Group::Open, Group::Names, Group::Regs],
-            hooks: &[
-                essential("exit_fsmount", At::SyscallExit("fsmount")),
-                essential("exit_open_tree", At::SyscallExit("open_tree")),
-                extra("exit_open_tree", At::SyscallExit("open_tree_attr")),
-                extra("exit_mount_setattr", At::SyscallExit("mount_setattr")),
-            ],
-            sees: &[],
-            blind_spots: &[
-                "the mount whose attributes change is told by the name given",
-                "a filesystem that is changed by fsconfig is not seen",
-                NO_COMPAT,
-            ],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[
+                    Group::Actor,
+                    Group::Path,
+                    Group::Open,
+                    Group::Names,
+                    Group::Regs,
+                    Group::Compat,
+                ],
+                hooks: &[
+                    essential("native_fsmount", At::Fexit("__x64_sys_fsmount")),
+                    essential("compat_fsmount", At::Fexit("__ia32_sys_fsmount")),
+                    essential("native_open_tree", At::Fexit("__x64_sys_open_tree")),
+                    essential("compat_open_tree", At::Fexit("__ia32_sys_open_tree")),
+                    extra("native_open_tree_attr", At::Fexit("__x64_sys_open_tree_attr")),
+                    extra("compat_open_tree_attr", At::Fexit("__ia32_sys_open_tree_attr")),
+                    extra("native_mount_setattr", At::Fexit("__x64_sys_mount_setattr")),
+                    extra("compat_mount_setattr", At::Fexit("__ia32_sys_mount_setattr")),
+                ],
+                sees: &[],
+                blind_spots: &[SETATTR_NAME, NO_FSCONFIG],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Path, Group::Open, Group::Names, Group::Regs],
+                hooks: &[
+                    essential("exit_fsmount", At::SyscallExit("fsmount")),
+                    essential("exit_open_tree", At::SyscallExit("open_tree")),
+                    extra("exit_open_tree", At::SyscallExit("open_tree_attr")),
+                    extra("exit_mount_setattr", At::SyscallExit("mount_setattr")),
+                ],
+                sees: &[],
+                blind_spots: &[SETATTR_NAME, NO_FSCONFIG, NO_COMPAT],
+            },
+        ],
     },
     Capability {
         name: "sysctl",
@@ -528,6 +549,8 @@ const ONLY_TAKEN: &str =
 const BIND_MAKES: &str =
     "the file that bind makes for a Unix socket is not seen here; its listening is seen by unix";
 const FILE_FLAGS: &str = "flags such as immutable and append-only, which are set by ioctl, are not seen";
+const SETATTR_NAME: &str = "the mount whose attributes change is told by the name given";
+const NO_FSCONFIG: &str = "a filesystem that is changed by fsconfig is not seen";
 const BIND_SOURCE: &str = "what a bind mount shows is told by the name given";
 /// The return from each call that opens.
 const OPEN_RETURNS: &[super::Hook] = &[

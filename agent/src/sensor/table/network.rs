@@ -140,16 +140,29 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "network-failed",
         what: "attempts to connect or bind that are refused at once",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Regs, Group::Path],
-            hooks: &[
-                essential("exit_connect_failed", At::SyscallExit("connect")),
-                essential("exit_bind_failed", At::SyscallExit("bind")),
-            ],
-            sees: &[],
-            blind_spots: &[ADDRESS_CLAIMED, NO_IO_URING, NO_COMPAT],
-        }],
+        ways: &[
+            // What connect(2), bind(2) and socketcall(2) come to, but no request of io_uring.
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Path],
+                hooks: &[
+                    essential("shared_connect_failed", At::Fexit("__sys_connect")),
+                    essential("shared_bind_failed", At::Fexit("__sys_bind")),
+                ],
+                sees: &[],
+                blind_spots: &[ADDRESS_CLAIMED, NO_IO_URING],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs, Group::Path],
+                hooks: &[
+                    essential("exit_connect_failed", At::SyscallExit("connect")),
+                    essential("exit_bind_failed", At::SyscallExit("bind")),
+                ],
+                sees: &[],
+                blind_spots: &[ADDRESS_CLAIMED, NO_IO_URING, NO_COMPAT],
+            },
+        ],
     },
     Capability {
         name: "unix",

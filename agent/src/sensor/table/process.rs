@@ -50,16 +50,30 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "exec-failed",
         what: "programs that were to be executed and were not",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Regs],
-            hooks: &[
-                essential("exit_execve", At::SyscallExit("execve")),
-                extra("exit_execveat", At::SyscallExit("execveat")),
-            ],
-            sees: &[],
-            blind_spots: &[CLAIMED_NAME, NO_COMPAT],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Regs, Group::Compat],
+                hooks: &[
+                    essential("native_execve", At::Fexit("__x64_sys_execve")),
+                    essential("native_execveat", At::Fexit("__x64_sys_execveat")),
+                    essential("compat_execve", At::Fexit("__ia32_compat_sys_execve")),
+                    essential("compat_execveat", At::Fexit("__ia32_compat_sys_execveat")),
+                ],
+                sees: &[],
+                blind_spots: &[CLAIMED_NAME],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Regs],
+                hooks: &[
+                    essential("exit_execve", At::SyscallExit("execve")),
+                    extra("exit_execveat", At::SyscallExit("execveat")),
+                ],
+                sees: &[],
+                blind_spots: &[CLAIMED_NAME, NO_COMPAT],
+            },
+        ],
     },
     Capability {
         name: "exit",
@@ -128,7 +142,7 @@ pub const ALL: &[Capability] = &[
                     essential("lsm_task_fix_setuid", At::Lsm("task_fix_setuid")),
                     essential("lsm_task_fix_setgid", At::Lsm("task_fix_setgid")),
                 ],
-                sees: &[(Technique::CredentialChange, Fully), (Technique::Compat32, Fully)],
+                sees: &[(Technique::CredentialChange, Fully)],
                 blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
             },
             Way {
@@ -138,7 +152,7 @@ pub const ALL: &[Capability] = &[
                     essential("fexit_task_fix_setuid", At::Fexit("security_task_fix_setuid")),
                     essential("fexit_task_fix_setgid", At::Fexit("security_task_fix_setgid")),
                 ],
-                sees: &[(Technique::CredentialChange, Fully), (Technique::Compat32, Fully)],
+                sees: &[(Technique::CredentialChange, Fully)],
                 blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
             },
             Way {
@@ -181,6 +195,17 @@ pub const ALL: &[Capability] = &[
                 blind_spots: &[PERMITTED_ONLY, REFUSED_ELSEWHERE],
             },
             Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs, Group::Compat],
+                hooks: &[
+                    essential("native_setgroups", At::Fexit("__x64_sys_setgroups")),
+                    essential("compat_setgroups", At::Fexit("__ia32_sys_setgroups")),
+                    essential("compat_setgroups16", At::Fexit("__ia32_sys_setgroups16")),
+                ],
+                sees: &[],
+                blind_spots: &[],
+            },
+            Way {
                 tier: Tier::SyscallTracepoint,
                 needs: &[Group::Actor, Group::Credentials, Group::Regs],
                 hooks: &[essential("exit_setgroups", At::SyscallExit("setgroups"))],
@@ -219,27 +244,46 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "refused-privilege",
         what: "attempts to change ids and capabilities and to trace others that fail",
-        ways: &[Way {
-            tier: Tier::SyscallTracepoint,
-            needs: &[Group::Actor, Group::Credentials, Group::Regs],
-            hooks: &[
-                essential("exit_setuid_failed", At::SyscallExit("setuid")),
-                essential("exit_setgid_failed", At::SyscallExit("setgid")),
-                essential("exit_setreuid_failed", At::SyscallExit("setreuid")),
-                essential("exit_setregid_failed", At::SyscallExit("setregid")),
-                essential("exit_setreuid_failed", At::SyscallExit("setresuid")),
-                essential("exit_setregid_failed", At::SyscallExit("setresgid")),
-                extra("exit_setgroups_failed", At::SyscallExit("setgroups")),
-                essential("exit_capset_failed", At::SyscallExit("capset")),
-                essential("exit_ptrace_failed", At::SyscallExit("ptrace")),
-            ],
-            sees: &[],
-            blind_spots: &[
-                "setfsuid and setfsgid do not tell that they were refused",
-                "of tracing that was refused the other process is not known",
-                NO_COMPAT,
-            ],
-        }],
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs, Group::Compat],
+                hooks: &[
+                    essential("shared_setuid_failed", At::Fexit("__sys_setuid")),
+                    essential("shared_setgid_failed", At::Fexit("__sys_setgid")),
+                    essential("shared_setreuid_failed", At::Fexit("__sys_setreuid")),
+                    essential("shared_setregid_failed", At::Fexit("__sys_setregid")),
+                    essential("shared_setresuid_failed", At::Fexit("__sys_setresuid")),
+                    essential("shared_setresgid_failed", At::Fexit("__sys_setresgid")),
+                    essential("native_setgroups_failed", At::Fexit("__x64_sys_setgroups")),
+                    essential("compat_setgroups_failed", At::Fexit("__ia32_sys_setgroups")),
+                    essential("compat_setgroups16_failed", At::Fexit("__ia32_sys_setgroups16")),
+                    essential("native_capset_failed", At::Fexit("__x64_sys_capset")),
+                    essential("compat_capset_failed", At::Fexit("__ia32_sys_capset")),
+                    essential("native_ptrace_failed", At::Fexit("__x64_sys_ptrace")),
+                    essential("compat_ptrace_failed", At::Fexit("__ia32_compat_sys_ptrace")),
+                ],
+                sees: &[],
+                blind_spots: &[FS_IDS_SILENT, TRACED_UNKNOWN],
+            },
+            Way {
+                tier: Tier::SyscallTracepoint,
+                needs: &[Group::Actor, Group::Credentials, Group::Regs],
+                hooks: &[
+                    essential("exit_setuid_failed", At::SyscallExit("setuid")),
+                    essential("exit_setgid_failed", At::SyscallExit("setgid")),
+                    essential("exit_setreuid_failed", At::SyscallExit("setreuid")),
+                    essential("exit_setregid_failed", At::SyscallExit("setregid")),
+                    essential("exit_setreuid_failed", At::SyscallExit("setresuid")),
+                    essential("exit_setregid_failed", At::SyscallExit("setresgid")),
+                    extra("exit_setgroups_failed", At::SyscallExit("setgroups")),
+                    essential("exit_capset_failed", At::SyscallExit("capset")),
+                    essential("exit_ptrace_failed", At::SyscallExit("ptrace")),
+                ],
+                sees: &[],
+                blind_spots: &[FS_IDS_SILENT, TRACED_UNKNOWN, NO_COMPAT],
+            },
+        ],
     },
     Capability {
         name: "prctl",
@@ -251,9 +295,9 @@ pub const ALL: &[Capability] = &[
                 needs: &[Group::Actor, Group::Credentials, Group::Regs, Group::Compat],
                 hooks: &[
                     essential("compat_prctl", At::Fexit("__ia32_sys_prctl")),
-                    essential("exit_prctl", At::SyscallExit("prctl")),
+                    essential("native_prctl", At::Fexit("__x64_sys_prctl")),
                 ],
-                sees: &[(Technique::Compat32, Fully)],
+                sees: &[],
                 blind_spots: &[SETS_DROPPED],
             },
             Way {
@@ -274,9 +318,9 @@ pub const ALL: &[Capability] = &[
                 needs: &[Group::Actor, Group::Regs, Group::Compat],
                 hooks: &[
                     essential("compat_seccomp", At::Fexit("__ia32_sys_seccomp")),
-                    essential("exit_seccomp", At::SyscallExit("seccomp")),
+                    essential("native_seccomp", At::Fexit("__x64_sys_seccomp")),
                 ],
-                sees: &[(Technique::Compat32, Fully)],
+                sees: &[],
                 blind_spots: &["what a filter does is not looked at"],
             },
             Way {
@@ -306,10 +350,10 @@ pub const ALL: &[Capability] = &[
                 hooks: &[
                     essential("compat_unshare", At::Fexit("__ia32_sys_unshare")),
                     essential("compat_setns", At::Fexit("__ia32_sys_setns")),
-                    essential("exit_unshare", At::SyscallExit("unshare")),
-                    essential("exit_setns", At::SyscallExit("setns")),
+                    essential("native_unshare", At::Fexit("__x64_sys_unshare")),
+                    essential("native_setns", At::Fexit("__x64_sys_setns")),
                 ],
-                sees: &[(Technique::NamespaceChange, Fully), (Technique::Compat32, Fully)],
+                sees: &[(Technique::NamespaceChange, Fully)],
                 blind_spots: &[BY_CLONE],
             },
             Way {
@@ -416,13 +460,13 @@ pub const ALL: &[Capability] = &[
                         "compat_process_vm_readv",
                         At::Fexit("__ia32_sys_process_vm_readv"),
                     ),
-                    essential("exit_process_vm_writev", At::SyscallExit("process_vm_writev")),
-                    essential("exit_process_vm_readv", At::SyscallExit("process_vm_readv")),
+                    essential(
+                        "native_process_vm_writev",
+                        At::Fexit("__x64_sys_process_vm_writev"),
+                    ),
+                    essential("native_process_vm_readv", At::Fexit("__x64_sys_process_vm_readv")),
                 ],
-                sees: &[
-                    (Technique::Injection, Partly(VM_INJECTION)),
-                    (Technique::Compat32, Fully),
-                ],
+                sees: &[(Technique::Injection, Partly(VM_INJECTION))],
                 blind_spots: &[VM_TARGET],
             },
             Way {
@@ -481,6 +525,8 @@ pub const ALL: &[Capability] = &[
     },
 ];
 
+const FS_IDS_SILENT: &str = "setfsuid and setfsgid do not tell that they were refused";
+const TRACED_UNKNOWN: &str = "of tracing that was refused the other process is not known";
 const SETS_DROPPED: &str = "capabilities dropped from the bounding and the ambient set are not seen";
 const VM_INJECTION: &str = "process_vm_writev; ptrace and /proc/PID/mem as far as ptrace is had";
 const VM_TARGET: &str = "the other process is known where ptrace is had by a security check; else by its number, in \
