@@ -39,6 +39,14 @@ impl fmt::Display for Verdict {
 
 /// The capability of the agent by which a deed is seen.
 pub fn capability(deed: &Deed) -> &'static str {
+    if deed.name.starts_with("refused-") {
+        return match deed.operation {
+            "host.bpf-load" => "bpf-refused",
+            "host.clock-set" => "clock-refused",
+            "socket.connected" | "socket.bound" => "network-failed",
+            _ => "refused-privilege",
+        };
+    }
     match deed.operation {
         "file.unlink" | "file.rmdir" => "unlink",
         "file.rename" | "file.link" => "rename",

@@ -1,6 +1,8 @@
 //! The kernel and the machine. Nothing is changed: what would change is asked for in a way that fails, or
 //! set to what it is.
 
+mod refused;
+
 use super::area::{Area, Group, known, text};
 use super::file::openat_reading;
 use super::sys::{self, Errno, From, Into, Layout, Sys};
@@ -264,7 +266,7 @@ const ALL: &[Deed] = &[
 ];
 
 pub fn all() -> Vec<&'static [Deed]> {
-    vec![ALL]
+    vec![ALL, refused::ALL]
 }
 
 /// The kernel looked at the image and found that it is no module.

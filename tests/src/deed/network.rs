@@ -2,6 +2,7 @@
 
 mod dns;
 mod other;
+mod refused;
 mod tcp;
 mod udp;
 
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 pub fn all() -> Vec<&'static [Deed]> {
-    vec![tcp::ALL, udp::ALL, dns::ALL, other::ALL]
+    vec![tcp::ALL, udp::ALL, dns::ALL, other::ALL, refused::ALL]
 }
 
 /// The own end of a socket.

@@ -6,6 +6,7 @@ mod memory;
 mod namespace;
 mod other;
 mod privilege;
+mod refused;
 
 use super::Deed;
 
@@ -14,6 +15,7 @@ pub fn all() -> Vec<&'static [Deed]> {
         life::ALL,
         exec::ALL,
         privilege::ALL,
+        refused::ALL,
         namespace::ALL,
         other::ALL,
         memory::ALL,

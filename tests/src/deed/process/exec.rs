@@ -4,8 +4,8 @@ use crate::deed::area::{Area, mount, text, tmpfs};
 use crate::deed::sys::process::fork;
 use crate::deed::sys::{Errno, Sys, Vector};
 use crate::deed::technique::{
-    BIND_MOUNT, CHROOT, COMM_FORGING, DELETED, GARBAGE_NAMES, HARD_LINK, LD_SO, LONG_PATH, MEMFD, PROC_ROOT,
-    RELATIVE, SCRIPT, SYMLINK, THREAD_EXEC, VOLUME,
+    BIND_MOUNT, CHROOT, COMM_FORGING, COMPAT, DELETED, GARBAGE_NAMES, HARD_LINK, LD_SO, LONG_PATH, MEMFD,
+    PROC_ROOT, RELATIVE, SCRIPT, SYMLINK, THREAD_EXEC, VOLUME,
 };
 use crate::deed::truth::{FileTruth, Truth, written};
 use crate::deed::{Deed, deed, lacking, sys};
@@ -262,6 +262,19 @@ pub const ALL: &[Deed] = &[
         |area| {
             let missing = area.path("missing");
             by_name(&missing, &missing)
+        },
+    ),
+    deed(
+        "exec-failed-compat",
+        "process.exec-failed",
+        COMPAT,
+        "a file that is not there, by the 32-bit interface",
+        |area| {
+            sys::compat::usable().context("the 32-bit interface of this kernel")?;
+            let missing = area.path("missing");
+            let name = text(&missing)?;
+            let truth = Truth::here().path(FileTruth::at(&missing, &missing));
+            run(truth, Vec::new(), |_, _| sys::compat::execve(&name))
         },
     ),
     deed(
