@@ -22,7 +22,7 @@ pub const ALL: &[Deed] = &[
         "socket.connected",
         "",
         "connect(2) to an address that cannot be reached",
-        |_| connected(|socket, to| connect(socket, to)),
+        |_| connected(connect),
     ),
     deed(
         "refused-connect-compat",
@@ -49,7 +49,7 @@ pub const ALL: &[Deed] = &[
         "socket.bound",
         "",
         "bind(2) to an address of another machine",
-        |_| bound(|socket, to| bind(socket, to)),
+        |_| bound(bind),
     ),
     deed(
         "refused-bind-compat",
