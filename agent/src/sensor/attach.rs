@@ -123,8 +123,10 @@ impl Attacher<'_> {
     }
 
     fn load(&mut self, hook: &Hook) -> Result<(), String> {
-        if let At::NoSyscall(name) = hook.at {
-            return self.lacks(name);
+        match hook.at {
+            At::NoSyscall(name) => return self.lacks(name),
+            At::Fexit(function) if self.kernel.is_of_missing_interface(function) => return Ok(()),
+            _ => {}
         }
         if let Some(known) = self.loaded.get(hook.program) {
             return known.clone();
@@ -163,8 +165,10 @@ impl Attacher<'_> {
     }
 
     fn attach(&mut self, hook: &Hook) -> Result<(), String> {
-        if let At::NoSyscall(_) = hook.at {
-            return Ok(());
+        match hook.at {
+            At::NoSyscall(_) => return Ok(()),
+            At::Fexit(function) if self.kernel.is_of_missing_interface(function) => return Ok(()),
+            _ => {}
         }
         let program = program(self.ebpf, hook.program)?;
         let (result, place) = match (program, hook.at) {

@@ -109,6 +109,14 @@ impl Kernel {
             })
     }
 
+    /// Whether a function belongs to an interface to system calls that this kernel is built without: it would
+    /// have the others of its kind, too.
+    pub fn is_of_missing_interface(&self, function: &str) -> bool {
+        const COMPAT: &str = "__ia32_";
+        const NEVER_MISSING: &str = "__ia32_sys_unshare";
+        function.starts_with(COMPAT) && self.function_parameters(NEVER_MISSING).is_none()
+    }
+
     /// Distance from the lower end of a kernel stack to the registers that are saved on it at the entry from
     /// user space. Only kernels before 5.15 need it, where stacks have 16 KiB on x86-64 and arm64 and the
     /// registers lie at their very top.
