@@ -421,7 +421,8 @@ fn exit_tells_status_and_signal_once_per_process() {
 fn exit_tells_what_the_process_has_used_up() {
     let Some(mut watch) = Watch::start() else { return };
     const SIGXCPU: u32 = 24;
-    // The kernel ends it after a second on a processor, which is thus what it has used up.
+    // The kernel ends it after a second on a processor by the ticks of the clock. The exact time is less where a
+    // hypervisor took the processor away between two of them.
     let mut child = Command::new("/bin/bash")
         .args(["-c", "ulimit -S -t 1; while :; do :; done"])
         .spawn()
@@ -434,9 +435,10 @@ fn exit_tells_what_the_process_has_used_up() {
     });
     assert_eq!(exit.status & 0x7f, SIGXCPU);
     assert!(
-        (900_000_000..2_000_000_000).contains(&exit.runtime_ns),
+        (500_000_000..2_000_000_000).contains(&exit.runtime_ns),
         "{exit:?}"
     );
+    assert!(exit.user_ns + exit.system_ns >= 900_000_000, "{exit:?}");
     assert!(exit.user_ns > 0, "{exit:?}");
     // What the child was before its exec counts, too, so there is no upper bound to hold it against.
     let megabyte = (1 << 20) / rustix::param::page_size() as u64;
