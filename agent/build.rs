@@ -1,4 +1,5 @@
-//! Builds the kernel programs into `OUT_DIR`, from where the sensor includes them.
+//! Builds the kernel programs into `OUT_DIR`, from where the sensor includes them, and compiles the part of
+//! the container runtime interface that identity speaks.
 //!
 //! `NORMA_SKIP_EBPF=1` puts an empty object there instead, for checking and fuzzing what does not touch
 //! the kernel on machines without the tools; an agent built so says so when it is started.
@@ -22,6 +23,8 @@ fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-env-changed={}", toolchain::RUSTC_OVERRIDE);
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=proto");
+    compile_cri()?;
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("..");
     for watched in [
         "agent-ebpf/src",
@@ -49,6 +52,14 @@ fn main() -> anyhow::Result<()> {
     let built = build(&toolchain, &workspace, &out.join("ebpf"))?;
     fs::copy(&built, &object).with_context(|| format!("copy {}", built.display()))?;
     Ok(())
+}
+
+/// The server half is for the tests, which stand in for a runtime.
+fn compile_cri() -> anyhow::Result<()> {
+    let descriptors = protox::compile(["cri.proto"], ["proto"]).context("compile proto/cri.proto")?;
+    tonic_prost_build::configure()
+        .compile_fds(descriptors)
+        .context("generate the client of the container runtime interface")
 }
 
 fn build(toolchain: &Toolchain, workspace: &Path, target_dir: &Path) -> anyhow::Result<PathBuf> {

@@ -185,7 +185,10 @@ fn nanoseconds(count: usize, mut run: impl FnMut()) -> Value {
 
 fn identity() -> Result<Identity> {
     let hierarchy = Hierarchy::find().context("no cgroup v2 hierarchy is mounted")?;
-    Ok(Identity::start(hierarchy, &[]))
+    Ok(Identity::start(
+        hierarchy,
+        norma_agent::identity::Sources::default(),
+    ))
 }
 
 fn judge(name: &str, scratch: &Scratch) -> Result<Judge> {

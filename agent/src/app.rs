@@ -6,8 +6,8 @@
 //! acknowledged or its deadline ends. A stage that ends by itself ends the agent: never a silent half.
 
 use crate::config::Config;
-use crate::event::{self, Hashes};
-use crate::identity::{Hierarchy, Identity};
+use crate::event::{self, Hashes, ProcessNames};
+use crate::identity::{Hierarchy, Identity, Naming, Sources, cri};
 use crate::judge::baseline::Baselines;
 use crate::judge::{Finder, Judge};
 use crate::outbox::{Outbox, Repair};
@@ -27,6 +27,9 @@ use tokio::sync::watch;
 
 /// How long shipping may go on after a stop was asked for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the start waits for the container runtime's first answer, so that what runs already is known by its
+/// right name from the first event on.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs the agent until it is told to stop.
 ///
@@ -51,13 +54,39 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
 
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("norma-io")
+        .enable_all()
+        .build()
+        .context("cannot start the I/O runtime")?;
+    // Asks while the sensors are attached.
+    let mut cri = cri::start(
+        runtime.handle(),
+        cri::Options {
+            socket: config.cri_socket.clone(),
+            workload_key: config.workload_label.clone(),
+        },
+    );
+
     let (mut sensor, coverage) = Sensor::start(&config.sensor)?;
     log_coverage(&coverage);
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
     let hierarchy = Hierarchy::find().context(
         "no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
     )?;
-    let identity = Identity::start(hierarchy, &config.runtime_roots);
+    runtime.block_on(cri.asked(RUNTIME_PATIENCE));
+    let identity = Identity::start(
+        hierarchy,
+        Sources {
+            runtime_roots: config.runtime_roots.clone(),
+            cri: Some(cri),
+            naming: Naming {
+                key: config.workload_label.clone(),
+                node: config.node.as_str().to_owned(),
+            },
+        },
+    );
 
     let reader = outbox.as_ref().map(Outbox::reader);
     let shipping = Arc::new(Mutex::new(ShipStatus::default()));
@@ -71,7 +100,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             .trim()
             .to_owned(),
     };
+    let names = ProcessNames::new(&hello.node, &hello.boot_id);
     let mut pipeline = Pipeline::new(Parts {
+        names,
         sensor,
         identity,
         judge: Judge::new(config.policies.clone(), baselines, config.sensitive.clone()),
@@ -95,12 +126,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         pipeline.announce(event);
     }
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("norma-io")
-        .enable_all()
-        .build()
-        .context("cannot start the I/O runtime")?;
     let stop = Arc::new(AtomicBool::new(false));
     let (ended_tx, mut ended) = watch::channel(false);
     let thread = {

@@ -94,6 +94,10 @@ pub struct Config {
     pub hash: Option<HashConfig>,
     /// Further directories in which an OCI runtime keeps its state.
     pub runtime_roots: Vec<PathBuf>,
+    /// Socket of the container runtime; the usual places are searched where there is none.
+    pub cri_socket: Option<PathBuf>,
+    /// Label or annotation of pods that names their workload.
+    pub workload_label: Option<String>,
     /// Report what the host itself does, besides its containers.
     pub host_events: bool,
     /// SHA-256 of the configuration and policy files, in hex.
@@ -130,6 +134,9 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
     let outbox = raw.outbox.validate(path, &mut faults);
     let (sensor, sensitive) = raw.sensor.validate(path, &mut faults);
     let hash = raw.sensor.hash(path, &mut faults);
+    let identity = raw.identity.unwrap_or_default();
+    let workload_label = identity.workload_label(path, &mut faults);
+    let cri_socket = raw.runtime.unwrap_or_default().validate(path, base, &mut faults);
 
     let mut policy_files = Vec::new();
     for place in raw.policies.iter().flatten() {
@@ -165,9 +172,10 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         sensor,
         sensitive,
         hash,
-        runtime_roots: raw
-            .identity
-            .and_then(|identity| identity.runtime_roots)
+        cri_socket,
+        workload_label,
+        runtime_roots: identity
+            .runtime_roots
             .unwrap_or_default()
             .into_iter()
             .map(|root| base.join(root))

@@ -4,13 +4,18 @@ mod attribute;
 mod dns;
 mod exec;
 mod hash;
+mod name;
 mod operation;
+mod resolved;
 mod socket;
 
 pub use hash::{Hashes, Question, file_hash, mark_hashes};
+pub use name::ProcessNames;
+pub use resolved::{Pending, identity_resolved};
 
 use crate::clock::WallClock;
-use crate::identity::{Container, Identified, IdentityState, Process};
+use crate::identity::cri::Described;
+use crate::identity::{Container, Identified, IdentityState, Process, Session};
 use crate::observation::{Act, Actor, KernelPath, Open, Protocol};
 use norma_wire::pb::{self, Kind};
 use norma_wire::text::printable;
@@ -43,12 +48,13 @@ pub fn from_observation(identified: &Identified, clock: &WallClock) -> Option<Ev
         process: Some(process(
             &identified.process,
             &observation.actor,
-            identified.place.container().map(AsRef::as_ref),
+            identified.lineage,
         )),
         container: identified
             .place
             .container()
             .map(|container| self::container(container)),
+        unit: identified.unit.as_deref().unwrap_or_default().to_owned(),
         detail: Some(detail),
         ..Event::default()
     })
@@ -206,16 +212,16 @@ fn flag_names(flags: u32) -> Vec<String> {
         .collect()
 }
 
-fn process(process: &Process, actor: &Actor, container: Option<&Container>) -> pb::Process {
+fn process(process: &Process, actor: &Actor, lineage: usize) -> pb::Process {
     let ancestors = process
         .ancestors
         .iter()
-        // A container's story begins with its first process; what started that is the host's.
-        .take_while(|ancestor| container.is_none() || (ancestor.cgroup == actor.cgroup && !ancestor.outside))
+        .take(lineage)
         .map(|ancestor| pb::Ancestor {
             pid: ancestor.key.pid,
             start_boot_ns: ancestor.key.start.0,
             exe: ancestor.exe.to_string(),
+            id: String::new(),
         })
         .collect();
     pb::Process {
@@ -235,6 +241,26 @@ fn process(process: &Process, actor: &Actor, container: Option<&Container>) -> p
         }),
         ancestors,
         from_proc: process.from_proc,
+        id: String::new(),
+        session: match process.session {
+            Session::Own => String::new(),
+            Session::Exec => "exec".to_owned(),
+        },
+    }
+}
+
+/// The part of a container that only its runtime's socket tells.
+fn described(told: Option<&Described>) -> pb::Container {
+    let Some(told) = told else {
+        return pb::Container::default();
+    };
+    pb::Container {
+        attempt: told.attempt,
+        pod_uid: told.pod.uid.clone(),
+        r#type: told.kind.name().to_owned(),
+        revision: told.revision.clone(),
+        started_wall_ns: told.started_ns,
+        ..pb::Container::default()
     }
 }
 
@@ -257,6 +283,7 @@ pub fn container(container: &Container) -> pb::Container {
         cgroup_path: container.cgroup_path.clone(),
         identity: identity as i32,
         init_pid: container.init_pid,
+        ..described(container.described.as_deref())
     }
 }
 

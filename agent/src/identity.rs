@@ -7,6 +7,7 @@
 
 mod cgroups;
 mod container;
+pub mod cri;
 mod oci;
 mod openers;
 mod process;
@@ -15,7 +16,8 @@ mod workload;
 
 pub use cgroups::Hierarchy;
 pub use container::{Container, ContainerId, IdentityState, WorkloadName};
-pub use process::{Ancestor, Before, Process};
+pub use process::{Ancestor, Before, Process, Session};
+pub use workload::Naming;
 
 use crate::observation::{Act, BootTime, CgroupId, Observation};
 use cgroups::Cgroups;
@@ -32,6 +34,8 @@ use std::time::Duration;
 const HOLD: Duration = Duration::from_secs(2);
 /// How often a waiting control group is looked up again.
 const RETRY: Duration = Duration::from_millis(20);
+/// How often what went out as pending is looked up again.
+const RECONSIDER: Duration = Duration::from_secs(1);
 /// Most observations that wait at one time; the oldest go out pending when there are more.
 const HELD_MAX: usize = 16_384;
 
@@ -71,6 +75,10 @@ pub struct Identified {
     pub target_exe: Option<Arc<str>>,
     /// Id of the container of the process acted on, where it is in one that is known.
     pub target_container: Option<String>,
+    /// How many of its ancestors belong to its container; on the host all of them.
+    pub lineage: usize,
+    /// The systemd unit that it belongs to, on the host.
+    pub unit: Option<Arc<str>>,
 }
 
 /// What became known of a control group; steers the kernel side.
@@ -82,6 +90,17 @@ pub enum Placed {
     Container(CgroupId, Arc<Container>),
     /// It was removed.
     Gone(CgroupId),
+}
+
+/// Where the stage learns what containers are, besides the usual places of OCI runtimes' state.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Further directories of such state.
+    pub runtime_roots: Vec<PathBuf>,
+    /// The container runtime's own word.
+    pub cri: Option<cri::View>,
+    /// How workloads are named.
+    pub naming: Naming,
 }
 
 struct Held {
@@ -98,27 +117,48 @@ pub struct Identity {
     held: VecDeque<Held>,
     next_retry: HashMap<CgroupId, BootTime>,
     placed: Vec<Placed>,
+    cri: Option<cri::View>,
+    units: HashMap<CgroupId, Option<Arc<str>>>,
+    reconsidered: BootTime,
 }
 
 impl Identity {
     /// Takes stock of what runs already.
-    ///
-    /// `runtime_roots` are searched for OCI runtime state besides the usual places.
-    pub fn start(hierarchy: Hierarchy, runtime_roots: &[PathBuf]) -> Self {
+    pub fn start(hierarchy: Hierarchy, sources: Sources) -> Self {
         let mut this = Self {
             processes: Processes::scan(&hierarchy),
             cgroups: Cgroups::scan(hierarchy),
-            containers: Containers::new(oci::Roots::new(runtime_roots)),
+            containers: Containers::new(oci::Roots::new(&sources.runtime_roots), sources.naming),
             openers: Openers::default(),
             held: VecDeque::new(),
             next_retry: HashMap::new(),
             placed: Vec::new(),
+            cri: sources.cri,
+            units: HashMap::new(),
+            reconsidered: BootTime(0),
         };
+        this.hear();
         for (id, path) in this.cgroups.all() {
             let placement = this.containers.place_existing(id, &path, &this.cgroups);
             this.note(id, &placement);
         }
+        let Self {
+            processes,
+            containers,
+            ..
+        } = &mut this;
+        processes.find_sessions(|cgroup| containers.is_host(cgroup));
         this
+    }
+
+    /// Takes over what the container runtime tells, where that is something new.
+    fn hear(&mut self) {
+        let Some(told) = self.cri.as_mut().and_then(cri::View::news) else {
+            return;
+        };
+        for (cgroup, container) in self.containers.tell(told, &self.cgroups) {
+            self.note(cgroup, &Placement::Container(container));
+        }
     }
 
     /// Sockets that exist, as if they were observed now.
@@ -135,9 +175,11 @@ impl Identity {
     pub fn identify(&mut self, mut observation: Observation, out: &mut Vec<Identified>) {
         self.openers.name(&mut observation);
         let containers = &self.containers;
-        let (process, exec_by) = self
-            .processes
-            .update(&observation, |cgroup| containers.is_host(cgroup));
+        let (process, exec_by) = self.processes.update(
+            &observation,
+            |cgroup| containers.is_host(cgroup),
+            |cgroup| containers.init_of(cgroup),
+        );
         // Exact by now, perhaps, where it was found in /proc.
         observation.actor.process = process.key;
         let actor = &observation.actor;
@@ -146,6 +188,8 @@ impl Identity {
             if change.removed {
                 self.cgroups.remove(change.id);
                 self.containers.remove(change.id);
+                self.processes.forget_cgroup(change.id);
+                self.units.remove(&change.id);
                 self.placed.push(Placed::Gone(change.id));
             } else {
                 self.cgroups.insert(change.id, &change.path);
@@ -165,6 +209,8 @@ impl Identity {
             place: Place::Host,
             target_exe: None,
             target_container: None,
+            lineage: 0,
+            unit: None,
         };
         match placement {
             Placement::Unknown => {
@@ -180,7 +226,8 @@ impl Identity {
             }
             known => {
                 self.release(cgroup, &known, out);
-                out.push(self.complete(identified, &known));
+                let identified = self.complete(identified, &known);
+                out.push(identified);
             }
         }
     }
@@ -198,15 +245,21 @@ impl Identity {
             .into_iter()
             .partition(|held| held.identified.observation.actor.cgroup == cgroup);
         self.held = waiting;
-        out.extend(
-            ready
-                .into_iter()
-                .map(|held| self.complete(held.identified, placement)),
-        );
+        for held in ready {
+            let identified = self.complete(held.identified, placement);
+            out.push(identified);
+        }
     }
 
     /// Looks waiting control groups up again; to be called every few milliseconds.
     pub fn tick(&mut self, now: BootTime, out: &mut Vec<Identified>) {
+        self.hear();
+        if now.0 >= self.reconsidered.0 + RECONSIDER.as_nanos() as u64 {
+            self.reconsidered = now;
+            for (cgroup, container) in self.containers.reconsider_pending(&self.cgroups) {
+                self.note(cgroup, &Placement::Container(container));
+            }
+        }
         if self.held.is_empty() {
             return;
         }
@@ -218,7 +271,7 @@ impl Identity {
             let placement = if due {
                 self.next_retry
                     .insert(cgroup, BootTime(now.0 + RETRY.as_nanos() as u64));
-                self.containers.lookup(cgroup, &self.cgroups, namespaced)
+                self.ask(cgroup, namespaced)
             } else {
                 self.containers.known(cgroup)
             };
@@ -229,7 +282,8 @@ impl Identity {
                 Placement::Unknown => out.push(self.give_up(held)),
                 known => {
                     self.note(cgroup, &known);
-                    out.push(self.complete(held.identified, &known));
+                    let identified = self.complete(held.identified, &known);
+                    out.push(identified);
                 }
             }
         }
@@ -263,8 +317,23 @@ impl Identity {
             known => return known,
         }
         self.cgroups.learn(cgroup);
-        let placement = self.containers.lookup(cgroup, &self.cgroups, namespaced);
+        let placement = self.ask(cgroup, namespaced);
         self.note(cgroup, &placement);
+        // What its OCI runtime noted is enough to steer the kernel side by until its description comes.
+        if let Some(container) = self.containers.take_provisional() {
+            self.placed.push(Placed::Container(cgroup, container));
+        }
+        placement
+    }
+
+    /// Looks a control group up, and has the runtime asked where it should know it.
+    fn ask(&mut self, cgroup: CgroupId, namespaced: bool) -> Placement {
+        let placement = self.containers.lookup(cgroup, &self.cgroups, namespaced);
+        if self.containers.take_wanting()
+            && let Some(cri) = &self.cri
+        {
+            cri.poke();
+        }
         placement
     }
 
@@ -272,13 +341,14 @@ impl Identity {
         match placement {
             Placement::Host => self.placed.push(Placed::Host(cgroup)),
             Placement::Container(container) => {
+                self.processes.confirm_init(cgroup, container.init_pid);
                 self.placed.push(Placed::Container(cgroup, Arc::clone(container)));
             }
             Placement::Unknown => {}
         }
     }
 
-    fn complete(&self, mut identified: Identified, placement: &Placement) -> Identified {
+    fn complete(&mut self, mut identified: Identified, placement: &Placement) -> Identified {
         identified.place = match placement {
             Placement::Host | Placement::Unknown => Place::Host,
             Placement::Container(container)
@@ -290,6 +360,25 @@ impl Identity {
             }
             Placement::Container(container) => Place::Workload(Arc::clone(container)),
         };
+        let ancestors = &identified.process.ancestors;
+        identified.lineage = match &identified.place {
+            Place::Host => ancestors.len(),
+            // A container's story begins with its first process; what started that is the host's.
+            Place::Workload(_) | Place::Runtime(_) => {
+                let own = identified.observation.actor.cgroup;
+                ancestors
+                    .iter()
+                    .take_while(|ancestor| {
+                        !ancestor.outside
+                            && (ancestor.cgroup == own || self.containers.is_container(ancestor.cgroup))
+                    })
+                    .count()
+            }
+        };
+        self.settle_session(&mut identified);
+        if matches!(identified.place, Place::Host) {
+            identified.unit = self.unit(identified.observation.actor.cgroup);
+        }
         if let Act::Operation(operation) = &identified.observation.act
             && let Some(target) = operation.target
         {
@@ -300,6 +389,31 @@ impl Identity {
             };
         }
         identified
+    }
+
+    /// A session that was begun while the container's first process was not known yet can turn out to be it.
+    fn settle_session(&self, identified: &mut Identified) {
+        let session = match &identified.place {
+            Place::Host => Session::Own,
+            Place::Workload(container) | Place::Runtime(container)
+                if container.init_pid != 0
+                    && process::descends_from(&identified.process, container.init_pid) =>
+            {
+                Session::Own
+            }
+            _ => return,
+        };
+        if identified.process.session != session {
+            identified.process = Arc::new(identified.process.in_session(session));
+        }
+    }
+
+    fn unit(&mut self, cgroup: CgroupId) -> Option<Arc<str>> {
+        let path = self.cgroups.path(cgroup)?;
+        self.units
+            .entry(cgroup)
+            .or_insert_with(|| cgroups::unit(path).map(Arc::from))
+            .clone()
     }
 
     /// The container of a control group, where it is known.

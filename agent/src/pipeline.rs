@@ -5,12 +5,13 @@
 //! counted and leaves as a roll-up, so that silence always means that nothing happened.
 
 mod counts;
+mod pending;
 
 pub use counts::KindTotals;
 
 use crate::clock::{WallClock, boot_now};
 use crate::decode;
-use crate::event::{self, Hashes};
+use crate::event::{self, Hashes, ProcessNames};
 use crate::hash::Answer;
 use crate::identity::{Identified, Identity, Place, Placed};
 use crate::judge::{Finder, Judge, News};
@@ -23,6 +24,7 @@ use crate::telemetry::{Snapshot, StatusFile};
 use counts::{KernelCounts, Rollups};
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event, describe};
+use pending::PendingEvents;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +52,8 @@ pub struct Parts {
     pub sensitive: Finder,
     /// Looks up the hashes of what is executed, where they are wanted.
     pub hashes: Option<Hashes>,
+    /// Names processes for the whole cluster.
+    pub names: ProcessNames,
     /// Steers the kernel side.
     pub enforcement: Enforcement,
     /// Takes the events; `None` where there is no collector to send them to.
@@ -68,6 +72,7 @@ pub struct Pipeline {
     clock: WallClock,
     kernel: KernelCounts,
     rollups: Rollups,
+    pending: PendingEvents,
     undecodable: u64,
     delivered: u64,
     alerts: u64,
@@ -85,6 +90,7 @@ impl Pipeline {
             clock: WallClock::read(),
             kernel: KernelCounts::default(),
             rollups: Rollups::default(),
+            pending: PendingEvents::default(),
             undecodable: 0,
             delivered: 0,
             alerts: 0,
@@ -106,6 +112,7 @@ impl Pipeline {
     pub fn run(&mut self, stop: &AtomicBool) -> std::io::Result<()> {
         let placed = self.parts.identity.take_placed();
         self.parts.enforcement.follow(&placed);
+        self.say_what_is_known(&placed);
         let mut ready = Vec::new();
         self.begin(&mut ready)?;
         while !stop.load(Ordering::Acquire) {
@@ -186,6 +193,8 @@ impl Pipeline {
         for identified in ready.drain(..) {
             self.handle(&identified);
         }
+        // After what went out before it was known.
+        self.say_what_is_known(&placed);
         if let Some(hashes) = &mut self.parts.hashes {
             let answers = hashes.answers();
             self.tell(answers);
@@ -242,6 +251,17 @@ impl Pipeline {
             tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
         }
         self.store(event);
+    }
+
+    /// Completes what was sent as pending, and says once what the runtime tells of a container.
+    fn say_what_is_known(&mut self, placed: &[Placed]) {
+        for placed in placed {
+            if let Placed::Container(cgroup, container) = placed
+                && let Some(pending) = self.pending.resolve(*cgroup, container)
+            {
+                self.store(event::identity_resolved(container, pending));
+            }
+        }
     }
 
     /// Reports hashes that were pending.
@@ -364,6 +384,7 @@ impl Pipeline {
         if let Some(event) = self.rollups.take_one(cgroup, now, &self.clock) {
             self.store(event);
         }
+        self.pending.forget(cgroup);
         self.parts.judge.forget(cgroup);
         if let Some(hashes) = &mut self.parts.hashes {
             hashes.forget(cgroup);
@@ -373,6 +394,8 @@ impl Pipeline {
     }
 
     fn store(&mut self, mut event: Event) {
+        self.parts.names.fill(&mut event);
+        self.pending.count(&event);
         if let Some(outbox) = &mut self.parts.outbox {
             outbox.append(&mut event);
         }

@@ -136,6 +136,7 @@ pub fn event(node: &str, epoch: u64, sequence: u64) -> Event {
                 pid: 1,
                 start_boot_ns: 7,
                 exe: "/bin/sh".into(),
+                ..Default::default()
             }],
             ..Default::default()
         }),

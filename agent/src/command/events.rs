@@ -2,7 +2,7 @@
 
 use super::{ExitStatus, Output, say};
 use crate::clock::{WallClock, boot_now};
-use crate::identity::{Hierarchy, Identified, Identity, Place};
+use crate::identity::{Hierarchy, Identified, Identity, Place, Sources};
 use crate::judge::policy::PolicySet;
 use crate::respond::Enforcement;
 use crate::sensor::{Sensor, SensorConfig};
@@ -100,7 +100,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     }
     let mut enforcement = Enforcement::start(sensor.controls()?, PolicySet::default(), options.host)?;
     let hierarchy = Hierarchy::find().context("no cgroup v2 hierarchy is mounted")?;
-    let mut identity = Identity::start(hierarchy, &options.runtime_roots);
+    let mut identity = Identity::start(
+        hierarchy,
+        Sources {
+            runtime_roots: options.runtime_roots.clone(),
+            ..Sources::default()
+        },
+    );
     enforcement.follow(&identity.take_placed());
     let clock = WallClock::read();
     let mut printer = Printer {

@@ -23,6 +23,7 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub sensor: RawSensor,
     pub identity: Option<RawIdentity>,
+    pub runtime: Option<RawRuntime>,
     pub events: Option<RawEvents>,
 }
 
@@ -49,10 +50,17 @@ pub(super) struct RawOutbox {
     segment_bytes: Option<Spanned<u64>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIdentity {
     pub runtime_roots: Option<Vec<PathBuf>>,
+    workload_label: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRuntime {
+    cri_socket: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -140,5 +148,61 @@ impl RawOutbox {
             max_bytes,
             segment_bytes,
         }
+    }
+}
+
+impl RawIdentity {
+    /// The label that names workloads, where it can be one's key: Kubernetes' own syntax, `PREFIX/NAME` or `NAME`.
+    pub fn workload_label(&self, path: &Path, faults: &mut Faults) -> Option<String> {
+        let label = self.workload_label.as_ref()?;
+        let is_key = |text: &str, most: usize| {
+            (1..=most).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        let fits = match label.value.split_once('/') {
+            Some((prefix, name)) => is_key(prefix, 253) && is_key(name, 63),
+            None => is_key(&label.value, 63),
+        };
+        if fits {
+            return Some(label.value.clone());
+        }
+        faults.push(
+            path,
+            label,
+            format!(
+                "`{}` is no key of a label or annotation, such as `norma.dev/workload`",
+                label.value
+            ),
+        );
+        None
+    }
+}
+
+impl RawRuntime {
+    /// The socket's path. Whether it is there is seen when it is asked: it comes and goes with the runtime.
+    pub fn validate(&self, path: &Path, base: &Path, faults: &mut Faults) -> Option<PathBuf> {
+        let socket = self.cri_socket.as_ref()?;
+        if socket.value.as_os_str().is_empty() {
+            faults.push(
+                path,
+                socket,
+                "cri_socket is empty: leave it out to have the usual places searched",
+            );
+            return None;
+        }
+        if socket.value.to_string_lossy().contains("://") {
+            faults.push(
+                path,
+                socket,
+                format!(
+                    "`{}` is a URL; cri_socket is the path of the socket alone",
+                    socket.value.display()
+                ),
+            );
+            return None;
+        }
+        Some(base.join(&socket.value))
     }
 }

@@ -72,6 +72,13 @@ fn visit_below(directory: &Path, depth: usize, found: &mut dyn FnMut(&Path, Cgro
     }
 }
 
+/// The systemd unit of a control group: the innermost that its path names.
+pub(super) fn unit(path: &str) -> Option<&str> {
+    const TYPES: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
+    path.rsplit('/')
+        .find(|component| TYPES.iter().any(|kind| component.ends_with(kind)))
+}
+
 /// Every control group that is known.
 pub(super) struct Cgroups {
     hierarchy: Hierarchy,
@@ -139,6 +146,30 @@ impl Cgroups {
         let due = self.last_scan.is_none_or(|last| last.elapsed() >= RESCAN);
         if due && !self.knows(id) {
             self.rescan();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_unit_is_the_one() {
+        for (path, expected) in [
+            ("/system.slice/ssh.service", Some("ssh.service")),
+            (
+                "/user.slice/user-0.slice/user@0.service/app.slice/x.service/inner",
+                Some("x.service"),
+            ),
+            (
+                "/user.slice/user-0.slice/session-3.scope",
+                Some("session-3.scope"),
+            ),
+            ("/system.slice", None),
+            ("/", None),
+        ] {
+            assert_eq!(unit(path), expected, "{path}");
         }
     }
 }

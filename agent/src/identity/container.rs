@@ -1,12 +1,17 @@
 //! Containers by control group.
 
 use super::cgroups::Cgroups;
+use super::cri::{Described, Snapshot};
 use super::oci::{Roots, RuntimeState};
-use super::workload;
+use super::workload::{self, Naming};
 use crate::observation::CgroupId;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use std::sync::Arc;
+
+/// Most pending containers that are looked up again at one time: reading runtimes' state takes its time.
+const RECONSIDERED: usize = 8;
 
 /// Id that the runtime gave a container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,7 +26,7 @@ pub struct WorkloadName(pub String);
 pub enum IdentityState {
     /// The runtime told what it is.
     Known,
-    /// Only its control group is known.
+    /// Its control group is known, and perhaps what its OCI runtime noted; the rest is still to come.
     Pending,
 }
 
@@ -52,6 +57,8 @@ pub struct Container {
     pub state: IdentityState,
     /// Host process id of its first process, 0 where unknown.
     pub init_pid: u32,
+    /// What the runtime tells of it over its socket, where it does.
+    pub described: Option<Arc<Described>>,
 }
 
 /// Where a control group belongs.
@@ -66,13 +73,154 @@ pub(super) enum Placement {
 pub(super) struct Containers {
     placements: DashMap<CgroupId, Placement, RandomState>,
     roots: Roots,
+    naming: Naming,
+    told: Arc<Snapshot>,
+    /// Ids of what is told, by control group path.
+    told_paths: HashMap<String, String>,
+    /// What OCI state says of containers on whose description is still waited for.
+    provisional: HashMap<CgroupId, Arc<Container>>,
+    pending: HashSet<CgroupId>,
+    fresh: Option<Arc<Container>>,
+    wanting: bool,
 }
 
+/// A control group that became another's, or of whose container more is known.
+pub(super) type Change = (CgroupId, Arc<Container>);
+
 impl Containers {
-    pub fn new(roots: Roots) -> Self {
+    pub fn new(roots: Roots, naming: Naming) -> Self {
         Self {
             placements: DashMap::default(),
             roots,
+            naming,
+            told: Arc::default(),
+            told_paths: HashMap::new(),
+            provisional: HashMap::new(),
+            pending: HashSet::new(),
+            fresh: None,
+            wanting: false,
+        }
+    }
+
+    /// Whether something was looked up since the last call that the runtime should know and has not told yet.
+    pub fn take_wanting(&mut self) -> bool {
+        std::mem::take(&mut self.wanting)
+    }
+
+    /// What OCI state says of the container that was looked up last, where on its description is waited for from
+    /// now on.
+    pub fn take_provisional(&mut self) -> Option<Arc<Container>> {
+        self.fresh.take()
+    }
+
+    /// Takes over what the runtime tells now; gives the control groups for which that is something new.
+    pub fn tell(&mut self, told: Arc<Snapshot>, cgroups: &Cgroups) -> Vec<Change> {
+        self.told_paths = told
+            .containers
+            .values()
+            .filter(|described| !described.cgroup_path.is_empty())
+            .map(|described| (described.cgroup_path.clone(), described.id.clone()))
+            .collect();
+        self.told = told;
+        let mut changes = Vec::new();
+        let mut made: HashMap<String, Arc<Container>> = HashMap::new();
+        for entry in &self.placements {
+            let cgroup = *entry.key();
+            let (described, own, path, init_pid) = match entry.value() {
+                Placement::Container(container) => {
+                    let Some(described) = self.told.containers.get(&container.id.0) else {
+                        continue;
+                    };
+                    let is_same = |known: &Arc<Described>| Arc::ptr_eq(known, described);
+                    if container.described.as_ref().is_some_and(is_same) {
+                        continue;
+                    }
+                    let path = container.cgroup_path.clone();
+                    (described, container.cgroup, path, container.init_pid)
+                }
+                // It was not recognised when it was looked up.
+                Placement::Host => {
+                    let Some((described, path)) = cgroups.path(cgroup).and_then(|path| self.claimed(path))
+                    else {
+                        continue;
+                    };
+                    (described, cgroup, path, 0)
+                }
+                Placement::Unknown => continue,
+            };
+            let container = made
+                .entry(described.id.clone())
+                .or_insert_with(|| Arc::new(self.from_told(own, &path, described, init_pid)));
+            changes.push((cgroup, Arc::clone(container)));
+        }
+        for (cgroup, container) in &changes {
+            self.set(*cgroup, Placement::Container(Arc::clone(container)));
+        }
+        changes
+    }
+
+    /// Looks up anew what went out as pending.
+    pub fn reconsider_pending(&mut self, cgroups: &Cgroups) -> Vec<Change> {
+        let some: Vec<CgroupId> = self.pending.iter().copied().take(RECONSIDERED).collect();
+        let mut changes = Vec::new();
+        for cgroup in some {
+            // Last in line from now on, unless it is known.
+            self.pending.remove(&cgroup);
+            let before = self.known(cgroup);
+            match self.lookup(cgroup, cgroups, false) {
+                Placement::Container(container) if container.state == IdentityState::Known => {
+                    changes.push((cgroup, container));
+                }
+                _ => {
+                    self.set(cgroup, before);
+                }
+            }
+        }
+        changes
+    }
+
+    /// What the runtime tells of the container in whose control group this path lies, and that group's path.
+    fn claimed(&self, path: &str) -> Option<(&Arc<Described>, String)> {
+        let mut own = String::new();
+        // From the top: within a container's own group names can be anything.
+        path.split('/').skip(1).find_map(|component| {
+            own.push('/');
+            own.push_str(component);
+            let id = self
+                .told_paths
+                .get(&own)
+                .map_or_else(|| scope(component).0, String::as_str);
+            let described = self.told.containers.get(id)?;
+            Some((described, own.clone()))
+        })
+    }
+
+    fn from_told(
+        &self,
+        cgroup: CgroupId,
+        path: &str,
+        described: &Arc<Described>,
+        init_pid: u32,
+    ) -> Container {
+        let init_pid = match (described.pid, init_pid) {
+            (0, 0) => self.roots.by_id(&described.id).map_or(0, |state| state.init_pid),
+            (0, known) => known,
+            (told, _) => told,
+        };
+        Container {
+            id: ContainerId(described.id.clone()),
+            name: described.name.clone(),
+            runtime: described.runtime.clone(),
+            image: described.image.clone(),
+            image_digest: described.image_digest.clone(),
+            workload: workload::of_described(&described.pod, &described.name, &self.naming),
+            pod: described.pod.name.clone(),
+            namespace: described.pod.namespace.clone(),
+            cgroup,
+            cgroup_path: path.to_owned(),
+            state: IdentityState::Known,
+            init_pid,
+            described: Some(Arc::clone(described)),
         }
     }
 
@@ -88,6 +236,21 @@ impl Containers {
         self.placements
             .get(&cgroup)
             .is_some_and(|placement| matches!(*placement, Placement::Host))
+    }
+
+    /// The control group is known to be a container's.
+    pub fn is_container(&self, cgroup: CgroupId) -> bool {
+        self.placements
+            .get(&cgroup)
+            .is_some_and(|placement| matches!(*placement, Placement::Container(_)))
+    }
+
+    /// Process id of the first process of a control group's container, where it is known.
+    pub fn init_of(&self, cgroup: CgroupId) -> Option<u32> {
+        match *self.placements.get(&cgroup)? {
+            Placement::Container(ref container) => (container.init_pid != 0).then_some(container.init_pid),
+            Placement::Host | Placement::Unknown => None,
+        }
     }
 
     /// Every container, once.
@@ -109,7 +272,9 @@ impl Containers {
     /// Places a control group that was there before the agent: its runtime has written what it will.
     pub fn place_existing(&mut self, cgroup: CgroupId, path: &str, cgroups: &Cgroups) -> Placement {
         match self.lookup(cgroup, cgroups, false) {
-            Placement::Unknown if recognise(path).is_some() => self.give_up(cgroup, cgroups),
+            Placement::Unknown if recognise(path).is_some() || self.provisional.contains_key(&cgroup) => {
+                self.give_up(cgroup, cgroups)
+            }
             Placement::Unknown => self.set(cgroup, Placement::Host),
             known => known,
         }
@@ -127,16 +292,40 @@ impl Containers {
         if let Some(container) = self.enclosing(path) {
             return self.set(cgroup, Placement::Container(container));
         }
+        if let Some((described, own)) = self.claimed(path) {
+            let container = Arc::new(self.from_told(cgroup, &own, described, 0));
+            return self.set(cgroup, Placement::Container(container));
+        }
+        if self.told.live && self.provisional.contains_key(&cgroup) {
+            self.wanting = true;
+            return Placement::Unknown;
+        }
         let recognised = recognise(path);
         let state = match &recognised {
             Some(recognised) => self.roots.by_id(&recognised.id),
             None => self.roots.by_cgroup_path(path),
         };
+        let of_kubernetes = path.contains("kubepods");
         match (state, recognised) {
             (Some(state), recognised) => {
                 let own = recognised.as_ref().map_or(path, |recognised| &recognised.path);
-                let container = Arc::new(from_state(cgroup, own, &state, recognised.as_ref()));
-                self.set(cgroup, Placement::Container(container))
+                let mut container = from_state(cgroup, own, &state, recognised.as_ref());
+                // Its runtime is one that can tell more.
+                if (of_kubernetes || !state.pod.is_empty()) && !self.told.runtime.is_empty() {
+                    container.state = IdentityState::Pending;
+                    if self.told.live {
+                        self.wanting = true;
+                        let container = Arc::new(container);
+                        self.fresh = Some(Arc::clone(&container));
+                        self.provisional.insert(cgroup, container);
+                        return Placement::Unknown;
+                    }
+                }
+                self.set(cgroup, Placement::Container(Arc::new(container)))
+            }
+            (None, Some(_)) if of_kubernetes && self.told.live => {
+                self.wanting = true;
+                Placement::Unknown
             }
             (None, None) if namespaced => self.set(
                 cgroup,
@@ -149,6 +338,9 @@ impl Containers {
     /// Ends the wait: a group that looks like a container's is one of which no more is known; any other
     /// is the host's.
     pub fn give_up(&mut self, cgroup: CgroupId, cgroups: &Cgroups) -> Placement {
+        if let Some(container) = self.provisional.remove(&cgroup) {
+            return self.set(cgroup, Placement::Container(container));
+        }
         let path = cgroups.path(cgroup).unwrap_or("");
         match recognise(path) {
             Some(recognised) => self.set(
@@ -167,9 +359,20 @@ impl Containers {
     /// Forgets a control group.
     pub fn remove(&mut self, cgroup: CgroupId) {
         self.placements.remove(&cgroup);
+        self.provisional.remove(&cgroup);
+        self.pending.remove(&cgroup);
     }
 
     fn set(&mut self, cgroup: CgroupId, placement: Placement) -> Placement {
+        self.provisional.remove(&cgroup);
+        match &placement {
+            Placement::Container(container) if container.state == IdentityState::Pending => {
+                self.pending.insert(cgroup);
+            }
+            _ => {
+                self.pending.remove(&cgroup);
+            }
+        }
         self.placements.insert(cgroup, placement.clone());
         placement
     }
@@ -214,18 +417,15 @@ fn recognise(path: &str) -> Option<Recognised> {
     for component in path.split('/').skip(1) {
         own.push('/');
         own.push_str(component);
-        let scope = component.strip_suffix(".scope").unwrap_or(component);
-        let found = SCOPES
-            .iter()
-            .find_map(|(prefix, runtime)| Some((scope.strip_prefix(prefix)?, *runtime)))
-            .or_else(|| {
-                let runtime = match above {
-                    "docker" => "docker",
-                    _ if own.contains("kubepods") => "containerd",
-                    _ => return None,
-                };
-                Some((component, runtime))
-            });
+        let (id, runtime) = scope(component);
+        let found = runtime.map(|runtime| (id, runtime)).or_else(|| {
+            let runtime = match above {
+                "docker" => "docker",
+                _ if own.contains("kubepods") => "containerd",
+                _ => return None,
+            };
+            Some((component, runtime))
+        });
         if let Some((id, runtime)) = found
             && is_container_id(id)
         {
@@ -238,6 +438,15 @@ fn recognise(path: &str) -> Option<Recognised> {
         above = component;
     }
     None
+}
+
+/// The container's id in a component of a path, and its runtime where a prefix tells it.
+fn scope(component: &str) -> (&str, Option<&'static str>) {
+    let scope = component.strip_suffix(".scope").unwrap_or(component);
+    SCOPES
+        .iter()
+        .find_map(|(prefix, runtime)| Some((scope.strip_prefix(prefix)?, Some(*runtime))))
+        .unwrap_or((scope, None))
 }
 
 /// 64 hexadecimal digits, as containerd, CRI-O, Docker and podman name containers.
@@ -257,10 +466,12 @@ fn from_state(
     } else {
         &state.name
     };
-    let workload = if state.pod.is_empty() {
-        workload::of_container(runtime, name)
-    } else {
+    let workload = if !state.pod.is_empty() {
         workload::of_pod(&state.pod_namespace, &state.pod, name)
+    } else if runtime == "containerd" && !state.engine_namespace.is_empty() {
+        workload::of_container(runtime, &format!("{}/{name}", state.engine_namespace))
+    } else {
+        workload::of_container(runtime, name)
     };
     Container {
         id: ContainerId(state.id.clone()),
@@ -275,6 +486,7 @@ fn from_state(
         cgroup_path: path.to_owned(),
         state: IdentityState::Known,
         init_pid: state.init_pid,
+        described: None,
     }
 }
 
@@ -304,6 +516,7 @@ fn pending(cgroup: CgroupId, path: &str, recognised: Option<&Recognised>) -> Con
         cgroup_path: path.to_owned(),
         state: IdentityState::Pending,
         init_pid: 0,
+        described: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! down, and Docker's own `config.v2.json` for names and images. The formats are not ours: what is
 //! missing or strange is left out, never an error.
 
+use norma_wire::text::printable;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(super) struct RuntimeState {
     pub pod: String,
     pub pod_namespace: String,
     pub init_pid: u32,
+    /// Namespace of the engine that it belongs to, where engines have such.
+    pub engine_namespace: String,
     /// Its control group in each hierarchy, as a path from the hierarchy's root.
     cgroup_paths: Vec<String>,
 }
@@ -65,12 +68,17 @@ impl Roots {
     }
 
     fn all(&self) -> Vec<Root> {
-        let plain = |path: PathBuf| Root { path, engine: None };
+        let plain = |path: PathBuf| Root {
+            path,
+            engine: None,
+            namespace: String::new(),
+        };
         let driven = ENGINE_ROOTS.iter().flat_map(|(root, engine)| {
             let namespaces = std::fs::read_dir(root).into_iter().flatten().flatten();
             namespaces.map(|namespace| Root {
                 path: namespace.path(),
                 engine: Some(engine),
+                namespace: printable(namespace.file_name().as_encoded_bytes()),
             })
         });
         self.extra
@@ -87,6 +95,7 @@ impl Roots {
 struct Root {
     path: PathBuf,
     engine: Option<&'static str>,
+    namespace: String,
 }
 
 impl Root {
@@ -95,6 +104,7 @@ impl Root {
         if let Some(engine) = self.engine {
             engine.clone_into(&mut state.runtime);
         }
+        state.engine_namespace.clone_from(&self.namespace);
         Some(state)
     }
 }

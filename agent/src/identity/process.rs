@@ -29,7 +29,30 @@ pub struct Process {
     pub ancestors: Arc<[Ancestor]>,
     /// Taken from /proc: it was there before the agent, or its start was not seen.
     pub from_proc: bool,
+    /// Whose doing it is.
+    pub session: Session,
     origin: Origin,
+}
+
+impl Process {
+    /// The same process as another's doing.
+    pub(super) fn in_session(&self, session: Session) -> Self {
+        Self {
+            session,
+            ..self.clone()
+        }
+    }
+}
+
+/// Whose doing a process of a container is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Session {
+    /// The container's own: its first process, or something that this started.
+    #[default]
+    Own,
+    /// It, or what it descends from, was started by the runtime in the container when that ran already, as for
+    /// `kubectl exec`.
+    Exec,
 }
 
 /// Where a process was when it executed its program.
@@ -79,6 +102,8 @@ struct Found {
 /// Every process of the node.
 pub(super) struct Processes {
     by_pid: HashMap<u32, Entry>,
+    /// First process of a control group that came into it from outside.
+    inits: HashMap<CgroupId, ProcessKey>,
     host_mnt_ns: u32,
     host_pid_ns: u32,
     last_expiry: BootTime,
@@ -89,6 +114,7 @@ impl Processes {
     pub fn scan(hierarchy: &Hierarchy) -> Self {
         let mut this = Self {
             by_pid: HashMap::new(),
+            inits: HashMap::new(),
             host_mnt_ns: namespace(1, "mnt"),
             host_pid_ns: namespace(1, "pid"),
             last_expiry: BootTime(0),
@@ -144,11 +170,13 @@ impl Processes {
     /// Notes what the observation says of its actor; gives the actor after the act and, for an exec, the
     /// program before it.
     ///
-    /// `is_host` tells whether a control group belongs to the host.
+    /// `is_host` tells whether a control group belongs to the host, `init_of` which process is the first of the
+    /// container of a control group, where a runtime has told.
     pub fn update(
         &mut self,
         observation: &Observation,
         is_host: impl Fn(CgroupId) -> bool,
+        init_of: impl Fn(CgroupId) -> Option<u32>,
     ) -> (Arc<Process>, Option<Before>) {
         let actor = &observation.actor;
         let process = self.actor(actor);
@@ -156,9 +184,9 @@ impl Processes {
             Act::Exec(exec) => {
                 let before = Before {
                     exe: Arc::clone(&process.exe),
-                    outside: self.started_outside(&process, is_host),
+                    outside: self.started_outside(&process, &is_host),
                 };
-                let after = Process {
+                let mut after = Process {
                     exe: if exec.program.path.bytes.is_empty() {
                         Arc::from(DETACHED)
                     } else {
@@ -172,6 +200,9 @@ impl Processes {
                     from_proc: false,
                     ..Process::clone(&process)
                 };
+                if before.outside && !is_host(actor.cgroup) && !self.started_outside(&after, &is_host) {
+                    after.session = self.arrival(actor.cgroup, after.key, init_of(actor.cgroup));
+                }
                 (self.insert(after, actor.cgroup), Some(before))
             }
             Act::Fork(child) => {
@@ -198,6 +229,103 @@ impl Processes {
                 (process, None)
             }
             _ => (process, None),
+        }
+    }
+
+    /// What comes into a container from outside is its first process or, when it has one, somebody's session.
+    fn arrival(&mut self, cgroup: CgroupId, key: ProcessKey, init: Option<u32>) -> Session {
+        let first = *self.inits.entry(cgroup).or_insert(key);
+        if init.unwrap_or(first.pid) == key.pid {
+            Session::Own
+        } else {
+            Session::Exec
+        }
+    }
+
+    /// Tells sessions from what containers started themselves among the processes that were there before the
+    /// agent, as far as /proc can tell: what came in from outside is the first process of its control group or
+    /// was sent in later.
+    ///
+    /// A process whose parent ended is given to the first process of its pid namespace, so that only what came in
+    /// is a child of the host. Where a container shares the host's, that is not so, and nothing is said.
+    pub fn find_sessions(&mut self, is_host: impl Fn(CgroupId) -> bool) {
+        let mut roots: HashMap<u32, ProcessKey> = HashMap::new();
+        for entry in self.by_pid.values() {
+            if entry.cgroup == CgroupId(0) || is_host(entry.cgroup) {
+                continue;
+            }
+            let ancestors = &entry.process.ancestors;
+            let inside = ancestors
+                .iter()
+                .take_while(|ancestor| !is_host(ancestor.cgroup))
+                .count();
+            // Of a chain that was cut the beginning is not known.
+            if inside < ancestors.len() {
+                let root = inside
+                    .checked_sub(1)
+                    .and_then(|last| ancestors.get(last))
+                    .map_or(entry.process.key, |ancestor| ancestor.key);
+                roots.insert(entry.process.key.pid, root);
+            }
+        }
+        for root in roots.values() {
+            let Some(cgroup) = self.by_pid.get(&root.pid).map(|entry| entry.cgroup) else {
+                continue;
+            };
+            let first = self.inits.entry(cgroup).or_insert(*root);
+            if (root.start, root.pid) < (first.start, first.pid) {
+                *first = *root;
+            }
+        }
+        let sent_in = |root: &ProcessKey| {
+            let cgroup = self.by_pid.get(&root.pid).map(|entry| entry.cgroup);
+            cgroup
+                .and_then(|cgroup| self.inits.get(&cgroup))
+                .is_some_and(|first| first != root)
+                && !matches!(namespace(root.pid, "pid"), 0)
+                && namespace(root.pid, "pid") != self.host_pid_ns
+        };
+        let sessions: Vec<u32> = roots
+            .iter()
+            .filter(|(_, root)| sent_in(root))
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in sessions {
+            self.set_session(pid, Session::Exec);
+        }
+    }
+
+    /// The runtime told which process is the first of a control group. Where another was taken for it (a hook
+    /// that the runtime ran there before), what descends from the true one is the container's own.
+    pub fn confirm_init(&mut self, cgroup: CgroupId, pid: u32) {
+        let Some(first) = self.inits.get(&cgroup) else {
+            return;
+        };
+        if pid == 0 || first.pid == pid {
+            return;
+        }
+        if let Some(key) = self.by_pid.get(&pid).map(|entry| entry.process.key) {
+            self.inits.insert(cgroup, key);
+        }
+        let own: Vec<u32> = self
+            .by_pid
+            .values()
+            .filter(|entry| entry.process.session == Session::Exec && descends_from(&entry.process, pid))
+            .map(|entry| entry.process.key.pid)
+            .collect();
+        for pid in own {
+            self.set_session(pid, Session::Own);
+        }
+    }
+
+    /// Forgets the first process of a control group that is gone.
+    pub fn forget_cgroup(&mut self, cgroup: CgroupId) {
+        self.inits.remove(&cgroup);
+    }
+
+    fn set_session(&mut self, pid: u32, session: Session) {
+        if let Some(entry) = self.by_pid.get_mut(&pid) {
+            entry.process = Arc::new(entry.process.in_session(session));
         }
     }
 
@@ -249,8 +377,12 @@ impl Processes {
             }
             return Arc::clone(&entry.process);
         }
+        let mut session = Session::Own;
         let ancestors = match self.by_pid.get(&actor.parent.pid) {
-            Some(parent) if same_process(&parent.process, actor.parent) => lineage_below(parent, false),
+            Some(parent) if same_process(&parent.process, actor.parent) => {
+                session = parent.process.session;
+                lineage_below(parent, false)
+            }
             _ if actor.parent.pid != 0 => {
                 let exe = read_exe(actor.parent.pid).unwrap_or_default();
                 Arc::from([Ancestor {
@@ -263,7 +395,11 @@ impl Processes {
             }
             _ => Arc::from([]),
         };
-        self.insert(read_proc(actor.process, actor.cgroup, ancestors), actor.cgroup)
+        let process = Process {
+            session,
+            ..read_proc(actor.process, actor.cgroup, ancestors)
+        };
+        self.insert(process, actor.cgroup)
     }
 
     fn insert(&mut self, process: Process, cgroup: CgroupId) -> Arc<Process> {
@@ -286,8 +422,14 @@ fn nobody(key: ProcessKey) -> Process {
         argv: Arc::from([]),
         ancestors: Arc::from([]),
         from_proc: false,
+        session: Session::Own,
         origin: Origin::default(),
     }
+}
+
+/// The process with this id, or one that it started.
+pub(super) fn descends_from(process: &Process, pid: u32) -> bool {
+    process.key.pid == pid || process.ancestors.iter().any(|ancestor| ancestor.key.pid == pid)
 }
 
 /// The ancestors of a child of this process.
@@ -333,6 +475,7 @@ fn read_proc(key: ProcessKey, cgroup: CgroupId, ancestors: Arc<[Ancestor]>) -> P
             .collect(),
         ancestors,
         from_proc: true,
+        session: Session::Own,
         origin: Origin {
             mnt_ns: namespace(key.pid, "mnt"),
             cgroup,
@@ -378,6 +521,7 @@ mod tests {
     fn table() -> Processes {
         Processes {
             by_pid: HashMap::new(),
+            inits: HashMap::new(),
             host_mnt_ns: 1,
             host_pid_ns: 2,
             last_expiry: BootTime(0),
@@ -385,7 +529,7 @@ mod tests {
     }
 
     fn update(table: &mut Processes, observation: &Observation) -> (Arc<Process>, Option<Before>) {
-        table.update(observation, |cgroup| cgroup == HOST)
+        table.update(observation, |cgroup| cgroup == HOST, |_| None)
     }
 
     fn key(pid: u32, start: u64) -> ProcessKey {
@@ -521,5 +665,73 @@ mod tests {
             !table.started_outside(&unshared, is_host),
             "a namespace that a container made is its own"
         );
+    }
+
+    const SHIM: u32 = 4_000_000_010;
+    const INIT: u32 = 4_000_000_011;
+    const RUNC: u32 = 4_000_000_012;
+    const SHELL: u32 = 4_000_000_013;
+    const CHILD: u32 = 4_000_000_014;
+    const GRANDCHILD: u32 = 4_000_000_015;
+
+    /// Has the runtime start a program in the container, by way of a process of its own.
+    fn inject(table: &mut Processes, pid: u32, program: &str) -> Arc<Process> {
+        let (shim, process) = (key(SHIM, 5), key(pid, 9));
+        update(table, &observe(shim, key(0, 0), HOST, 1, exec("/usr/bin/shim")));
+        update(table, &observe(shim, key(0, 0), HOST, 1, Act::Fork(process)));
+        // runc executes itself once it is in the control group, still in the host's mount namespace.
+        update(
+            table,
+            &observe(process, shim, CONTAINER, 1, exec("/usr/bin/runc")),
+        );
+        update(table, &observe(process, shim, CONTAINER, 3, exec(program))).0
+    }
+
+    #[test]
+    fn a_session_is_marked_with_everything_that_it_starts() {
+        let mut table = table();
+        assert_eq!(inject(&mut table, INIT, "/bin/web").session, Session::Own);
+        assert_eq!(inject(&mut table, SHELL, "/bin/bash").session, Session::Exec);
+        let shell = key(SHELL, 9);
+        let fork = |from: ProcessKey, to: ProcessKey| observe(from, key(0, 0), CONTAINER, 3, Act::Fork(to));
+        update(&mut table, &fork(shell, key(CHILD, 20)));
+        update(&mut table, &fork(key(CHILD, 20), key(GRANDCHILD, 21)));
+        for gone in [shell, key(CHILD, 20)] {
+            update(
+                &mut table,
+                &observe(gone, key(0, 0), CONTAINER, 3, Act::Exit(Exit::default())),
+            );
+        }
+        // Its parents are gone: the kernel gave it to the container's first process.
+        let orphan = observe(key(GRANDCHILD, 21), key(INIT, 9), CONTAINER, 3, exec("/bin/x"));
+        assert_eq!(update(&mut table, &orphan).0.session, Session::Exec);
+        // In another control group of the same container, too.
+        let moved = observe(key(GRANDCHILD, 21), key(INIT, 9), CgroupId(8), 3, exec("/bin/y"));
+        let moved = update(&mut table, &moved).0;
+        assert_eq!(moved.session, Session::Exec);
+        assert_eq!(moved.ancestors.len(), 3, "the lineage goes with it");
+
+        let own = observe(key(INIT, 9), key(SHIM, 5), CONTAINER, 3, exec("/bin/web2"));
+        assert_eq!(update(&mut table, &own).0.session, Session::Own);
+    }
+
+    #[test]
+    fn the_first_process_is_the_one_that_the_runtime_names() {
+        let mut table = table();
+        inject(&mut table, RUNC, "/bin/hook");
+        assert_eq!(inject(&mut table, INIT, "/bin/web").session, Session::Exec);
+        let fork = observe(key(INIT, 9), key(0, 0), CONTAINER, 3, Act::Fork(key(CHILD, 20)));
+        update(&mut table, &fork);
+        table.confirm_init(CONTAINER, INIT);
+        for pid in [INIT, CHILD] {
+            assert_eq!(table.by_pid[&pid].process.session, Session::Own);
+        }
+        assert_eq!(inject(&mut table, SHELL, "/bin/sh").session, Session::Exec);
+        // Where it was named before anything came in.
+        let named = observe(key(A, 9), key(SHIM, 5), CgroupId(9), 1, exec("/usr/bin/runc"));
+        table.update(&named, |cgroup| cgroup == HOST, |_| Some(B));
+        let named = observe(key(A, 9), key(SHIM, 5), CgroupId(9), 3, exec("/bin/sh"));
+        let (shell, _) = table.update(&named, |cgroup| cgroup == HOST, |_| Some(B));
+        assert_eq!(shell.session, Session::Exec);
     }
 }

@@ -246,6 +246,7 @@ mod tests {
             cgroup_path: "/c".into(),
             state: IdentityState::Known,
             init_pid: 1,
+            described: None,
         }
     }
 

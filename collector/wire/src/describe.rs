@@ -75,7 +75,9 @@ fn facts(event: &Event) -> Vec<(&'static str, String)> {
     if let Some(container) = &event.container {
         facts.push(("where", container_words(container)));
         facts.push(("image", image(container)));
+        facts.push(("revision", container.revision.clone()));
     }
+    facts.push(("unit", event.unit.clone()));
     for reason in event.verdict.iter().flat_map(|verdict| &verdict.reasons) {
         facts.push(("expected", reason.expected.clone()));
         facts.push(("why it matters", reason.why.clone()));
@@ -148,6 +150,9 @@ fn process_words(process: &Process) -> String {
         append(&mut words, format_args!(", effective uid {}", process.euid));
     }
     words.push(')');
+    if process.session == "exec" {
+        words.push_str(", in a session that the container runtime was asked for (exec)");
+    }
     if !process.argv.is_empty() {
         append(
             &mut words,

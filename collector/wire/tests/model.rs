@@ -139,6 +139,34 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
             state,
             ..Default::default()
         }))),
+        (text(), text(), any::<u64>()).prop_map(|(name, value, events)| {
+            let attribute = pb::Attribute {
+                name: name.clone(),
+                value: value.clone(),
+            };
+            Some(Detail::IdentityResolved(pb::IdentityResolved {
+                events,
+                facts: Some(pb::ContainerFacts {
+                    labels: vec![attribute],
+                    mounts: vec![pb::Mount {
+                        source: name,
+                        destination: value,
+                        read_only: true,
+                    }],
+                    privileges: Some(pb::Privileges::default()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }))
+        }),
+        (text(), text(), text()).prop_map(|(name, change, value)| {
+            Some(Detail::Posture(pb::Posture {
+                name,
+                change,
+                value,
+                ..Default::default()
+            }))
+        }),
         (text(), counts(), any::<u64>()).prop_map(|(workload, facts, learned_for_ns)| {
             Some(Detail::BaselineReady(pb::BaselineReady {
                 workload,
@@ -155,7 +183,7 @@ prop_compose! {
         container in text(), verdict in -1i32..9, severity in -1i32..9, expected in text(), action in -1i32..6,
         result in -1i32..6, known in any::<bool>(), detail in detail()
     ) -> Event {
-        let ancestors = vec![pb::Ancestor { pid: 1, start_boot_ns: 0, exe: exe.clone() }];
+        let ancestors = vec![pb::Ancestor { pid: 1, exe: exe.clone(), ..Default::default() }];
         let reasons = vec![pb::Reason { expected, controls: vec!["NIST 800-53 SI-4".into()], ..Default::default() }];
         Event {
             id: known.then_some(EventId { node, epoch, sequence }),

@@ -1,5 +1,6 @@
 //! What happened, kind by kind.
 
+mod known;
 mod operation;
 mod socket;
 
@@ -77,6 +78,8 @@ pub fn act(event: &Event) -> String {
             Duration::from_secs(Duration::from_nanos(ready.learned_for_ns).as_secs()),
             or_nothing(counts(&ready.facts))
         ),
+        Some(Detail::IdentityResolved(resolved)) => known::resolved(event.container.as_ref(), resolved),
+        Some(Detail::Posture(posture)) => known::posture(posture),
         None => format!(
             "{exe}: an event of kind {}, of which this version knows no more",
             super::kind(event)
@@ -122,6 +125,7 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
         }
         Some(Detail::Open(open)) => facts.push(("flags", open.flags.join(" "))),
         Some(Detail::Operation(operation)) => operation::details(operation, &mut facts),
+        Some(Detail::IdentityResolved(resolved)) => known::details(resolved, &mut facts),
         Some(Detail::Loss(loss)) if loss.last_sequence > 0 => {
             facts.push((
                 "sequences",
