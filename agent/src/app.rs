@@ -12,6 +12,7 @@ use crate::judge::baseline::Baselines;
 use crate::judge::{Finder, Judge};
 use crate::outbox::{Outbox, Repair};
 use crate::pipeline::{Parts, Pipeline};
+use crate::posture::Posture;
 use crate::respond::Enforcement;
 use crate::sensor::{CoverageReport, Sensor};
 use crate::ship::{self, Ahead, ShipStatus};
@@ -103,6 +104,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let names = ProcessNames::new(&hello.node, &hello.boot_id);
     let mut pipeline = Pipeline::new(Parts {
         names,
+        posture: Posture::open(&config.state_dir, config.posture.clone()),
         sensor,
         identity,
         judge: Judge::new(config.policies.clone(), baselines, config.sensitive.clone()),

@@ -10,6 +10,7 @@ use crate::hash::HashConfig;
 use crate::judge::Sensitive;
 use crate::judge::policy::PolicySet;
 use crate::outbox::Limits;
+use crate::posture::PostureConfig;
 use crate::sensor::SensorConfig;
 use norma_settings::{Faults, Location, SettingsError};
 use raw::RawConfig;
@@ -98,6 +99,8 @@ pub struct Config {
     pub cri_socket: Option<PathBuf>,
     /// Label or annotation of pods that names their workload.
     pub workload_label: Option<String>,
+    /// How containers should be set up.
+    pub posture: PostureConfig,
     /// Report what the host itself does, besides its containers.
     pub host_events: bool,
     /// SHA-256 of the configuration and policy files, in hex.
@@ -137,6 +140,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
     let identity = raw.identity.unwrap_or_default();
     let workload_label = identity.workload_label(path, &mut faults);
     let cri_socket = raw.runtime.unwrap_or_default().validate(path, base, &mut faults);
+    let posture = raw.posture.unwrap_or_default().validate(path, &mut faults);
 
     let mut policy_files = Vec::new();
     for place in raw.policies.iter().flatten() {
@@ -174,6 +178,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         hash,
         cri_socket,
         workload_label,
+        posture,
         runtime_roots: identity
             .runtime_roots
             .unwrap_or_default()
@@ -280,6 +285,46 @@ mod tests {
             ("{exce: true}", "did you mean `exec`"),
         ] {
             let message = hash(text).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_runtime_and_posture_is_checked() {
+        let config = load_text(
+            "node: a\nruntime: {cri_socket: /run/x.sock}\nidentity: {workload_label: norma.dev/workload}\n\
+             posture: {approved_registries: [reg.example/shop, 'localhost:5000']}\n",
+        )
+        .unwrap();
+        assert_eq!(config.cri_socket.as_deref(), Some(Path::new("/run/x.sock")));
+        assert_eq!(config.workload_label.as_deref(), Some("norma.dev/workload"));
+        assert_eq!(
+            config.posture.approved_registries,
+            ["reg.example/shop", "localhost:5000"]
+        );
+        for (text, expected) in [
+            (
+                "runtime: {cri_socket: 'unix:///run/x.sock'}",
+                "agent.yaml:2:23: `unix:///run/x.sock` is a URL",
+            ),
+            (
+                "runtime: {cri_socket: ''}",
+                "agent.yaml:2:23: cri_socket is empty",
+            ),
+            (
+                "identity: {workload_label: 'a b'}",
+                "agent.yaml:2:28: `a b` is no key of a label",
+            ),
+            (
+                "posture: {approved_registries: ['https://reg.example']}",
+                "agent.yaml:2:33: `https://reg.example` is no registry",
+            ),
+            (
+                "posture: {aproved_registries: []}",
+                "did you mean `approved_registries`",
+            ),
+        ] {
+            let message = load_text(&format!("node: a\n{text}\n")).unwrap_err();
             assert!(message.contains(expected), "{message}");
         }
     }

@@ -8,6 +8,7 @@
 //! 4. [`identity`]: observation → who: process with its lineage, container, workload.
 //! 5. [`judge`]: what was done by whom → verdict, from declared policy and learned baseline.
 //! 6. [`respond`]: what a verdict makes happen on the node, and what the kernel side enforces by itself.
+//!    [`posture`]: how containers are set up, held against the controls that say how they should be.
 //!    [`hash`]: the SHA-256 of what was executed, where it is asked for; read beside the pipeline.
 //! 7. [`outbox`]: the durable spool; an event gets its sequence here.
 //! 8. [`ship`]: the mTLS stream to the collector; acknowledgements empty the outbox.
@@ -29,6 +30,7 @@ pub mod judge;
 pub mod observation;
 pub mod outbox;
 pub mod pipeline;
+pub mod posture;
 pub mod respond;
 pub mod sensor;
 pub mod ship;

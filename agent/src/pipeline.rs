@@ -17,6 +17,7 @@ use crate::identity::{Identified, Identity, Place, Placed};
 use crate::judge::{Finder, Judge, News};
 use crate::observation::{BootTime, CgroupId, Observation};
 use crate::outbox::{Outbox, named};
+use crate::posture::Posture;
 use crate::respond::{self, Enforcement};
 use crate::sensor::Sensor;
 use crate::ship::Ahead;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub sensitive: Finder,
     /// Looks up the hashes of what is executed, where they are wanted.
     pub hashes: Option<Hashes>,
+    /// Knows how containers should be set up.
+    pub posture: Posture,
     /// Names processes for the whole cluster.
     pub names: ProcessNames,
     /// Steers the kernel side.
@@ -281,6 +284,13 @@ impl Pipeline {
             ));
         }
         let running = self.parts.identity.containers();
+        for event in self.parts.posture.look(&running) {
+            if norma_wire::id::is_alert(&event) {
+                self.alerts += 1;
+                tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
+            }
+            self.store(event);
+        }
         self.parts.judge.watch_files(self.parts.sensitive.found());
         self.parts.sensitive.order(
             running

@@ -5,6 +5,7 @@ use super::{
     CollectorTarget, DEFAULT_LEARNING_WINDOW, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
 };
 use crate::outbox::Limits;
+use crate::posture::PostureConfig;
 use norma_settings::{Faults, Spanned};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(super) struct RawConfig {
     pub sensor: RawSensor,
     pub identity: Option<RawIdentity>,
     pub runtime: Option<RawRuntime>,
+    pub posture: Option<RawPosture>,
     pub events: Option<RawEvents>,
 }
 
@@ -61,6 +63,12 @@ pub(super) struct RawIdentity {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRuntime {
     cri_socket: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPosture {
+    approved_registries: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -204,5 +212,33 @@ impl RawRuntime {
             return None;
         }
         Some(base.join(&socket.value))
+    }
+}
+
+impl RawPosture {
+    pub fn validate(self, path: &Path, faults: &mut Faults) -> PostureConfig {
+        let mut config = PostureConfig::default();
+        for place in self.approved_registries.into_iter().flatten() {
+            let host = place.value.split('/').next().unwrap_or_default();
+            let fits = !host.is_empty()
+                && !place.value.contains("://")
+                && place
+                    .value
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/[]".contains(&byte));
+            if fits {
+                config.approved_registries.push(place.value);
+            } else {
+                faults.push(
+                    path,
+                    &place,
+                    format!(
+                        "`{}` is no registry: write `HOST`, `HOST:PORT` or `HOST/PATH`, such as `docker.io/library`",
+                        place.value
+                    ),
+                );
+            }
+        }
+        config
     }
 }
