@@ -101,13 +101,22 @@ pub fn end_all(folder: &Path) {
         delete_container(&id);
     }
     for path in lines(folder, MOUNTS).iter().rev() {
-        let mounted = fs::read_to_string("/proc/self/mounts")
-            .is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(1) == Some(path)));
-        if mounted
-            && let Err(error) = rustix::mount::unmount(path.as_str(), rustix::mount::UnmountFlags::DETACH)
-        {
-            eprintln!("cannot unmount {path}: {error}");
-        }
+        unmount(path);
+    }
+    // What container runtimes have mounted in it.
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let below = format!("{}/", folder.display());
+    let mounts = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for path in mounts.filter(|path| path.starts_with(&below)).rev() {
+        unmount(path);
+    }
+}
+
+fn unmount(path: &str) {
+    let mounted = fs::read_to_string("/proc/self/mounts")
+        .is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(1) == Some(path)));
+    if mounted && let Err(error) = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH) {
+        eprintln!("cannot unmount {path}: {error}");
     }
 }
 

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod cgroup;
 pub mod collector;
 pub mod container;
+pub mod containerd;
 pub mod daemon;
 pub mod deed;
 pub mod guest;

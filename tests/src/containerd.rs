@@ -1,0 +1,161 @@
+//! A container runtime of its own: containerd with its CRI plugin, on a private socket.
+//!
+//! Pods are made and asked for over the socket by whoever uses it; here is what has to be there before, and the
+//! end of everything after.
+
+mod image;
+
+use crate::daemon::Daemon;
+use crate::ledger::note_process;
+use crate::program::output;
+use crate::scratch::Scratch;
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+pub use image::Image;
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Where containerd's CRI plugin keeps what it makes.
+const NAMESPACE: &str = "k8s.io";
+/// The image of pods' sandboxes.
+const PAUSE: &str = "local.test/pause:v1";
+
+/// A running containerd. Dropping it kills it and the containers that it made.
+#[derive(Debug)]
+pub struct Containerd {
+    daemon: Option<Daemon>,
+    folder: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Containerd {
+    /// Whether the programs are there; says what is missing where not.
+    pub fn available(test: &str) -> bool {
+        let missing = ["containerd", "ctr", "runc"].into_iter().find(|name| {
+            let found = Command::new("sh")
+                .args(["-c", "command -v \"$0\" >/dev/null", name])
+                .status();
+            !found.is_ok_and(|status| status.success())
+        });
+        if let Some(name) = missing {
+            crate::skip::skipped(test, &format!("{name} is not installed"));
+        }
+        missing.is_none()
+    }
+
+    /// Starts one, with an image for its sandboxes.
+    pub fn start(scratch: &Scratch) -> Result<Self> {
+        let folder = scratch.folder("containerd")?;
+        let place = |name: &str| folder.join(name).display().to_string();
+        let config = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n[grpc]\naddress = \"{}\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"{PAUSE}\"\nrestrict_oom_score_adj = true\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/usr/lib/cni\"\nconf_dir = \"{}\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"overlayfs\"\n",
+            place("root"),
+            place("state"),
+            place("c.sock"),
+            place("cni"),
+        );
+        scratch.file("containerd/config.toml", &config)?;
+        let mut this = Self {
+            daemon: None,
+            folder,
+            scratch: scratch.path().to_owned(),
+        };
+        this.run(scratch)?;
+        let pause = Image::build(scratch, PAUSE, &["/usr/bin/sleep", "infinity"])?;
+        this.import(&pause)?;
+        Ok(this)
+    }
+
+    /// Starts it, again or for the first time, and waits until it answers.
+    pub fn run(&mut self, scratch: &Scratch) -> Result<()> {
+        let mut command = Command::new("containerd");
+        command.arg("-c").arg(self.folder.join("config.toml"));
+        let mut daemon = Daemon::start(scratch, "containerd", &mut command)?;
+        daemon.wait_for("answers", START_LIMIT, |_| {
+            Ok(self.ctr(&["version"]).is_ok().then_some(()))
+        })?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// SIGKILL; its containers go on.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon.take().context("containerd is not running")?.kill()
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("c.sock")
+    }
+
+    /// Makes an image known to it, by its name and by its digest.
+    pub fn import(&self, image: &Image) -> Result<()> {
+        let archive = image.archive().display().to_string();
+        self.ctr(&["images", "import", &archive])?;
+        self.ctr(&["images", "tag", "--force", image.name(), &image.digested()])?;
+        Ok(())
+    }
+
+    /// Notes the processes that containers hang on, which outlive it.
+    pub fn note_shims(&self) -> Result<()> {
+        for shim in self.shims() {
+            note_process(&self.scratch, shim)?;
+        }
+        Ok(())
+    }
+
+    fn shims(&self) -> Vec<u32> {
+        let socket = self.socket().display().to_string();
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid: &u32| {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let line = String::from_utf8_lossy(&line);
+                line.contains("containerd-shim") && line.contains(&socket)
+            })
+            .collect()
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("ctr");
+        command
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", NAMESPACE])
+            .args(arguments);
+        output(&mut command)
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // What a test that failed has left.
+        let tasks = self.ctr(&["tasks", "list", "--quiet"]).unwrap_or_default();
+        for task in tasks.lines() {
+            self.ctr(&["tasks", "delete", "--force", task]).ok();
+        }
+        drop(self.daemon.take());
+        for shim in self.shims() {
+            kill(shim);
+        }
+    }
+}
+
+fn kill(pid: u32) {
+    use rustix::process::{Pid, Signal, kill_process};
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        kill_process(pid, Signal::KILL).ok();
+    }
+}
+
+/// Fills a folder with what an image has.
+fn fill(folder: &Path) -> Result<()> {
+    crate::root::fill(folder, &[])
+}
