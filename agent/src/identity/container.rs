@@ -150,7 +150,7 @@ impl Containers {
             };
             let container = made
                 .entry(described.id.clone())
-                .or_insert_with(|| Arc::new(self.from_told(own, &path, described, init_pid)));
+                .or_insert_with(|| Arc::new(self.told_container(own, &path, described, init_pid)));
             changes.push((cgroup, Arc::clone(container)));
         }
         for (cgroup, container) in &changes {
@@ -195,7 +195,7 @@ impl Containers {
         })
     }
 
-    fn from_told(
+    fn told_container(
         &self,
         cgroup: CgroupId,
         path: &str,
@@ -293,7 +293,7 @@ impl Containers {
             return self.set(cgroup, Placement::Container(container));
         }
         if let Some((described, own)) = self.claimed(path) {
-            let container = Arc::new(self.from_told(cgroup, &own, described, 0));
+            let container = Arc::new(self.told_container(cgroup, &own, described, 0));
             return self.set(cgroup, Placement::Container(container));
         }
         if self.told.live && self.provisional.contains_key(&cgroup) {
