@@ -3,10 +3,16 @@
 //! In the order in which data flows:
 //!
 //! - [`fact`]: a behaviour in the context of the executable that showed it.
+//! - [`never`]: what is never learned, and why.
+//! - [`evidence`]: who saw what how often; merges without order and without counting twice.
 //!
-//! Everything here is pure: times are handed in, bytes are handed in, and the only files that are touched are
-//! those whose paths are given to [`mod@file`].
+//! Everything here is pure: times and bytes are handed in.
 
+pub mod evidence;
 pub mod fact;
+pub mod never;
 #[cfg(test)]
 mod testing;
+mod time;
+
+pub use time::Timestamp;

@@ -1,6 +1,8 @@
 //! Facts and evidence by chance, for property tests.
 
+use crate::evidence::{Evidence, Exposure, Sampling, Sighting, SourceId};
 use crate::fact::{Access, ArgumentShape, Block, Fact, Peer, PeerClass, Protocol};
+use crate::time::Timestamp;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -77,4 +79,99 @@ pub(crate) fn any_fact() -> impl Strategy<Value = Fact> {
         }),
         (text(), text()).prop_map(|(exe, path)| Fact::Library { exe, path }),
     ]
+}
+
+/// `/bin/x` reads a file.
+pub(crate) fn read_of(path: &str) -> Fact {
+    Fact::File {
+        exe: "/bin/x".into(),
+        path: path.into(),
+        access: Access::Read,
+    }
+}
+
+/// An account of files that were read, each in so many units (small, large) of 100 and 25.
+pub(crate) fn evidence_of(
+    node: &str,
+    generation: u64,
+    reads: impl IntoIterator<Item = (String, [u32; 2])>,
+) -> Evidence {
+    let exposure = Exposure {
+        units: [100, 25],
+        starts: 3,
+        replicas: 3,
+        refused: 0,
+        from: Timestamp::from_unix(1_000_000),
+        until: Timestamp::from_unix(1_360_000),
+    };
+    let source = SourceId {
+        node: node.into(),
+        generation,
+    };
+    let sightings = reads.into_iter().map(|(path, units)| {
+        (
+            read_of(&path),
+            Sighting {
+                units,
+                starts: 0,
+                replicas: 2,
+                first_seen: Timestamp::from_unix(1_000_000),
+                last_seen: Timestamp::from_unix(1_300_000),
+            },
+        )
+    });
+    Evidence::of_account(source, Sampling::default(), exposure, sightings)
+}
+
+fn sighting() -> impl Strategy<Value = Sighting> {
+    (any::<[u8; 2]>(), 0..4_u32, 1..4_u32, 0..50_u64, 0..50_u64).prop_map(
+        |(units, starts, replicas, first, last)| Sighting {
+            units: units.map(u32::from),
+            starts,
+            replicas,
+            first_seen: Timestamp::from_unix(first),
+            last_seen: Timestamp::from_unix(first + last),
+        },
+    )
+}
+
+fn exposure() -> impl Strategy<Value = Exposure> {
+    (
+        any::<[u8; 2]>(),
+        0..4_u32,
+        1..4_u32,
+        0..3_u32,
+        0..50_u64,
+        0..50_u64,
+    )
+        .prop_map(|(units, starts, replicas, refused, from, until)| Exposure {
+            units: units.map(u32::from),
+            starts,
+            replicas,
+            refused,
+            from: Timestamp::from_unix(from),
+            until: Timestamp::from_unix(from + until),
+        })
+}
+
+fn account() -> impl Strategy<Value = Evidence> {
+    let source = ("[ab]", 0..2_u64).prop_map(|(node, generation)| SourceId {
+        node: node.into(),
+        generation,
+    });
+    let sightings = proptest::collection::vec((any_fact(), sighting()), 0..12);
+    (source, exposure(), sightings).prop_map(|(source, exposure, sightings)| {
+        Evidence::of_account(source, Sampling::default(), exposure, sightings)
+    })
+}
+
+/// Evidence of up to three accounts.
+pub(crate) fn any_evidence() -> impl Strategy<Value = Evidence> {
+    proptest::collection::vec(account(), 0..4).prop_map(|accounts| {
+        let mut evidence = Evidence::new();
+        for account in &accounts {
+            evidence.merge(account);
+        }
+        evidence
+    })
 }

@@ -1,0 +1,618 @@
+//! Who saw what how often: the evidence for one workload and revision.
+//!
+//! Evidence is a state-based CRDT. It consists of accounts, one per [`SourceId`]; each account has a single
+//! writer (a [`Recorder`]) whose numbers only grow. [`Evidence::merge`] takes the larger of each number, and so
+//! is commutative, associative and idempotent: deltas may be lost, repeated and reordered, agents and collectors
+//! may restart, and nothing is lost for good or counted twice. A delta is evidence like any other, only less.
+//!
+//! What is counted is incidence, not events: in how many sampling units (container-hours, or runs of a job)
+//! and in how many replicas a fact was seen. Events are bursty; a unit is either with or without a fact.
+
+mod recorder;
+mod unit;
+
+pub use recorder::{Limits, Observed, Phase, Recorder, Saved, Start, Tuning, UnknownFact, Version};
+
+use crate::fact::{Dictionary, Fact, FactId, Field};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who wrote an account: a node, and the generation of its store. A node that loses its store begins another
+/// generation, and with it another account: what it wrote before still counts, and is not counted on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceId {
+    /// The node.
+    pub node: Arc<str>,
+    /// Random number made with the store.
+    pub generation: u64,
+}
+
+/// What a sampling unit is. Two sizes, because an estimate that depends on the size of its unit rests on
+/// behaviour that comes in bursts, and is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// Services: container time, in seconds.
+    Hours {
+        /// Seconds of a small unit.
+        small: u32,
+        /// Seconds of a large unit.
+        large: u32,
+    },
+    /// Jobs: a small unit is one run.
+    Runs {
+        /// Runs of a large unit.
+        large: u32,
+    },
+}
+
+impl Default for Sampling {
+    /// Units of one hour and of four.
+    fn default() -> Self {
+        Self::Hours {
+            small: 3_600,
+            large: 4 * 3_600,
+        }
+    }
+}
+
+impl Sampling {
+    /// How many small units go into a large one.
+    #[must_use]
+    pub fn ratio(self) -> f64 {
+        match self {
+            Self::Hours { small, large } => f64::from(large) / f64::from(small.max(1)),
+            Self::Runs { large } => f64::from(large),
+        }
+    }
+
+    /// A unit in words.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Hours { .. } => "container-hours",
+            Self::Runs { .. } => "runs",
+        }
+    }
+}
+
+/// The two sizes of unit.
+pub(crate) const SIZES: usize = 2;
+
+/// What a source saw of one fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Units in which it was seen after start-up, small ones and large ones.
+    pub units: [u32; SIZES],
+    /// Starts of a container in which it was seen.
+    pub starts: u32,
+    /// Replicas in which it was seen at all.
+    pub replicas: u32,
+    /// When first.
+    pub first_seen: Timestamp,
+    /// When last, to within a day.
+    pub last_seen: Timestamp,
+}
+
+impl Sighting {
+    const ABSENT: Self = Self {
+        units: [0; SIZES],
+        starts: 0,
+        replicas: 0,
+        first_seen: Timestamp::NEVER,
+        last_seen: Timestamp::from_unix(0),
+    };
+
+    /// The source saw it.
+    fn is_seen(&self) -> bool {
+        self.first_seen != Timestamp::NEVER
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.units[0] = self.units[0].max(other.units[0]);
+        self.units[1] = self.units[1].max(other.units[1]);
+        self.starts = self.starts.max(other.starts);
+        self.replicas = self.replicas.max(other.replicas);
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.last_seen = self.last_seen.max(other.last_seen);
+    }
+}
+
+/// How much a source observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exposure {
+    /// Complete units, small ones and large ones.
+    pub units: [u32; SIZES],
+    /// Starts of a container that were seen from the beginning.
+    pub starts: u32,
+    /// Replicas: containers of the workload.
+    pub replicas: u32,
+    /// Observations that found no room; from the first one on, what is known is not all that was seen.
+    pub refused: u32,
+    /// When it began.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Exposure {
+    const NONE: Self = Self {
+        units: [0; SIZES],
+        starts: 0,
+        replicas: 0,
+        refused: 0,
+        from: Timestamp::NEVER,
+        until: Timestamp::from_unix(0),
+    };
+
+    fn merge(&mut self, other: &Self) {
+        self.units[0] = self.units[0].max(other.units[0]);
+        self.units[1] = self.units[1].max(other.units[1]);
+        self.starts = self.starts.max(other.starts);
+        self.replicas = self.replicas.max(other.replicas);
+        self.refused = self.refused.max(other.refused);
+        self.from = self.from.min(other.from);
+        self.until = self.until.max(other.until);
+    }
+}
+
+/// What all sources together saw of one fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Units in which it was seen after start-up, small ones and large ones.
+    pub units: [u64; SIZES],
+    /// Starts in which it was seen.
+    pub starts: u64,
+    /// Replicas in which it was seen.
+    pub replicas: u64,
+    /// When first.
+    pub first_seen: Timestamp,
+    /// When last, to within a day.
+    pub last_seen: Timestamp,
+}
+
+impl Tally {
+    /// Units and starts together: how often it was there when it could have been.
+    #[must_use]
+    pub const fn incidence(&self) -> u64 {
+        let counted = self.units[0].saturating_add(self.starts);
+        // Seen, in a unit that is not complete.
+        if counted == 0 { 1 } else { counted }
+    }
+}
+
+/// How much all sources together observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// Complete units, small ones and large ones.
+    pub units: [u64; SIZES],
+    /// Starts.
+    pub starts: u64,
+    /// Replicas.
+    pub replicas: u64,
+    /// Observations that found no room.
+    pub refused: u64,
+    /// When it began; the same as `until` where nothing was observed.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Total {
+    /// Wall-clock time that the observation spans.
+    #[must_use]
+    pub const fn span(&self) -> Duration {
+        self.until.since(self.from)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Account {
+    sampling: Sampling,
+    exposure: Exposure,
+    /// By number of the fact; facts that came later than the last one seen are not there.
+    sightings: Vec<Sighting>,
+}
+
+impl Account {
+    fn new(sampling: Sampling) -> Self {
+        Self {
+            sampling,
+            exposure: Exposure::NONE,
+            sightings: Vec::new(),
+        }
+    }
+
+    fn sighting(&mut self, id: FactId) -> &mut Sighting {
+        if self.sightings.len() <= id.index() {
+            self.sightings.resize(id.index() + 1, Sighting::ABSENT);
+        }
+        &mut self.sightings[id.index()]
+    }
+}
+
+/// More than a workload may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {found}, of which at most {most} are taken")]
+pub struct TooMuch {
+    /// What there is too much of.
+    pub what: &'static str,
+    /// How many there would be.
+    pub found: usize,
+    /// How many there may be.
+    pub most: usize,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Evidence {
+    dictionary: Arc<Dictionary>,
+    sources: BTreeMap<SourceId, Account>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    dictionary: Dictionary,
+    sources: BTreeMap<SourceId, Account>,
+}
+
+impl TryFrom<Written> for Evidence {
+    type Error = TooMuch;
+
+    fn try_from(written: Written) -> Result<Self, TooMuch> {
+        let most = written.dictionary.len();
+        for account in written.sources.values() {
+            if account.sightings.len() > most {
+                return Err(TooMuch {
+                    what: "sightings of facts that are not there",
+                    found: account.sightings.len(),
+                    most,
+                });
+            }
+        }
+        Ok(Self {
+            dictionary: Arc::new(written.dictionary),
+            sources: written.sources,
+        })
+    }
+}
+
+impl Evidence {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over what another knows more. The order of merges does not matter, nor does merging twice.
+    pub fn merge(&mut self, other: &Self) {
+        let ids: Vec<Option<FactId>> = if Arc::ptr_eq(&self.dictionary, &other.dictionary) {
+            (0..other.dictionary.len())
+                .map(|index| Some(FactId::from_index(index)))
+                .collect()
+        } else {
+            let dictionary = Arc::make_mut(&mut self.dictionary);
+            let mut ids = vec![None; other.dictionary.len()];
+            for (id, fact) in other.dictionary.iter() {
+                if other.is_seen(id) {
+                    ids[id.index()] = Some(dictionary.insert(&fact));
+                }
+            }
+            ids
+        };
+        for (source, theirs) in &other.sources {
+            let ours = self
+                .sources
+                .entry(source.clone())
+                .or_insert_with(|| Account::new(theirs.sampling));
+            // Never differs for one source; if it did, all have to come to the same.
+            ours.sampling = ours.sampling.max(theirs.sampling);
+            ours.exposure.merge(&theirs.exposure);
+            for (sighting, id) in theirs.sightings.iter().zip(&ids) {
+                if let (true, Some(id)) = (sighting.is_seen(), id) {
+                    ours.sighting(*id).merge(sighting);
+                }
+            }
+        }
+    }
+
+    /// As [`Evidence::merge`], unless the sum would be more than these limits allow; nothing is taken then.
+    pub fn merge_within(&mut self, other: &Self, limits: &Limits) -> Result<(), TooMuch> {
+        let added = other
+            .facts()
+            .filter(|(_, fact)| self.dictionary.find(fact).is_none())
+            .count();
+        let check = |what, found, most| {
+            if found > most {
+                Err(TooMuch { what, found, most })
+            } else {
+                Ok(())
+            }
+        };
+        check("facts", self.dictionary.len() + added, limits.facts)?;
+        check(
+            "bytes of facts",
+            self.dictionary.content_bytes() + other.dictionary.content_bytes(),
+            limits.bytes,
+        )?;
+        let sources = other
+            .sources
+            .keys()
+            .filter(|source| !self.sources.contains_key(source))
+            .count();
+        check("sources", self.sources.len() + sources, limits.sources)?;
+        self.merge(other);
+        Ok(())
+    }
+
+    /// All facts that were seen, in the order of their numbers.
+    pub fn facts(&self) -> impl Iterator<Item = (FactId, Fact<&str>)> {
+        self.dictionary.iter().filter(|(id, _)| self.is_seen(*id))
+    }
+
+    /// All facts that were seen, with what was seen of them.
+    pub fn tallies(&self) -> impl Iterator<Item = (FactId, Fact<&str>, Tally)> {
+        self.dictionary
+            .iter()
+            .filter_map(|(id, fact)| Some((id, fact, self.tally(id)?)))
+    }
+
+    /// What was seen of a fact; `None` if nothing.
+    #[must_use]
+    pub fn tally(&self, id: FactId) -> Option<Tally> {
+        let mut tally: Option<Tally> = None;
+        for sighting in self
+            .sources
+            .values()
+            .filter_map(|account| account.sightings.get(id.index()))
+            .filter(|sighting| sighting.is_seen())
+        {
+            let sum = tally.get_or_insert(Tally {
+                units: [0; SIZES],
+                starts: 0,
+                replicas: 0,
+                first_seen: Timestamp::NEVER,
+                last_seen: Timestamp::default(),
+            });
+            sum.units[0] += u64::from(sighting.units[0]);
+            sum.units[1] += u64::from(sighting.units[1]);
+            sum.starts += u64::from(sighting.starts);
+            sum.replicas += u64::from(sighting.replicas);
+            sum.first_seen = sum.first_seen.min(sighting.first_seen);
+            sum.last_seen = sum.last_seen.max(sighting.last_seen);
+        }
+        tally
+    }
+
+    /// What was seen of a fact; `None` if nothing.
+    pub fn tally_of<S: AsRef<str>>(&self, fact: &Fact<S>) -> Option<Tally> {
+        self.tally(self.dictionary.find(fact)?)
+    }
+
+    /// How much was observed.
+    #[must_use]
+    pub fn total(&self) -> Total {
+        let mut total = Total {
+            units: [0; SIZES],
+            starts: 0,
+            replicas: 0,
+            refused: 0,
+            from: Timestamp::NEVER,
+            until: Timestamp::default(),
+        };
+        for Account { exposure, .. } in self.sources.values() {
+            total.units[0] += u64::from(exposure.units[0]);
+            total.units[1] += u64::from(exposure.units[1]);
+            total.starts += u64::from(exposure.starts);
+            total.replicas += u64::from(exposure.replicas);
+            total.refused += u64::from(exposure.refused);
+            total.from = total.from.min(exposure.from);
+            total.until = total.until.max(exposure.until);
+        }
+        total.from = total.from.min(total.until);
+        total
+    }
+
+    /// How the latest generations sample; units of other sizes cannot be added to theirs.
+    #[must_use]
+    pub fn sampling(&self) -> Sampling {
+        self.sources
+            .values()
+            .max_by_key(|account| (account.exposure.until, account.sampling))
+            .map_or_else(Sampling::default, |account| account.sampling)
+    }
+
+    /// Only the accounts that sample like this.
+    #[must_use]
+    pub fn sampled(&self, sampling: Sampling) -> Self {
+        Self {
+            dictionary: Arc::clone(&self.dictionary),
+            sources: self
+                .sources
+                .iter()
+                .filter(|(_, account)| account.sampling == sampling)
+                .map(|(source, account)| (source.clone(), account.clone()))
+                .collect(),
+        }
+    }
+
+    /// Facts by field.
+    #[must_use]
+    pub fn count_by_field(&self) -> BTreeMap<Field, usize> {
+        let mut counts = BTreeMap::new();
+        for (_, fact) in self.facts() {
+            *counts.entry(fact.field()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The sources that contributed, with how much each observed.
+    pub fn sources(&self) -> impl Iterator<Item = (&SourceId, &Exposure)> {
+        self.sources
+            .iter()
+            .map(|(source, account)| (source, &account.exposure))
+    }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.dictionary.bytes()
+            + self
+                .sources
+                .values()
+                .map(|account| account.sightings.capacity() * size_of::<Sighting>())
+                .sum::<usize>()
+    }
+
+    /// The facts by number. Shared: a norm that is compiled from evidence takes no second copy of its texts.
+    #[must_use]
+    pub const fn dictionary(&self) -> &Arc<Dictionary> {
+        &self.dictionary
+    }
+
+    /// Numbers its facts as another dictionary does, which takes the place of its own if it holds them all.
+    /// Gives, by old number, the new one.
+    fn renumber(&mut self, other: &Arc<Dictionary>) -> Option<Vec<Option<FactId>>> {
+        let mut ids = vec![None; self.dictionary.len()];
+        for (id, fact) in self.dictionary.iter() {
+            let new = other.find(&fact);
+            if new.is_none() && self.is_seen(id) {
+                return None;
+            }
+            ids[id.index()] = new;
+        }
+        for account in self.sources.values_mut() {
+            let old = std::mem::take(&mut account.sightings);
+            for (sighting, id) in old.iter().zip(&ids) {
+                if let (true, Some(id)) = (sighting.is_seen(), id) {
+                    *account.sighting(*id) = *sighting;
+                }
+            }
+        }
+        self.dictionary = Arc::clone(other);
+        Some(ids)
+    }
+
+    fn is_seen(&self, id: FactId) -> bool {
+        self.sources
+            .values()
+            .any(|account| account.sightings.get(id.index()).is_some_and(Sighting::is_seen))
+    }
+}
+
+/// Two are equal if they know the same, however they number it.
+impl PartialEq for Evidence {
+    fn eq(&self, other: &Self) -> bool {
+        self.known() == other.known()
+    }
+}
+
+type Known<'a> = BTreeMap<&'a SourceId, (Sampling, Exposure, BTreeMap<Fact<&'a str>, Sighting>)>;
+
+impl Evidence {
+    fn known(&self) -> Known<'_> {
+        self.sources
+            .iter()
+            .map(|(source, account)| {
+                let sightings = self
+                    .dictionary
+                    .iter()
+                    .zip(&account.sightings)
+                    .filter(|(_, sighting)| sighting.is_seen())
+                    .map(|((_, fact), sighting)| (fact, *sighting))
+                    .collect();
+                (source, (account.sampling, account.exposure, sightings))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+impl Evidence {
+    /// One account, as no recorder has to have written it.
+    pub(crate) fn of_account(
+        source: SourceId,
+        sampling: Sampling,
+        exposure: Exposure,
+        sightings: impl IntoIterator<Item = (Fact, Sighting)>,
+    ) -> Self {
+        let mut dictionary = Dictionary::new();
+        let mut account = Account {
+            exposure,
+            ..Account::new(sampling)
+        };
+        for (fact, sighting) in sightings {
+            account.sighting(dictionary.insert(&fact)).merge(&sighting);
+        }
+        Self {
+            dictionary: Arc::new(dictionary),
+            sources: BTreeMap::from([(source, account)]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::any_evidence;
+    use proptest::prelude::*;
+
+    fn merged(mut left: Evidence, right: &Evidence) -> Evidence {
+        left.merge(right);
+        left
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative_associative_and_idempotent(
+            a in any_evidence(),
+            b in any_evidence(),
+            c in any_evidence(),
+        ) {
+            prop_assert_eq!(merged(a.clone(), &b), merged(b.clone(), &a));
+            prop_assert_eq!(
+                merged(merged(a.clone(), &b), &c),
+                merged(a.clone(), &merged(b.clone(), &c))
+            );
+            prop_assert_eq!(merged(merged(a.clone(), &b), &b), merged(a.clone(), &b));
+            prop_assert_eq!(merged(a.clone(), &a), a);
+        }
+
+        #[test]
+        fn it_is_read_as_it_is_written(evidence in any_evidence()) {
+            let written = rmp_serde::to_vec(&evidence).unwrap();
+            prop_assert_eq!(rmp_serde::from_slice::<Evidence>(&written).unwrap(), evidence);
+        }
+
+        #[test]
+        fn sharing_a_dictionary_changes_nothing(a in any_evidence(), b in any_evidence()) {
+            let all = merged(b, &a);
+            let mut shared = a.clone();
+            prop_assert!(shared.renumber(all.dictionary()).is_some());
+            prop_assert_eq!(shared, a);
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_as_a_whole() {
+        let seen = |paths: &[&str]| {
+            crate::testing::evidence_of("n", 1, paths.iter().map(|path| ((*path).into(), [1, 1])))
+        };
+        let mut evidence = seen(&["/a", "/b"]);
+        let before = evidence.clone();
+        let limits = Limits {
+            facts: 3,
+            ..Limits::default()
+        };
+        let error = evidence
+            .merge_within(&seen(&["/b", "/c", "/d"]), &limits)
+            .unwrap_err();
+        assert_eq!(error.to_string(), "facts: 4, of which at most 3 are taken");
+        assert_eq!(evidence, before);
+        evidence.merge_within(&seen(&["/b", "/c"]), &limits).unwrap();
+    }
+}

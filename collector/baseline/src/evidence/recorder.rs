@@ -1,0 +1,783 @@
+//! The single writer of an account.
+//!
+//! A unit counts when it is complete, with all that was seen in it: otherwise facts would be counted for time
+//! that is not, or time without its facts. What is left of a unit when a container ends is gone on with by the
+//! next one, so that workloads whose containers never last an hour are learned too.
+//!
+//! The first seconds of a container are its start-up, which is a phase of its own: there the unit is a start.
+
+use super::unit::{Bits, Unit};
+use super::{Account, Evidence, SIZES, Sampling, SourceId};
+use crate::fact::{Dictionary, Fact, FactId};
+use crate::never::Learnable;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How much of one workload is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Facts.
+    pub facts: usize,
+    /// Bytes of texts and rows.
+    pub bytes: usize,
+    /// Accounts; where evidence is merged.
+    pub sources: usize,
+}
+
+impl Default for Limits {
+    /// 10,000 facts of 2 MiB, by 10,000 sources.
+    fn default() -> Self {
+        Self {
+            facts: 10_000,
+            bytes: 2 << 20,
+            sources: 10_000,
+        }
+    }
+}
+
+/// How is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// What a unit is.
+    pub sampling: Sampling,
+    /// How long the start of a container takes. Jobs have no start-up: a run is a unit as a whole.
+    pub startup: Duration,
+    /// Longest step of time that is credited at once; after a longer one, nobody was looking.
+    pub absence: Duration,
+    /// How much is kept.
+    pub limits: Limits,
+}
+
+impl Default for Tuning {
+    /// Three minutes of start-up, as readiness probes and caches want them; steps of up to a minute.
+    fn default() -> Self {
+        Self {
+            sampling: Sampling::default(),
+            startup: Duration::from_secs(180),
+            absence: Duration::from_secs(60),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What is known of the beginning of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// It was seen from its first process on.
+    Witnessed,
+    /// It ran already: what its start needs is not known from it.
+    Found,
+}
+
+/// When in the life of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// In its first minutes.
+    Startup,
+    /// After them.
+    Steady,
+}
+
+/// What came of an observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// Nobody of this source saw it before.
+    New,
+    /// It was seen before.
+    Known,
+    /// There is no room for it. The evidence says from now on that it is incomplete.
+    Refused,
+    /// The replica was not announced, or has ended.
+    NoSuchReplica,
+}
+
+/// A state of a recorder, to ask for what changed after it. Valid as long as the recorder lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u32);
+
+impl Version {
+    /// Before everything: also what to go on from after a restart, when it is not known what arrived.
+    pub const START: Self = Self(0);
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Running {
+    start: Start,
+    /// Seconds of start-up that are left, and what was seen in them.
+    startup: Option<Unit>,
+    units: [Unit; SIZES],
+    /// What was seen in it at all.
+    seen: Bits,
+}
+
+/// What a recorder has to find again after a restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Saved {
+    source: SourceId,
+    evidence: Evidence,
+    running: BTreeMap<Arc<str>, Running>,
+    left: [Unit; SIZES],
+}
+
+#[derive(Deserialize)]
+struct Unchecked {
+    source: SourceId,
+    evidence: Evidence,
+    running: BTreeMap<Arc<str>, Running>,
+    left: [Unit; SIZES],
+}
+
+/// A unit in progress refers to a fact that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a sampling unit refers to fact {0}, which is not there")]
+pub struct UnknownFact(usize);
+
+impl TryFrom<Unchecked> for Saved {
+    type Error = UnknownFact;
+
+    fn try_from(read: Unchecked) -> Result<Self, UnknownFact> {
+        let facts = read.evidence.dictionary.len();
+        let of_running = read.running.values().flat_map(|running| {
+            running
+                .units
+                .iter()
+                .map(|unit| &unit.seen)
+                .chain(running.startup.iter().map(|unit| &unit.seen))
+                .chain([&running.seen])
+        });
+        for seen in of_running.chain(read.left.iter().map(|unit| &unit.seen)) {
+            if let Some(id) = seen.last().filter(|id| id.index() >= facts) {
+                return Err(UnknownFact(id.index()));
+            }
+        }
+        Ok(Self {
+            source: read.source,
+            evidence: read.evidence,
+            running: read.running,
+            left: read.left,
+        })
+    }
+}
+
+impl Saved {
+    /// What was known.
+    #[must_use]
+    pub const fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+}
+
+/// Records what one node sees of one workload and revision.
+#[derive(Debug)]
+pub struct Recorder {
+    tuning: Tuning,
+    saved: Saved,
+    /// By number of the fact, in which version it changed.
+    changed: Vec<u32>,
+    version: u32,
+    advanced: Timestamp,
+}
+
+impl Recorder {
+    /// Goes on from what was saved, or begins. `fresh` names the account that is begun where nothing was saved,
+    /// or something with units of other sizes.
+    #[must_use]
+    pub fn open(saved: Option<Saved>, fresh: SourceId, tuning: Tuning, now: Timestamp) -> Self {
+        let mut saved = saved.unwrap_or_else(|| Saved::new(fresh.clone()));
+        let goes_on = saved
+            .evidence
+            .sources
+            .get(&saved.source)
+            .is_none_or(|account| account.sampling == tuning.sampling);
+        if !goes_on {
+            saved = Saved {
+                evidence: saved.evidence,
+                ..Saved::new(fresh)
+            };
+        }
+        let facts = saved.evidence.dictionary.len();
+        let mut recorder = Self {
+            tuning,
+            saved,
+            changed: vec![1; facts],
+            version: 1,
+            advanced: now,
+        };
+        let exposure = &mut recorder.account().exposure;
+        exposure.from = exposure.from.min(now);
+        recorder
+    }
+
+    /// A container of the workload runs. One that was announced before, by this recorder or before a restart,
+    /// is gone on with.
+    pub fn container_started(&mut self, replica: &str, start: Start) {
+        if self.saved.running.contains_key(replica) {
+            return;
+        }
+        let is_service = matches!(self.tuning.sampling, Sampling::Hours { .. });
+        self.saved.running.insert(
+            Arc::from(replica),
+            Running {
+                start,
+                startup: (start == Start::Witnessed && is_service).then(Unit::default),
+                units: Default::default(),
+                seen: Bits::default(),
+            },
+        );
+        let exposure = &mut self.account().exposure;
+        exposure.replicas = exposure.replicas.saturating_add(1);
+    }
+
+    /// A container of the workload has ended.
+    pub fn container_ended(&mut self, replica: &str) {
+        let Some(mut running) = self.saved.running.remove(replica) else {
+            return;
+        };
+        if let Some(startup) = running.startup.take() {
+            self.count_start(&startup.seen);
+        }
+        match self.tuning.sampling {
+            Sampling::Hours { .. } => {
+                for (left, unit) in self.saved.left.iter_mut().zip(&running.units) {
+                    left.absorb(unit);
+                }
+            }
+            // Of a run that was found under way, only the end was seen.
+            Sampling::Runs { .. } if running.start == Start::Found => {}
+            Sampling::Runs { .. } => {
+                for (left, unit) in self.saved.left.iter_mut().zip(&mut running.units) {
+                    unit.elapsed = 1;
+                    left.absorb(unit);
+                }
+            }
+        }
+        let lengths = self.lengths();
+        for size in 0..SIZES {
+            while let Some(seen) = self.saved.left[size].complete(lengths[size]) {
+                self.count_unit(size, &seen);
+            }
+        }
+    }
+
+    /// The replicas that run.
+    pub fn replicas(&self) -> impl Iterator<Item = &str> {
+        self.saved.running.keys().map(AsRef::as_ref)
+    }
+
+    /// When in its life a replica is; `None` if it was not announced.
+    #[must_use]
+    pub fn phase(&self, replica: &str) -> Option<Phase> {
+        let running = self.saved.running.get(replica)?;
+        Some(if running.startup.is_some() {
+            Phase::Startup
+        } else {
+            Phase::Steady
+        })
+    }
+
+    /// Lets time pass for all replicas; to be called about once a second.
+    pub fn advance(&mut self, now: Timestamp) {
+        let step = now.since(self.advanced).min(self.tuning.absence);
+        self.advanced = self.advanced.max(now);
+        let step = step.as_secs() as u32;
+        let startup = self.tuning.startup.as_secs() as u32;
+        let lengths = self.lengths();
+        let is_service = matches!(self.tuning.sampling, Sampling::Hours { .. });
+        let mut starts = Vec::new();
+        let mut units = Vec::new();
+        for running in self.saved.running.values_mut() {
+            if let Some(unit) = &mut running.startup {
+                unit.elapsed = unit.elapsed.saturating_add(step);
+                if unit.elapsed >= startup {
+                    starts.push(std::mem::take(&mut unit.seen));
+                    running.startup = None;
+                }
+                continue;
+            }
+            if !is_service {
+                continue;
+            }
+            for (size, unit) in running.units.iter_mut().enumerate() {
+                unit.elapsed = unit.elapsed.saturating_add(step);
+                while let Some(seen) = unit.complete(lengths[size]) {
+                    units.push((size, seen));
+                }
+            }
+        }
+        if !self.saved.running.is_empty() {
+            let exposure = &mut self.account().exposure;
+            exposure.until = exposure.until.max(now);
+        }
+        for seen in starts {
+            self.count_start(&seen);
+        }
+        for (size, seen) in units {
+            self.count_unit(size, &seen);
+        }
+    }
+
+    /// A replica did something that may be learned.
+    pub fn observe<S: AsRef<str>>(
+        &mut self,
+        fact: &Fact<S>,
+        replica: &str,
+        _: Learnable,
+        now: Timestamp,
+    ) -> Observed {
+        if !self.saved.running.contains_key(replica) {
+            return Observed::NoSuchReplica;
+        }
+        let Some(id) = self.number(fact) else {
+            let exposure = &mut self.account().exposure;
+            exposure.refused = exposure.refused.saturating_add(1);
+            return Observed::Refused;
+        };
+        let Some(running) = self.saved.running.get_mut(replica) else {
+            return Observed::NoSuchReplica;
+        };
+        let new_in_replica = running.seen.insert(id);
+        match &mut running.startup {
+            Some(unit) => {
+                unit.seen.insert(id);
+            }
+            None => {
+                for unit in &mut running.units {
+                    unit.seen.insert(id);
+                }
+            }
+        }
+        let sighting = self.account().sighting(id);
+        let is_new = !sighting.is_seen();
+        let new_day = sighting.last_seen.day() != now.day();
+        sighting.first_seen = sighting.first_seen.min(now);
+        sighting.last_seen = sighting.last_seen.max(now);
+        if new_in_replica {
+            sighting.replicas = sighting.replicas.saturating_add(1);
+        }
+        let replicas = sighting.replicas;
+        if is_new || new_day || new_in_replica && is_news(replicas) {
+            self.touch(id);
+        }
+        if is_new { Observed::New } else { Observed::Known }
+    }
+
+    /// What is known.
+    #[must_use]
+    pub const fn evidence(&self) -> &Evidence {
+        &self.saved.evidence
+    }
+
+    /// The account that is written.
+    #[must_use]
+    pub const fn source(&self) -> &SourceId {
+        &self.saved.source
+    }
+
+    /// What has to be found again after a restart. To be saved before a delta of it is sent.
+    #[must_use]
+    pub const fn saved(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// What is worth telling since a version, and the version to ask from next. Asking again from an earlier
+    /// one gives at least as much. Numbers of a fact that is known for long are told when they have doubled
+    /// and once a day, so that a steady workload costs next to nothing; the last delta's lag behind is in
+    /// older facts only, where it changes no estimate.
+    pub fn delta(&mut self, since: Version) -> (Evidence, Version) {
+        let upto = Version(self.version);
+        self.version = self.version.saturating_add(1);
+        if since == Version::START {
+            return (self.saved.evidence.clone(), upto);
+        }
+        let mut dictionary = Dictionary::new();
+        let mut account = Account::new(self.tuning.sampling);
+        if let Some(ours) = self.saved.evidence.sources.get(&self.saved.source) {
+            account.exposure = ours.exposure;
+            for (index, changed) in self.changed.iter().enumerate() {
+                let id = FactId::from_index(index);
+                let news = (*changed > since.0)
+                    .then(|| {
+                        Some((
+                            self.saved.evidence.dictionary.get(id)?,
+                            ours.sightings.get(index)?,
+                        ))
+                    })
+                    .flatten();
+                if let Some((fact, sighting)) = news {
+                    *account.sighting(dictionary.insert(&fact)) = *sighting;
+                }
+            }
+        }
+        let evidence = Evidence {
+            dictionary: Arc::new(dictionary),
+            sources: BTreeMap::from([(self.saved.source.clone(), account)]),
+        };
+        (evidence, upto)
+    }
+
+    /// Keeps its facts in another dictionary, if that holds them all: a node that was sent a norm thereby keeps
+    /// the texts of both once. Versions that were given stay valid.
+    pub fn share(&mut self, other: &Arc<Dictionary>) -> bool {
+        let Some(ids) = self.saved.evidence.renumber(other) else {
+            return false;
+        };
+        let running = self.saved.running.values_mut().flat_map(|running| {
+            running
+                .units
+                .iter_mut()
+                .chain(&mut running.startup)
+                .map(|unit| &mut unit.seen)
+                .chain([&mut running.seen])
+        });
+        for seen in running.chain(self.saved.left.iter_mut().map(|unit| &mut unit.seen)) {
+            seen.renumber(&ids);
+        }
+        let old = std::mem::take(&mut self.changed);
+        self.changed.resize(other.len(), 0);
+        for (changed, id) in old.iter().zip(ids) {
+            if let Some(id) = id {
+                self.changed[id.index()] = *changed;
+            }
+        }
+        true
+    }
+
+    fn account(&mut self) -> &mut Account {
+        let sampling = self.tuning.sampling;
+        self.saved
+            .evidence
+            .sources
+            .entry(self.saved.source.clone())
+            .or_insert_with(|| Account::new(sampling))
+    }
+
+    /// The number of a fact, which gets one if there is room.
+    fn number<S: AsRef<str>>(&mut self, fact: &Fact<S>) -> Option<FactId> {
+        let limits = &self.tuning.limits;
+        let dictionary = &mut self.saved.evidence.dictionary;
+        if let Some(id) = dictionary.find(fact) {
+            return Some(id);
+        }
+        if dictionary.len() >= limits.facts || dictionary.content_bytes() >= limits.bytes {
+            return None;
+        }
+        let id = Arc::make_mut(dictionary).insert(fact);
+        self.changed.resize(id.index() + 1, 0);
+        Some(id)
+    }
+
+    fn lengths(&self) -> [u32; SIZES] {
+        match self.tuning.sampling {
+            Sampling::Hours { small, large } => [small.max(1), large.max(1)],
+            Sampling::Runs { large } => [1, large.max(1)],
+        }
+    }
+
+    fn count_unit(&mut self, size: usize, seen: &Bits) {
+        let account = self.account();
+        account.exposure.units[size] = account.exposure.units[size].saturating_add(1);
+        self.count(seen, |sighting| {
+            sighting.units[size] = sighting.units[size].saturating_add(1);
+            sighting.units[size]
+        });
+    }
+
+    fn count_start(&mut self, seen: &Bits) {
+        let account = self.account();
+        account.exposure.starts = account.exposure.starts.saturating_add(1);
+        self.count(seen, |sighting| {
+            sighting.starts = sighting.starts.saturating_add(1);
+            sighting.starts
+        });
+    }
+
+    fn count(&mut self, seen: &Bits, count: impl Fn(&mut super::Sighting) -> u32) {
+        for id in seen.iter() {
+            let counted = count(self.account().sighting(id));
+            if is_news(counted) {
+                self.touch(id);
+            }
+        }
+    }
+
+    fn touch(&mut self, id: FactId) {
+        if let Some(changed) = self.changed.get_mut(id.index()) {
+            *changed = self.version;
+        }
+    }
+}
+
+impl Saved {
+    fn new(source: SourceId) -> Self {
+        Self {
+            source,
+            evidence: Evidence::new(),
+            running: BTreeMap::new(),
+            left: Default::default(),
+        }
+    }
+}
+
+/// Estimates look at what was seen once or twice; above that, the magnitude is enough.
+const fn is_news(count: u32) -> bool {
+    count <= 4 || count.is_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::never::Circumstances;
+    use crate::testing::{any_fact, read_of};
+    use proptest::prelude::*;
+
+    fn source(generation: u64) -> SourceId {
+        SourceId {
+            node: "n".into(),
+            generation,
+        }
+    }
+
+    /// Units of 10 and 40 seconds, 5 seconds of start-up.
+    fn tuning() -> Tuning {
+        Tuning {
+            sampling: Sampling::Hours { small: 10, large: 40 },
+            startup: Duration::from_secs(5),
+            absence: Duration::from_secs(10),
+            limits: Limits {
+                facts: 50,
+                ..Limits::default()
+            },
+        }
+    }
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix(1_000_000 + second)
+    }
+
+    fn recorder() -> Recorder {
+        Recorder::open(None, source(1), tuning(), at(0))
+    }
+
+    fn leave() -> Learnable {
+        Circumstances::default().learnable().unwrap()
+    }
+
+    #[test]
+    fn a_fact_counts_once_in_a_unit_and_a_replica() {
+        let mut recorder = recorder();
+        recorder.container_started("a", Start::Witnessed);
+        recorder.container_started("b", Start::Found);
+        for second in 0..=45 {
+            recorder.advance(at(second));
+            for replica in ["a", "b"] {
+                recorder.observe(&read_of("/x"), replica, leave(), at(second));
+                recorder.observe(&read_of("/x"), replica, leave(), at(second));
+            }
+        }
+        let total = recorder.evidence().total();
+        assert_eq!((total.units, total.starts, total.replicas), ([8, 2], 1, 2));
+        let tally = recorder.evidence().tally_of(&read_of("/x")).unwrap();
+        assert_eq!((tally.units, tally.starts, tally.replicas), ([8, 2], 1, 2));
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_is_not_credited() {
+        let mut recorder = recorder();
+        recorder.container_started("a", Start::Found);
+        recorder.advance(at(100_000));
+        assert_eq!(recorder.evidence().total().units, [1, 0]);
+    }
+
+    #[test]
+    fn short_lives_add_up_to_units() {
+        let mut recorder = recorder();
+        for life in 0..10_u64 {
+            let replica = format!("r{life}");
+            recorder.container_started(&replica, Start::Found);
+            recorder.observe(&read_of(&format!("/{}", life / 2)), &replica, leave(), at(life));
+            recorder.advance(at(5 * (life + 1)));
+            recorder.container_ended(&replica);
+        }
+        assert_eq!(recorder.evidence().total().units, [5, 1]);
+        let tally = recorder.evidence().tally_of(&read_of("/1")).unwrap();
+        assert_eq!((tally.units, tally.replicas), ([1, 1], 2));
+    }
+
+    #[test]
+    fn jobs_count_runs_and_only_whole_ones() {
+        let tuning = Tuning {
+            sampling: Sampling::Runs { large: 3 },
+            ..tuning()
+        };
+        let mut recorder = Recorder::open(None, source(1), tuning, at(0));
+        for run in 0..7_u64 {
+            let start = if run == 0 { Start::Found } else { Start::Witnessed };
+            recorder.container_started("job", start);
+            assert_eq!(recorder.phase("job"), Some(Phase::Steady));
+            recorder.observe(&read_of("/x"), "job", leave(), at(run));
+            recorder.advance(at(run * 100));
+            recorder.container_ended("job");
+        }
+        let total = recorder.evidence().total();
+        assert_eq!((total.units, total.starts, total.replicas), ([6, 2], 0, 7));
+        assert_eq!(
+            recorder.evidence().tally_of(&read_of("/x")).unwrap().units,
+            [6, 2]
+        );
+    }
+
+    #[test]
+    fn a_restart_goes_on_where_it_was() {
+        let whole = |restart: bool| {
+            let mut recorder = recorder();
+            recorder.container_started("a", Start::Witnessed);
+            for second in 0..60 {
+                if restart && second == 33 {
+                    let written = rmp_serde::to_vec(recorder.saved()).unwrap();
+                    let saved = rmp_serde::from_slice(&written).unwrap();
+                    recorder = Recorder::open(Some(saved), source(2), tuning(), at(second - 1));
+                    recorder.container_started("a", Start::Found);
+                }
+                recorder.advance(at(second));
+                recorder.observe(&read_of(&format!("/{}", second / 7)), "a", leave(), at(second));
+            }
+            recorder.evidence().clone()
+        };
+        assert_eq!(whole(true), whole(false));
+    }
+
+    #[test]
+    fn units_of_another_size_begin_another_account() {
+        let mut recorder = recorder();
+        recorder.container_started("a", Start::Found);
+        recorder.observe(&read_of("/x"), "a", leave(), at(0));
+        let other = Tuning {
+            sampling: Sampling::default(),
+            ..tuning()
+        };
+        let recorder = Recorder::open(Some(recorder.saved().clone()), source(2), other, at(1));
+        assert_eq!(recorder.source(), &source(2));
+        assert_eq!(recorder.evidence().sources().count(), 2);
+        assert!(recorder.evidence().tally_of(&read_of("/x")).is_some());
+    }
+
+    #[test]
+    fn what_finds_no_room_is_visible() {
+        let mut recorder = recorder();
+        recorder.container_started("a", Start::Found);
+        for number in 0..60 {
+            let observed = recorder.observe(&read_of(&format!("/{number}")), "a", leave(), at(0));
+            assert_eq!(observed == Observed::Refused, number >= 50);
+        }
+        assert_eq!(recorder.evidence().total().refused, 10);
+        assert_eq!(recorder.evidence().facts().count(), 50);
+    }
+
+    #[test]
+    fn a_settled_workload_has_nothing_to_tell() {
+        let mut recorder = recorder();
+        recorder.container_started("a", Start::Found);
+        let mut since = Version::START;
+        let mut told = Vec::new();
+        for unit in 0..200_u64 {
+            recorder.observe(&read_of("/x"), "a", leave(), at(unit * 10));
+            recorder.advance(at((unit + 1) * 10));
+            let (delta, upto) = recorder.delta(since);
+            since = upto;
+            told.push(delta.facts().count());
+        }
+        assert!(told[100..].iter().sum::<usize>() <= 3, "{told:?}");
+    }
+
+    /// What can happen to a recorder and to what it sends.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Start(u8, bool),
+        End(u8),
+        See(u8, Fact),
+        Pass(u8),
+        Send { lost: bool, again: bool },
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            1 => (0..3_u8, any::<bool>()).prop_map(|(replica, found)| Step::Start(replica, found)),
+            1 => (0..3_u8).prop_map(Step::End),
+            6 => (0..3_u8, any_fact()).prop_map(|(replica, fact)| Step::See(replica, fact)),
+            3 => (0..15_u8).prop_map(Step::Pass),
+            2 => any::<(bool, bool)>().prop_map(|(lost, again)| Step::Send { lost, again }),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    proptest! {
+        /// Deltas that are lost are asked for again from the last version that arrived.
+        #[test]
+        fn deltas_lead_to_what_the_recorder_knows(steps in proptest::collection::vec(step(), 0..120)) {
+            let mut recorder = recorder();
+            let mut collector = Evidence::new();
+            let mut acknowledged = Version::START;
+            let mut now = 0;
+            for step in steps {
+                match step {
+                    Step::Start(replica, found) => {
+                        let start = if found { Start::Found } else { Start::Witnessed };
+                        recorder.container_started(&replica.to_string(), start);
+                    }
+                    Step::End(replica) => recorder.container_ended(&replica.to_string()),
+                    Step::See(replica, fact) => {
+                        recorder.observe(&fact, &replica.to_string(), leave(), at(now));
+                    }
+                    Step::Pass(seconds) => {
+                        now += u64::from(seconds);
+                        recorder.advance(at(now));
+                    }
+                    Step::Send { lost, again } => {
+                        let (delta, upto) = recorder.delta(acknowledged);
+                        if !lost {
+                            collector.merge(&delta);
+                            if again {
+                                collector.merge(&delta);
+                            }
+                            acknowledged = upto;
+                        }
+                    }
+                    Step::Restart => {
+                        let written = rmp_serde::to_vec(recorder.saved()).unwrap();
+                        let saved = rmp_serde::from_slice(&written).unwrap();
+                        recorder = Recorder::open(Some(saved), source(9), tuning(), at(now));
+                        acknowledged = Version::START;
+                    }
+                }
+            }
+            let (delta, _) = recorder.delta(acknowledged);
+            collector.merge(&delta);
+            let (left, right) = (collector.total(), recorder.evidence().total());
+            prop_assert_eq!(left.units, right.units);
+            prop_assert_eq!((left.starts, left.replicas, left.refused), (right.starts, right.replicas, right.refused));
+            prop_assert_eq!(collector.facts().count(), recorder.evidence().facts().count());
+            for (_, fact, ours) in recorder.evidence().tallies() {
+                let theirs = collector.tally_of(&fact).unwrap();
+                for (told, exact) in [
+                    (theirs.units[0], ours.units[0]),
+                    (theirs.units[1], ours.units[1]),
+                    (theirs.starts, ours.starts),
+                    (theirs.replicas, ours.replicas),
+                ] {
+                    prop_assert!(told == exact || told >= 4 && told <= exact && exact < 2 * told);
+                }
+                prop_assert_eq!(theirs.first_seen, ours.first_seen);
+            }
+            let (everything, _) = recorder.delta(Version::START);
+            collector.merge(&everything);
+            prop_assert_eq!(&collector, recorder.evidence());
+        }
+    }
+}
