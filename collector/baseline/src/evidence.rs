@@ -98,7 +98,7 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    const ABSENT: Self = Self {
+    pub(crate) const ABSENT: Self = Self {
         units: [0; SIZES],
         starts: 0,
         replicas: 0,
@@ -107,8 +107,8 @@ impl Sighting {
     };
 
     /// The source saw it.
-    fn is_seen(&self) -> bool {
-        self.first_seen != Timestamp::NEVER
+    pub(crate) const fn is_seen(&self) -> bool {
+        self.first_seen.as_unix() != Timestamp::NEVER.as_unix()
     }
 
     fn merge(&mut self, other: &Self) {

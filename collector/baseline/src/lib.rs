@@ -5,9 +5,11 @@
 //! - [`fact`]: a behaviour in the context of the executable that showed it.
 //! - [`never`]: what is never learned, and why.
 //! - [`evidence`]: who saw what how often; merges without order and without counting twice.
+//! - [`estimate`]: how much was not seen yet, and whether a field is ready to be judged.
 //!
 //! Everything here is pure: times and bytes are handed in.
 
+pub mod estimate;
 pub mod evidence;
 pub mod fact;
 pub mod never;

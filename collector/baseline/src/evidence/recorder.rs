@@ -257,9 +257,8 @@ impl Recorder {
                 }
             }
         }
-        let lengths = self.lengths();
-        for size in 0..SIZES {
-            while let Some(seen) = self.saved.left[size].complete(lengths[size]) {
+        for (size, length) in self.lengths().into_iter().enumerate() {
+            while let Some(seen) = self.saved.left[size].complete(length) {
                 self.count_unit(size, &seen);
             }
         }

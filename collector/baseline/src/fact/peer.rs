@@ -49,7 +49,7 @@ impl<S> Peer<S> {
     }
 }
 
-impl<'a> Peer<&'a str> {
+impl Peer<&str> {
     /// The next wider name: the registered domain of a name, the block of an address.
     pub(crate) fn wider(&self) -> Option<Self> {
         match self {
