@@ -15,6 +15,9 @@ pub use dictionary::{Dictionary, DictionaryError, FactId};
 pub use identity::{Identity, Key};
 pub use peer::{Block, Peer, PeerClass};
 
+pub(crate) use arguments::is_uuid;
+pub(crate) use peer::registered_domain;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 //! - [`never`]: what is never learned, and why.
 //! - [`evidence`]: who saw what how often; merges without order and without counting twice.
 //! - [`estimate`]: how much was not seen yet, and whether a field is ready to be judged.
+//! - [`pattern`]: typed wildcards for names that are another one each time.
 //!
 //! Everything here is pure: times and bytes are handed in.
 
@@ -13,6 +14,7 @@ pub mod estimate;
 pub mod evidence;
 pub mod fact;
 pub mod never;
+pub mod pattern;
 #[cfg(test)]
 mod testing;
 mod time;
