@@ -7,6 +7,7 @@
 //! - [`evidence`]: who saw what how often; merges without order and without counting twice.
 //! - [`estimate`]: how much was not seen yet, and whether a field is ready to be judged.
 //! - [`pattern`]: typed wildcards for names that are another one each time.
+//! - [`overlay`]: what people decided, apart from what was observed; signed as [`signature`] says.
 //!
 //! Everything here is pure: times and bytes are handed in.
 
@@ -14,7 +15,9 @@ pub mod estimate;
 pub mod evidence;
 pub mod fact;
 pub mod never;
+pub mod overlay;
 pub mod pattern;
+pub mod signature;
 #[cfg(test)]
 mod testing;
 mod time;

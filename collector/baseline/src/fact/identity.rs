@@ -42,24 +42,29 @@ impl Identity {
 }
 
 impl<S: AsRef<str>> Fact<S> {
-    /// Its identity under a key. The canonical bytes are: variant, detail, port (little-endian), and then for
-    /// each of the four texts its length (u32, little-endian; all ones where there is none) and its bytes.
+    /// Its identity under a key.
     pub fn identity(&self, key: &Key) -> Identity {
+        let mut hasher = SipHasher24::new_with_key(&key.0);
+        self.write_canonical(|bytes| hasher.write(bytes));
+        Identity(hasher.finish128().into())
+    }
+
+    /// The canonical bytes, piece by piece: variant, detail, port (little-endian), and then for each of the
+    /// four texts its length (u32, little-endian; all ones where there is none) and its bytes.
+    pub(crate) fn write_canonical(&self, mut write: impl FnMut(&[u8])) {
         let view = self.view();
         let flat = view.flatten();
-        let mut hasher = SipHasher24::new_with_key(&key.0);
         let [low, high] = flat.port.to_le_bytes();
-        hasher.write(&[flat.variant, flat.detail, low, high]);
+        write(&[flat.variant, flat.detail, low, high]);
         for text in &flat.texts {
             match text {
                 Some(text) => {
-                    hasher.write(&(text.len() as u32).to_le_bytes());
-                    hasher.write(text.as_bytes());
+                    write(&(text.len() as u32).to_le_bytes());
+                    write(text.as_bytes());
                 }
-                None => hasher.write(&u32::MAX.to_le_bytes()),
+                None => write(&u32::MAX.to_le_bytes()),
             }
         }
-        Identity(hasher.finish128().into())
     }
 }
 
