@@ -288,6 +288,23 @@ impl<S> Fact<S> {
         }
     }
 
+    /// Place of its variant in the order of facts.
+    pub(crate) const fn rank(&self) -> u8 {
+        match self {
+            Self::Exec { .. } => 0,
+            Self::File { .. } => 1,
+            Self::FilePattern { .. } => 2,
+            Self::Connect { .. } => 3,
+            Self::Listen { .. } => 4,
+            Self::Accept { .. } => 5,
+            Self::Dns { .. } => 6,
+            Self::DnsPattern { .. } => 7,
+            Self::Capability { .. } => 8,
+            Self::Privilege { .. } => 9,
+            Self::Library { .. } => 10,
+        }
+    }
+
     /// The same fact with each text replaced.
     pub fn map<'a, T>(&'a self, mut text: impl FnMut(&'a S) -> T) -> Fact<T> {
         match self {

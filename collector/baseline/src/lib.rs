@@ -8,6 +8,7 @@
 //! - [`estimate`]: how much was not seen yet, and whether a field is ready to be judged.
 //! - [`pattern`]: typed wildcards for names that are another one each time.
 //! - [`overlay`]: what people decided, apart from what was observed; signed as [`signature`] says.
+//! - [`norm`]: what is expected, compiled from all of these; judges a fact and says how unusual it is.
 //!
 //! Everything here is pure: times and bytes are handed in.
 
@@ -15,6 +16,7 @@ pub mod estimate;
 pub mod evidence;
 pub mod fact;
 pub mod never;
+pub mod norm;
 pub mod overlay;
 pub mod pattern;
 pub mod signature;

@@ -17,7 +17,7 @@ pub use mine::mine;
 pub use template::{NotAPattern, Part, Pattern, Segment};
 pub use token::Class;
 
-use crate::fact::{Access, Fact, Peer, PeerClass};
+use crate::fact::{Access, Fact, Field, Peer, PeerClass};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -188,23 +188,8 @@ impl Patterns {
 
     /// These and no others; what is no pattern is left out.
     pub fn of_facts<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Self {
-        // No incidences: nothing is mined, only taken.
-        let mut peers = BTreeSet::new();
-        let facts: Vec<_> = facts
-            .into_iter()
-            .filter(|fact| match fact {
-                Fact::Connect { .. } => {
-                    peers.insert((*fact).clone());
-                    false
-                }
-                fact => matches!(fact, Fact::FilePattern { .. } | Fact::DnsPattern { .. }),
-            })
-            .map(|fact| (fact.view(), 0))
-            .collect();
-        Self {
-            peers,
-            ..Self::mine(facts, &Unprotected)
-        }
+        // Without incidences nothing is mined, only taken.
+        Self::mine(facts.into_iter().map(|fact| (fact.view(), 0)), &Unprotected)
     }
 
     /// All of them as facts.
@@ -213,21 +198,34 @@ impl Patterns {
             Access::ALL
                 .into_iter()
                 .zip(matchers)
-                .flat_map(move |(access, matcher)| {
-                    matcher.patterns().map(move |pattern| Fact::FilePattern {
-                        exe: Arc::clone(exe),
-                        pattern: Arc::clone(pattern),
-                        access,
-                    })
-                })
+                .flat_map(move |(access, matcher)| file_patterns(exe, access, matcher))
         });
-        let names = self.names.iter().flat_map(|(exe, matcher)| {
-            matcher.patterns().map(move |pattern| Fact::DnsPattern {
-                exe: Arc::clone(exe),
-                pattern: Arc::clone(pattern),
-            })
-        });
+        let names = self
+            .names
+            .iter()
+            .flat_map(|(exe, matcher)| name_patterns(exe, matcher));
         paths.chain(names).chain(self.peers.iter().cloned())
+    }
+
+    /// Those of the same kind and executable as a fact.
+    pub(crate) fn of_actor(&self, fact: &Fact<&str>) -> impl Iterator<Item = Fact> {
+        let matchers = self.paths.get_key_value(*fact.actor());
+        let paths = matchers
+            .filter(|_| fact.field() == Field::File)
+            .into_iter()
+            .flat_map(|(exe, matchers)| {
+                Access::ALL
+                    .into_iter()
+                    .zip(matchers)
+                    .flat_map(move |(access, matcher)| file_patterns(exe, access, matcher))
+            });
+        let names = self
+            .names
+            .get_key_value(*fact.actor())
+            .filter(|_| fact.field() == Field::Dns)
+            .into_iter()
+            .flat_map(|(exe, matcher)| name_patterns(exe, matcher));
+        paths.chain(names)
     }
 
     /// The pattern that stands for a fact; `None` if it is known by itself or not at all.
@@ -281,6 +279,21 @@ impl Patterns {
     }
 }
 
+fn file_patterns(exe: &Arc<str>, access: Access, matcher: &Matcher<Path>) -> impl Iterator<Item = Fact> {
+    matcher.patterns().map(move |pattern| Fact::FilePattern {
+        exe: Arc::clone(exe),
+        pattern: Arc::clone(pattern),
+        access,
+    })
+}
+
+fn name_patterns(exe: &Arc<str>, matcher: &Matcher<Name>) -> impl Iterator<Item = Fact> {
+    matcher.patterns().map(move |pattern| Fact::DnsPattern {
+        exe: Arc::clone(exe),
+        pattern: Arc::clone(pattern),
+    })
+}
+
 impl Serialize for Patterns {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.facts())
@@ -321,11 +334,22 @@ impl<K: Kind> Known<'_, K> {
 #[derive(Default)]
 struct Widening<'a> {
     wide: BTreeMap<Fact<&'a str>, Vec<u64>>,
+    /// Those that have it already.
+    taken: BTreeSet<Fact>,
 }
 
 impl<'a> Widening<'a> {
     fn add(&mut self, fact: &Fact<&'a str>, incidence: u64) {
-        if let Some(wide) = wider(fact) {
+        let is_wide = matches!(
+            fact,
+            Fact::Connect {
+                peer: Peer::Cidr(_) | Peer::RegisteredDomain(_),
+                ..
+            }
+        );
+        if is_wide {
+            self.taken.insert(fact.owned());
+        } else if let Some(wide) = wider(fact) {
             self.wide.entry(wide).or_default().push(incidence);
         }
     }
@@ -335,6 +359,7 @@ impl<'a> Widening<'a> {
             .into_iter()
             .filter(|(_, incidences)| mine::is_open_set(incidences.iter().copied()))
             .map(|(wide, _)| wide.owned())
+            .chain(self.taken)
             .collect()
     }
 }

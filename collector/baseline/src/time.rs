@@ -41,6 +41,11 @@ impl Timestamp {
         Self::from_unix(self.as_unix().saturating_add(duration.as_secs()))
     }
 
+    /// The second before.
+    pub(crate) const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     pub(crate) const fn day(self) -> u32 {
         self.0 / 86_400
     }

@@ -266,7 +266,11 @@ impl TryFrom<Read> for Dictionary {
             if dictionary.insert_row(row) as usize != at {
                 return Err(DictionaryError::Twice(at));
             }
-            if dictionary.get(FactId::from_index(at)).is_none() {
+            let texts = row
+                .texts
+                .map(|id| (id != NONE).then(|| dictionary.text(id)).flatten());
+            let fact = Fact::of_flat(row.variant, row.detail, row.port, texts);
+            if !fact.is_some_and(|fact| fact.is_flat(row.detail, row.port, texts)) {
                 return Err(DictionaryError::NoFact(at));
             }
         }

@@ -117,13 +117,13 @@ impl<'a> Fact<&'a str> {
         }
     }
 
-    /// The fact of that shape; `None` if no fact has it.
+    /// The fact of that shape, which [`Fact::flatten`] gave; `None` if no fact has it.
     pub(super) fn of_flat(variant: u8, detail: u8, port: u16, texts: [Option<&'a str>; 4]) -> Option<Self> {
         let [first, second, third, fourth] = texts;
         let access = || Access::ALL.get(usize::from(detail)).copied();
         let protocol = || Protocol::ALL.get(usize::from(detail >> 4)).copied();
         let low = usize::from(detail & 0xf);
-        let fact = match variant {
+        Some(match variant {
             EXEC => Fact::Exec {
                 parent: first?,
                 exe: second?,
@@ -190,16 +190,18 @@ impl<'a> Fact<&'a str> {
                 path: second?,
             },
             _ => return None,
-        };
-        // Two shapes of one fact would make two facts of it.
-        let again = fact.flatten();
-        let same = again.detail == detail
-            && again.port == port
-            && again
+        })
+    }
+
+    /// It is of the one shape that [`Fact::flatten`] gives: two shapes of one fact would make two facts of it.
+    pub(super) fn is_flat(&self, detail: u8, port: u16, texts: [Option<&str>; 4]) -> bool {
+        let flat = self.flatten();
+        flat.detail == detail
+            && flat.port == port
+            && flat
                 .texts
                 .iter()
                 .zip(texts)
-                .all(|(left, right)| left.as_deref() == right);
-        same.then_some(fact)
+                .all(|(left, right)| left.as_deref() == right)
     }
 }

@@ -1,0 +1,287 @@
+//! What each fact's standing is.
+//!
+//! In this order, the first that applies:
+//!
+//! 1. a person's decision on the fact: approved, rejected, or forgotten as far as it was seen until then;
+//! 2. the norm of the revision before expects it: inherited;
+//! 3. a person's decision on the whole, at a time when the fact had been seen: approved or rejected;
+//! 4. its field was ready when it was first seen: pending, until a person decides. Otherwise an intruder would
+//!    have to come twice only;
+//! 5. of several replicas, one did it, in their first hours: withheld, until another does it too;
+//! 6. it is learned.
+//!
+//! Where a revision inherits, a field that was ready stays ready: all that is new in the revision is pending,
+//! and makes up the release delta.
+
+use super::index::Index;
+use super::{Norm, Pending, Standing};
+use crate::estimate::{Criteria, Settled, State, Survey};
+use crate::evidence::{Evidence, Tally, Total};
+use crate::fact::{Fact, FactId};
+use crate::overlay::{Decision, Overlay, Subject, Verb, Whole};
+use crate::pattern::{Patterns, Protection};
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the first hours are in which a lone replica is not believed.
+const FIRST_HOURS: Duration = Duration::from_secs(4 * 3_600);
+
+/// What a norm is compiled from.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Whose.
+    pub subject: &'a Subject,
+    /// What was seen.
+    pub evidence: &'a Evidence,
+    /// The norm of the revision before; `None` for the first one.
+    pub predecessor: Option<&'a Norm>,
+    /// What people decided.
+    pub overlay: &'a Overlay,
+    /// What the norm that this one replaces came to: [`Survey::settled`].
+    pub settled: &'a Settled,
+    /// Replicas that run now.
+    pub replicas: u32,
+    /// When a field is ready.
+    pub criteria: &'a Criteria,
+    /// What no wildcard stands for.
+    pub protection: &'a dyn Protection,
+    /// Most facts; of more, those that were seen least are left out.
+    pub facts_max: usize,
+}
+
+struct Standards {
+    whole: Whole,
+    total: Total,
+    replicas: u32,
+    settled: Settled,
+}
+
+impl Inputs<'_> {
+    /// The norm.
+    #[must_use]
+    pub fn compile(&self) -> Norm {
+        let rulings: BTreeMap<&Fact, &Decision> = self.overlay.rulings(self.subject).collect();
+        let whole = self.overlay.whole(self.subject);
+        let total = self.evidence.total();
+        let standards = Standards {
+            whole,
+            total,
+            replicas: self.replicas,
+            settled: self.settled(&whole, &total),
+        };
+
+        let mut dictionary = Arc::clone(self.evidence.dictionary());
+        let mut standings = vec![Standing::Absent; dictionary.len()];
+        let mut pending = BTreeMap::new();
+        for (id, fact, tally) in self.evidence.tallies() {
+            let ruling = rulings.get(&fact.owned()).copied();
+            let inherited = self
+                .predecessor
+                .is_some_and(|predecessor| predecessor.holds(&fact));
+            let standing = standards.standing(&fact, &tally, ruling, inherited);
+            standings[id.index()] = standing;
+            if matches!(standing, Standing::Pending | Standing::Withheld) {
+                pending.insert(
+                    id.index() as u32,
+                    Pending {
+                        first_seen: tally.first_seen,
+                        replicas: tally.replicas,
+                    },
+                );
+            }
+        }
+        let mut overflowed = self.leave_out(&mut standings);
+
+        let mut set = |fact: &Fact<&str>, standing: Standing| {
+            let id = match dictionary.find(fact) {
+                Some(id) => id,
+                None => Arc::make_mut(&mut dictionary).insert(fact),
+            };
+            if standings.len() <= id.index() {
+                standings.resize(id.index() + 1, Standing::Absent);
+            }
+            // What was seen in this revision has its standing.
+            if standings[id.index()] == Standing::Absent {
+                standings[id.index()] = standing;
+            }
+        };
+        for (fact, decision) in &rulings {
+            match decision.verb {
+                Verb::Approve => set(&fact.view(), Standing::Approved),
+                Verb::Reject => set(&fact.view(), Standing::Rejected),
+                Verb::Lock | Verb::Unlock | Verb::Forget => {}
+            }
+        }
+        for (fact, _) in self
+            .predecessor
+            .into_iter()
+            .flat_map(Norm::standings)
+            .filter(|(_, standing)| standing.is_expected())
+        {
+            let is_forgotten = rulings
+                .get(&fact.owned())
+                .is_some_and(|decision| decision.verb == Verb::Forget);
+            if !is_forgotten && whole.forgotten.is_none() && self.evidence.tally_of(&fact).is_none() {
+                set(&fact, Standing::Inherited);
+            }
+        }
+
+        let patterns = self.patterns(&dictionary, &standings, &rulings);
+        let is_known = |id: FactId| {
+            let Some(fact) = dictionary.get(id) else {
+                return true;
+            };
+            let standing = standings.get(id.index()).copied().unwrap_or(Standing::Absent);
+            matches!(standing, Standing::Absent | Standing::Inherited)
+                || patterns.of(&fact, self.protection).is_some()
+        };
+        let mut survey = Survey::of(
+            self.evidence,
+            is_known,
+            &standards.settled,
+            self.replicas,
+            self.criteria,
+        );
+        overflowed |= survey.overflowed;
+        survey.overflowed = overflowed;
+
+        let index = Index::of(&dictionary, &standings);
+        Norm {
+            subject: self.subject.clone(),
+            predecessor: self
+                .predecessor
+                .map(|predecessor| Arc::clone(&predecessor.subject.revision)),
+            dictionary,
+            standings,
+            pending,
+            patterns,
+            survey,
+            index,
+        }
+    }
+
+    /// Since when fields are ready, before it is surveyed whether more are.
+    fn settled(&self, whole: &Whole, total: &Total) -> Settled {
+        let mut settled = *self.settled;
+        if let Some(predecessor) = self.predecessor {
+            for (since, estimate) in settled.iter_mut().zip(&predecessor.survey.fields) {
+                if matches!(estimate.state, State::Ready { .. }) {
+                    *since = Some(total.from.before());
+                }
+            }
+        }
+        if let Some(unlocked) = whole.unlocked {
+            settled = settled.map(|since| since.filter(|since| *since > unlocked));
+        }
+        if let Some(locked) = whole.locked {
+            settled = settled.map(|since| Some(since.map_or(locked, |since| since.min(locked))));
+        }
+        settled
+    }
+
+    fn patterns(
+        &self,
+        dictionary: &crate::fact::Dictionary,
+        standings: &[Standing],
+        rulings: &BTreeMap<&Fact, &Decision>,
+    ) -> Patterns {
+        let expected = dictionary
+            .iter()
+            .zip(standings)
+            .filter(|(_, standing)| standing.is_expected())
+            .map(|((id, fact), _)| (fact, self.evidence.tally(id).map_or(1, |tally| tally.incidence())));
+        let mut patterns = Patterns::mine(expected, self.protection);
+        if let Some(predecessor) = self.predecessor.filter(|_| {
+            let whole = self.overlay.whole(self.subject);
+            whole.forgotten.is_none()
+        }) {
+            let both: Vec<Fact> = patterns.facts().chain(predecessor.patterns.facts()).collect();
+            patterns = Patterns::of_facts(&both);
+        }
+        let is_refused = |fact: &Fact| {
+            rulings
+                .get(fact)
+                .is_some_and(|decision| matches!(decision.verb, Verb::Reject | Verb::Forget))
+        };
+        if patterns.facts().any(|fact| is_refused(&fact)) {
+            let kept: Vec<Fact> = patterns.facts().filter(|fact| !is_refused(fact)).collect();
+            patterns = Patterns::of_facts(&kept);
+        }
+        patterns
+    }
+
+    /// Leaves out what there is too much of; whether anything was.
+    fn leave_out(&self, standings: &mut [Standing]) -> bool {
+        let kept = standings
+            .iter()
+            .filter(|standing| **standing != Standing::Absent)
+            .count();
+        if kept <= self.facts_max {
+            return false;
+        }
+        let mut by_worth: Vec<(bool, u64, Fact<&str>, FactId)> = self
+            .evidence
+            .tallies()
+            .filter(|(id, _, _)| standings[id.index()] != Standing::Absent)
+            .map(|(id, fact, tally)| {
+                // A rejected fact that is left out would be learned.
+                let is_rejected = standings[id.index()] == Standing::Rejected;
+                (!is_rejected, u64::MAX - tally.incidence(), fact, id)
+            })
+            .collect();
+        by_worth.sort_unstable();
+        for (_, _, _, id) in by_worth.into_iter().skip(self.facts_max) {
+            standings[id.index()] = Standing::Absent;
+        }
+        true
+    }
+}
+
+impl Standards {
+    fn standing(
+        &self,
+        fact: &Fact<&str>,
+        tally: &Tally,
+        ruling: Option<&Decision>,
+        inherited: bool,
+    ) -> Standing {
+        let seen_until = |at: Option<Timestamp>| at.is_some_and(|at| tally.last_seen <= at);
+        let known_at = |at: Option<Timestamp>| at.is_some_and(|at| tally.first_seen <= at);
+        match ruling.map(|decision| (decision.verb, decision.at)) {
+            Some((Verb::Approve, _)) => return Standing::Approved,
+            Some((Verb::Reject, _)) => return Standing::Rejected,
+            Some((Verb::Forget, at)) if seen_until(Some(at)) => return Standing::Absent,
+            _ => {}
+        }
+        if seen_until(self.whole.forgotten) {
+            return Standing::Absent;
+        }
+        if inherited && self.whole.forgotten.is_none() {
+            return Standing::Inherited;
+        }
+        if known_at(self.whole.approved) {
+            return Standing::Approved;
+        }
+        if known_at(self.whole.rejected) {
+            return Standing::Rejected;
+        }
+        if self.settled[fact.field().index()].is_some_and(|since| tally.first_seen > since) {
+            return Standing::Pending;
+        }
+        let early = tally.first_seen <= self.total.from.plus(FIRST_HOURS);
+        if self.replicas > 1 && self.total.replicas > 1 && tally.replicas <= 1 && early {
+            return Standing::Withheld;
+        }
+        Standing::Learned
+    }
+}
+
+impl Norm {
+    fn holds(&self, fact: &Fact<&str>) -> bool {
+        self.dictionary
+            .find(fact)
+            .is_some_and(|id| self.standing(id).is_expected())
+    }
+}
