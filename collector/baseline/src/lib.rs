@@ -10,11 +10,15 @@
 //! - [`overlay`]: what people decided, apart from what was observed; signed as [`signature`] says.
 //! - [`norm`]: what is expected, compiled from all of these; judges a fact and says how unusual it is.
 //!
-//! Everything here is pure: times and bytes are handed in.
+//! All of it has a file form: [`mod@file`].
+//!
+//! Everything here is pure: times and bytes are handed in, and the only files that are touched are those whose
+//! paths are given.
 
 pub mod estimate;
 pub mod evidence;
 pub mod fact;
+pub mod file;
 pub mod never;
 pub mod norm;
 pub mod overlay;
