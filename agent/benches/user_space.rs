@@ -9,7 +9,7 @@
 use anyhow::{Context as _, Result, ensure};
 use norma_agent::decode::decode;
 use norma_agent::identity::{Hierarchy, Identified, Identity, Place};
-use norma_agent::judge::baseline::Baselines;
+use norma_agent::judge::baseline::{Baselines, Learning};
 use norma_agent::judge::policy::PolicySet;
 use norma_agent::judge::{Judge, Sensitive};
 use norma_agent::sensor::{Sensor, SensorConfig};
@@ -195,7 +195,9 @@ fn judge(name: &str, scratch: &Scratch) -> Result<Judge> {
     // Learned as soon as somebody looks.
     let baselines = Baselines::open(
         &scratch.folder(&format!("baselines-{name}"))?,
-        Duration::from_nanos(1),
+        "bench",
+        Learning::Window(Duration::from_nanos(1)),
+        Sensitive::default(),
     )?;
     Ok(Judge::new(PolicySet::default(), baselines, Sensitive::default()))
 }

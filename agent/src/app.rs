@@ -39,7 +39,12 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
 pub fn run(config: &Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
-    let baselines = Baselines::open(&config.state_dir.join("baselines"), config.learning_window)?;
+    let baselines = Baselines::open(
+        &config.state_dir.join("baselines"),
+        config.node.as_str(),
+        config.learning,
+        config.sensitive.clone(),
+    )?;
     let (outbox, repairs) = match &config.collector {
         Some(_) => {
             let (outbox, repairs) = Outbox::open(

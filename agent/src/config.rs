@@ -8,6 +8,7 @@ mod sensor;
 
 use crate::hash::HashConfig;
 use crate::judge::Sensitive;
+use crate::judge::baseline::Learning;
 use crate::judge::policy::PolicySet;
 use crate::outbox::Limits;
 use crate::posture::PostureConfig;
@@ -16,10 +17,7 @@ use norma_settings::{Faults, Location, SettingsError};
 use raw::RawConfig;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// Learning window of a workload where the file names none.
-pub const DEFAULT_LEARNING_WINDOW: Duration = Duration::from_secs(600);
 /// Size of the kernel ring where the file names none: 8 MiB last 10 ms at 3 million events a second.
 pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
 /// Bound of the outbox on disk where the file names none.
@@ -81,8 +79,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where events go; without it the agent only logs alerts.
     pub collector: Option<CollectorTarget>,
-    /// How long a workload is learned.
-    pub learning_window: Duration,
+    /// When a workload has been learned.
+    pub learning: Learning,
     /// Declared policies.
     pub policies: PolicySet,
     /// Bounds of the outbox.
@@ -128,12 +126,9 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         .collector
         .as_ref()
         .and_then(|raw| raw.validate(path, base, &mut faults));
-    let learning_window = raw
+    let learning = raw
         .learning
-        .and_then(|learning| learning.window)
-        .map_or(DEFAULT_LEARNING_WINDOW, |text| {
-            raw::learning_window(path, &text, &mut faults)
-        });
+        .map_or_else(Learning::default, |raw| raw.validate(path, &mut faults));
     let outbox = raw.outbox.validate(path, &mut faults);
     let (sensor, sensitive) = raw.sensor.validate(path, &mut faults);
     let hash = raw.sensor.hash(path, &mut faults);
@@ -170,7 +165,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
             .state_dir
             .map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |place| base.join(place)),
         collector,
-        learning_window,
+        learning,
         policies,
         outbox,
         sensor,
@@ -228,7 +223,7 @@ mod tests {
     #[test]
     fn an_empty_mapping_gives_the_defaults() {
         let config = load_text("node: a\n").unwrap();
-        assert_eq!(config.learning_window, DEFAULT_LEARNING_WINDOW);
+        assert_eq!(config.learning, Learning::default());
         assert_eq!(config.sensor.ring_bytes, DEFAULT_RING_BYTES);
         assert_eq!(config.sensor.wanted, crate::sensor::Wanted::All);
         assert_eq!(config.state_dir, Path::new(DEFAULT_STATE_DIR));

@@ -13,10 +13,11 @@ mod sensitive;
 pub use fact::{Access, Fact};
 pub use sensitive::{Finder, Sensitive};
 
-use crate::identity::{Container, Identified, Place};
-use crate::observation::{Act, BootTime, CgroupId};
+use crate::identity::{Container, Identified, Place, Session};
+use crate::observation::{self, Act, BootTime, CgroupId};
 use baseline::{Baselines, Membership};
 use foldhash::{HashMap, HashMapExt as _};
+use norma_baseline::never::{Circumstances, Origin};
 use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};
 use policy::{PolicySet, Response, Verb};
 use std::sync::Arc;
@@ -83,6 +84,8 @@ struct Budget {
 struct Last {
     alert: bool,
     reported: BootTime,
+    /// When the baseline was shown it.
+    observed: BootTime,
 }
 
 impl Judge {
@@ -150,6 +153,7 @@ impl Judge {
         let (sensitive, fact) = self.under_sensitive_name(identified, fact);
         let at = identified.observation.at;
         if sensitive.is_none() && self.is_old_news(container.cgroup, &fact) {
+            self.see_again(container, identified, &fact);
             return Judgement {
                 news: News::Repeated,
                 ..Judgement::plain(expected())
@@ -163,11 +167,14 @@ impl Judge {
                 sensitive: None,
             },
             Some(hit) => Judgement::plain(reasons::allowed(&hit)),
-            None => match self.baselines.observe(&container.workload, &fact) {
+            None => match self
+                .baselines
+                .observe(container, &fact, circumstances(identified), at)
+            {
                 Membership::Learned | Membership::LearnedBefore => {
                     Judgement::plain(verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new()))
                 }
-                Membership::Known => Judgement::plain(expected()),
+                Membership::Known | Membership::Open => Judgement::plain(expected()),
                 Membership::Novel(context) => {
                     Judgement::plain(reasons::novel(container, &fact, &context, sensitive.is_some()))
                 }
@@ -192,6 +199,7 @@ impl Judge {
     /// Forgets what was said of a container that is gone.
     pub fn forget(&mut self, cgroup: CgroupId) {
         self.said.remove(&cgroup);
+        self.baselines.forget(cgroup);
     }
 
     /// The declared half.
@@ -202,6 +210,21 @@ impl Judge {
     /// The learned half.
     pub fn baselines(&mut self) -> &mut Baselines {
         &mut self.baselines
+    }
+
+    /// Lets the baseline see a repeated behaviour, once in each of its sampling units.
+    fn see_again(&mut self, container: &Arc<Container>, identified: &Identified, fact: &Fact) {
+        let at = identified.observation.at;
+        let stands_for = self.baselines.stands_for();
+        let said = self.said.get_mut(&container.cgroup);
+        let Some(last) = said.and_then(|said| said.facts.get_mut(fact)) else {
+            return;
+        };
+        if Duration::from_nanos(at.0.saturating_sub(last.observed.0)) >= stands_for {
+            last.observed = at;
+            self.baselines
+                .observe(container, fact, circumstances(identified), at);
+        }
     }
 
     /// The container did the same before and it was no alert: nothing has to be looked up. Each exec,
@@ -224,11 +247,22 @@ impl Said {
         match self.facts.get_mut(&fact) {
             Some(last) if alert && last.alert && !is_past(last.reported, at) => News::RepeatedAlert,
             Some(last) => {
-                *last = Last { alert, reported: at };
+                *last = Last {
+                    alert,
+                    reported: at,
+                    observed: at,
+                };
                 News::Yes
             }
             None => {
-                self.facts.insert(fact, Last { alert, reported: at });
+                self.facts.insert(
+                    fact,
+                    Last {
+                        alert,
+                        reported: at,
+                        observed: at,
+                    },
+                );
                 News::Yes
             }
         }
@@ -285,6 +319,27 @@ impl Judgement {
     /// Somebody should read it.
     pub fn is_alert(&self) -> bool {
         norma_wire::id::calls_for_action(&self.verdict)
+    }
+}
+
+/// What decides whether a behaviour may be learned. What a policy objects to does not come that far.
+fn circumstances(identified: &Identified) -> Circumstances {
+    let origin = match &identified.observation.act {
+        Act::Exec(exec) => match exec.program.origin(true) {
+            observation::Origin::Image => Origin::Image,
+            observation::Origin::UpperLayer => Origin::UpperLayer,
+            observation::Origin::Volume => Origin::Volume,
+            observation::Origin::Tmpfs => Origin::Tmpfs,
+            observation::Origin::Memfd => Origin::Memory,
+            observation::Origin::Deleted => Origin::Deleted,
+            observation::Origin::Host | observation::Origin::Unknown(_) => Origin::Unknown,
+        },
+        _ => Origin::Unknown,
+    };
+    Circumstances {
+        origin,
+        exec_session: identified.process.session == Session::Exec,
+        ..Circumstances::default()
     }
 }
 

@@ -1,11 +1,12 @@
 //! The configuration file as typed.
 
 use super::sensor::RawSensor;
-use super::{
-    CollectorTarget, DEFAULT_LEARNING_WINDOW, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
-};
+use super::{CollectorTarget, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use crate::judge::baseline::Learning;
 use crate::outbox::Limits;
 use crate::posture::PostureConfig;
+use norma_baseline::estimate::Criteria;
+use norma_baseline::evidence::Sampling;
 use norma_settings::{Faults, Spanned};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,10 @@ pub(super) struct RawCollector {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLearning {
-    pub window: Option<Spanned<String>>,
+    window: Option<Spanned<String>>,
+    budget: Option<Spanned<f64>>,
+    unit: Option<Spanned<String>>,
+    observe: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,14 +118,73 @@ impl RawCollector {
     }
 }
 
-/// The learning window; the default stands in for a faulty one.
-pub(super) fn learning_window(path: &Path, text: &Spanned<String>, faults: &mut Faults) -> Duration {
+/// How many small sampling units make a large one.
+const UNITS_OF_LARGE: u32 = 4;
+
+impl RawLearning {
+    /// By evidence, or by the clock where a window is given. The default stands in for what is faulty.
+    pub fn validate(&self, path: &Path, faults: &mut Faults) -> Learning {
+        if let Some(window) = &self.window {
+            let others = [
+                self.budget.as_ref().map(|budget| ("budget", budget.referenced)),
+                self.unit.as_ref().map(|unit| ("unit", unit.referenced)),
+                self.observe
+                    .as_ref()
+                    .map(|observe| ("observe", observe.referenced)),
+            ];
+            for (name, at) in others.into_iter().flatten() {
+                faults.push_at(
+                    path,
+                    at,
+                    format!("`{name}` is for learning by evidence, and `window` for learning by the clock: drop one"),
+                );
+            }
+            return positive(path, window, faults).map_or_else(Learning::default, Learning::Window);
+        }
+        let mut criteria = Criteria::default();
+        if let Some(budget) = &self.budget {
+            if budget.value > 0.0 && budget.value.is_finite() {
+                criteria.budget = budget.value;
+            } else {
+                faults.push(
+                    path,
+                    budget,
+                    "the budget is a number of new behaviours per day, more than 0",
+                );
+            }
+        }
+        if let Some(observe) = self
+            .observe
+            .as_ref()
+            .and_then(|text| positive(path, text, faults))
+        {
+            criteria.observed = observe;
+        }
+        let mut sampling = Sampling::default();
+        if let Some(text) = &self.unit
+            && let Some(unit) = positive(path, text, faults)
+        {
+            match u32::try_from(unit.as_secs()) {
+                Ok(small @ 1..=86_400) => {
+                    sampling = Sampling::Hours {
+                        small,
+                        large: small * UNITS_OF_LARGE,
+                    };
+                }
+                _ => faults.push(path, text, "a sampling unit takes from 1s to 24h"),
+            }
+        }
+        Learning::ByEvidence { criteria, sampling }
+    }
+}
+
+fn positive(path: &Path, text: &Spanned<String>, faults: &mut Faults) -> Option<Duration> {
     match norma_settings::duration(&text.value) {
-        Ok(window) if !window.is_zero() => return window,
-        Ok(_) => faults.push(path, text, "the learning window must be longer than nothing"),
+        Ok(duration) if !duration.is_zero() => return Some(duration),
+        Ok(_) => faults.push(path, text, "it must be longer than nothing"),
         Err(fault) => faults.push(path, text, fault),
     }
-    DEFAULT_LEARNING_WINDOW
+    None
 }
 
 impl RawOutbox {

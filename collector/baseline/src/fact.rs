@@ -92,7 +92,7 @@ impl fmt::Display for Field {
 pub enum Access {
     /// Opened for reading only.
     Read,
-    /// Opened for writing, changed, or its attributes changed.
+    /// Opened for writing, or its content changed.
     Write,
     /// It did not exist and was made.
     Create,
@@ -100,12 +100,24 @@ pub enum Access {
     Delete,
     /// Executed, or made executable. Never generalised.
     Execute,
+    /// Its mode, owner or extended attributes were changed.
+    Attribute,
+    /// It could not be opened.
+    Probe,
 }
 
 impl Access {
-    pub(crate) const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Create, Self::Delete, Self::Execute];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Read,
+        Self::Write,
+        Self::Create,
+        Self::Delete,
+        Self::Execute,
+        Self::Attribute,
+        Self::Probe,
+    ];
 
-    /// As in output: "read", "write", "create", "delete", "execute".
+    /// As in output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -114,6 +126,8 @@ impl Access {
             Self::Create => "create",
             Self::Delete => "delete",
             Self::Execute => "execute",
+            Self::Attribute => "attribute",
+            Self::Probe => "probe",
         }
     }
 }
@@ -452,6 +466,8 @@ impl<S: AsRef<str>> fmt::Display for Fact<S> {
                 Access::Create => "creates",
                 Access::Delete => "deletes",
                 Access::Execute => "executes",
+                Access::Attribute => "changes attributes of",
+                Access::Probe => "fails to open",
             },
             Self::Connect { .. } => "connects to",
             Self::Listen { .. } => "listens on",

@@ -1,0 +1,132 @@
+//! What is kept of a baseline on disk: one file each, written whole and renamed into place.
+
+use crate::config::hex;
+use norma_baseline::evidence::Saved;
+use norma_baseline::file::{self, FormatError};
+use norma_baseline::norm::Norm;
+use norma_baseline::overlay::Subject;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Version of the file format.
+const FORMAT: u32 = 2;
+const EXTENSION: &str = "baseline";
+/// Largest file that is read: some times what the limits of a baseline allow.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    /// The operating system's answer.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    /// It is larger than any that is written.
+    #[error("{0} bytes are more than the {BYTES_MAX} that are read")]
+    TooLarge(u64),
+    /// The outer form.
+    #[error("{0}")]
+    Form(#[from] rmp_serde::decode::Error),
+    /// A part of it.
+    #[error("{0}")]
+    Part(#[from] FormatError),
+    /// Another version wrote it.
+    #[error("format {0} is not known; this agent reads format {FORMAT}")]
+    Version(u32),
+}
+
+/// What a file holds.
+pub(super) struct Stored {
+    /// Whose.
+    pub subject: Subject,
+    /// Time that counted for a fixed window, in nanoseconds.
+    pub learned_ns: u64,
+    /// What was recorded.
+    pub recorder: Saved,
+    /// What followed from it.
+    pub norm: Norm,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Form {
+    format: u32,
+    subject: Subject,
+    learned_ns: u64,
+    #[serde(with = "serde_bytes")]
+    recorder: Vec<u8>,
+    #[serde(with = "serde_bytes")]
+    norm: Vec<u8>,
+}
+
+/// The baselines of a directory; a file that cannot be used is set aside with a warning.
+pub(super) fn read_all(directory: &Path) -> std::io::Result<Vec<Stored>> {
+    std::fs::create_dir_all(directory)?;
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(directory)?.flatten() {
+        let path = entry.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some(EXTENSION) => match read(&path) {
+                Ok(stored) => all.push(stored),
+                Err(error) => set_aside(&path, &error),
+            },
+            Some("msgpack") => tracing::warn!(
+                file = %path.display(),
+                "an earlier version learned this baseline by the clock; it is not used, the workload is learned anew"
+            ),
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+fn read(path: &Path) -> Result<Stored, StoreError> {
+    let length = std::fs::metadata(path)?.len();
+    if length > BYTES_MAX {
+        return Err(StoreError::TooLarge(length));
+    }
+    let form: Form = rmp_serde::from_slice(&std::fs::read(path)?)?;
+    if form.format != FORMAT {
+        return Err(StoreError::Version(form.format));
+    }
+    Ok(Stored {
+        subject: form.subject,
+        learned_ns: form.learned_ns,
+        recorder: file::from_bytes(&form.recorder)?,
+        norm: file::from_bytes(&form.norm)?,
+    })
+}
+
+/// Writes one.
+pub(super) fn write(
+    directory: &Path,
+    subject: &Subject,
+    learned_ns: u64,
+    recorder: &Saved,
+    norm: &Norm,
+) -> std::io::Result<()> {
+    let form = Form {
+        format: FORMAT,
+        subject: subject.clone(),
+        learned_ns,
+        recorder: file::to_bytes(recorder).map_err(std::io::Error::other)?,
+        norm: file::to_bytes(norm).map_err(std::io::Error::other)?,
+    };
+    let bytes = rmp_serde::to_vec_named(&form).map_err(std::io::Error::other)?;
+    let name = hex(&Sha256::digest(format!("{}\0{}", subject.workload, subject.revision).as_bytes())[..16]);
+    let temporary = directory.join(format!("{name}.tmp"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, directory.join(format!("{name}.{EXTENSION}")))?;
+    File::open(directory)?.sync_all()
+}
+
+fn set_aside(path: &PathBuf, why: &StoreError) {
+    let aside = path.with_extension("damaged");
+    tracing::warn!(file = %path.display(), %why, "baseline cannot be read; it is set aside as *.damaged and learned anew");
+    if let Err(error) = std::fs::rename(path, &aside) {
+        tracing::warn!(file = %path.display(), %error, "cannot set the damaged baseline aside");
+    }
+}
