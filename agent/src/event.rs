@@ -17,6 +17,7 @@ use crate::clock::WallClock;
 use crate::identity::cri::Described;
 use crate::identity::{Container, Identified, IdentityState, Process, Session};
 use crate::observation::{Act, Actor, KernelPath, Open, Protocol};
+use bytes::Bytes;
 use norma_wire::pb::{self, Kind};
 use norma_wire::text::printable;
 use norma_wire::{Detail, Event};
@@ -221,7 +222,7 @@ fn process(process: &Process, actor: &Actor, lineage: usize) -> pb::Process {
             pid: ancestor.key.pid,
             start_boot_ns: ancestor.key.start.0,
             exe: ancestor.exe.to_string(),
-            id: String::new(),
+            id: Bytes::new(),
         })
         .collect();
     pb::Process {
@@ -241,7 +242,7 @@ fn process(process: &Process, actor: &Actor, lineage: usize) -> pb::Process {
         }),
         ancestors,
         from_proc: process.from_proc,
-        id: String::new(),
+        id: Bytes::new(),
         session: match process.session {
             Session::Own => String::new(),
             Session::Exec => "exec".to_owned(),

@@ -15,8 +15,11 @@ const ENUM_FIELDS: &[(&str, &str)] = &[
     ("norma.audit.v1.Rejected.reason", "rejection"),
 ];
 
-/// Bytes of the audit log that are shown in hex.
+/// Bytes that are shown in hex.
 const HASH_FIELDS: &[&str] = &[
+    "norma.v1.Process.id",
+    "norma.v1.Ancestor.id",
+    "norma.v1.Target.id",
     "norma.audit.v1.FileHeader.previous_hash",
     "norma.audit.v1.Rejected.sha256",
     "norma.audit.v1.Recovered.sha256",
@@ -27,6 +30,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(["norma.proto", "audit.proto"], ["proto"])?;
     let mut builder = tonic_prost_build::configure()
         .bytes("norma.v1.Batch.events")
+        .bytes("norma.v1.Process.id")
+        .bytes("norma.v1.Ancestor.id")
+        .bytes("norma.v1.Target.id")
         .bytes("norma.audit.v1.Record.event")
         .message_attribute(".", "#[derive(serde::Serialize)]")
         .enum_attribute("norma.v1.Event.detail", "#[derive(serde::Serialize)]")

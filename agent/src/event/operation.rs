@@ -51,7 +51,7 @@ pub fn detail(operation: &Operation, identified: &Identified) -> pb::Operation {
         path: operation.path.as_ref().map(path),
         other: operation.other.as_ref().map(path),
         target: operation.target.map(|target| pb::Target {
-            id: String::new(),
+            id: bytes::Bytes::new(),
             pid: target.process.pid,
             start_boot_ns: target.process.start.0,
             exe: identified.target_exe.as_deref().unwrap_or_default().to_owned(),
