@@ -66,8 +66,6 @@ const GRAVE_PATHS: [&str; 11] = [
     "/var/run",
     "/home",
 ];
-/// Where kubelets keep what they mount into pods: volumes, `/etc/hosts`, termination messages.
-const KUBELET_PARTS: [&str; 3] = ["/kubelet/pods/", "/kubelet/plugins/", "/kubelet/device-plugins/"];
 /// Where a service account's token is mounted.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -180,7 +178,11 @@ pub(super) fn look(told: &Described, config: &PostureConfig) -> Option<Vec<Findi
         });
     };
     if !is_approved(&told.image, &config.approved_registries) {
-        found(Check::ImageSource, Severity::Medium, told.image.clone());
+        let name = match told.image.as_str() {
+            "" => "an image without a name",
+            name => name,
+        };
+        found(Check::ImageSource, Severity::Medium, name.to_owned());
     }
     if privileges.uid == Some(0) {
         found(Check::Root, Severity::Medium, "uid 0".to_owned());
@@ -190,7 +192,11 @@ pub(super) fn look(told: &Described, config: &PostureConfig) -> Option<Vec<Findi
         found(Check::HostNamespaces, Severity::High, host.join(" "));
     }
     if privileges.privileged {
-        found(Check::Privileged, Severity::Critical, "privileged".to_owned());
+        found(
+            Check::Privileged,
+            Severity::Critical,
+            "all capabilities and devices".to_owned(),
+        );
     } else if !privileges.added_capabilities.is_empty() {
         // A privileged container has them all, which is said already.
         let grave = privileges
@@ -212,19 +218,15 @@ pub(super) fn look(told: &Described, config: &PostureConfig) -> Option<Vec<Findi
     .filter_map(|(limit, name)| (limit == 0).then_some(name))
     .collect();
     if !missing.is_empty() {
-        found(
-            Check::Limits,
-            Severity::Low,
-            format!("no limit of {}", missing.join(" and ")),
-        );
+        found(Check::Limits, Severity::Low, missing.join(" and "));
     }
     if !privileges.read_only_root {
-        found(Check::WritableRoot, Severity::Low, "writable".to_owned());
+        found(Check::WritableRoot, Severity::Low, "/".to_owned());
     }
     let mut paths: Vec<(String, bool)> = told
         .mounts
         .iter()
-        .filter(|mount| is_host_path(&mount.source))
+        .filter(|mount| is_host_path(&mount.source, &told.pod.uid))
         .map(|mount| {
             let how = if mount.read_only { "read-only" } else { "writable" };
             (format!("{} ({how})", mount.source), is_grave_path(&mount.source))
@@ -270,9 +272,12 @@ fn full_name(image: &str) -> String {
     }
 }
 
-/// Not one of the files and volumes that the kubelet keeps for pods.
-fn is_host_path(source: &str) -> bool {
-    source.starts_with('/') && !KUBELET_PARTS.iter().any(|part| source.contains(part))
+/// Not one of the files and volumes that the kubelet keeps for this pod, under its uid: those of another pod are
+/// the host's for it.
+fn is_host_path(source: &str, pod_uid: &str) -> bool {
+    let own = format!("/kubelet/pods/{pod_uid}/");
+    let is_own = !pod_uid.is_empty() && source.contains(&own) && !source.contains("/../");
+    source.starts_with('/') && !is_own
 }
 
 fn is_grave_path(source: &str) -> bool {
@@ -291,10 +296,15 @@ fn is_grave_path(source: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::cri::{HostNamespaces, Mount, Privileges};
+    use crate::identity::cri::{HostNamespaces, Mount, Pod, Privileges};
+    use std::sync::Arc;
 
     fn told(privileges: Privileges) -> Described {
         Described {
+            pod: Arc::new(Pod {
+                uid: "1".to_owned(),
+                ..Pod::default()
+            }),
             image: "reg.example/shop/web:v1".to_owned(),
             privileges: Some(privileges),
             ..Described::default()
@@ -377,6 +387,14 @@ mod tests {
         let of = |check| findings.iter().find(|finding| finding.check == check).unwrap();
         assert_eq!(of(Check::HostNamespaces).value, "network pid");
         assert_eq!(of(Check::HostPath).severity, Severity::High);
+        for (source, expected) in [
+            ("/var/lib/kubelet/pods/2/volumes/x", true),
+            ("/var/lib/kubelet/pods", true),
+            ("/var/lib/kubelet/pods/1/../2/x", true),
+            ("/data/kubelet/pods/1/volumes/x", false),
+        ] {
+            assert_eq!(is_host_path(source, "1"), expected, "{source}");
+        }
         assert_eq!(of(Check::Capabilities).severity, Severity::High);
         for check in CHECKS {
             assert_eq!(Check::by_name(check.name()), Some(check));
