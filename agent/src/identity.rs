@@ -194,7 +194,7 @@ impl Identity {
             } else {
                 self.cgroups.insert(change.id, &change.path);
                 // A group made inside a container's own is steered before anything runs in it.
-                let placement = self.containers.lookup(change.id, &self.cgroups, false);
+                let placement = self.ask(change.id, false);
                 self.note(change.id, &placement);
             }
             return;
@@ -309,6 +309,12 @@ impl Identity {
         self.containers.all()
     }
 
+    /// What the container runtime told last, where it ever answered.
+    pub fn told(&self) -> Option<&cri::Snapshot> {
+        let told = self.containers.told();
+        (!told.runtime.is_empty()).then_some(told)
+    }
+
     fn place(&mut self, cgroup: CgroupId, namespaced: bool) -> Placement {
         match self.containers.known(cgroup) {
             Placement::Unknown => {}
@@ -319,10 +325,6 @@ impl Identity {
         self.cgroups.learn(cgroup);
         let placement = self.ask(cgroup, namespaced);
         self.note(cgroup, &placement);
-        // What its OCI runtime noted is enough to steer the kernel side by until its description comes.
-        if let Some(container) = self.containers.take_provisional() {
-            self.placed.push(Placed::Container(cgroup, container));
-        }
         placement
     }
 
@@ -333,6 +335,10 @@ impl Identity {
             && let Some(cri) = &self.cri
         {
             cri.poke();
+        }
+        // What its OCI runtime noted is enough to steer the kernel side by until its description comes.
+        if let Some(container) = self.containers.take_provisional() {
+            self.placed.push(Placed::Container(cgroup, container));
         }
         placement
     }

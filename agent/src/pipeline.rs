@@ -21,7 +21,7 @@ use crate::posture::Posture;
 use crate::respond::{self, Enforcement};
 use crate::sensor::Sensor;
 use crate::ship::Ahead;
-use crate::telemetry::{Snapshot, StatusFile};
+use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
 use counts::{KernelCounts, Rollups};
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event, describe};
@@ -424,6 +424,11 @@ impl Pipeline {
                 acknowledged: outbox.acked(),
                 bytes: outbox.bytes(),
                 refused: outbox.refused(),
+            }),
+            runtime: self.parts.identity.told().map(|told| RuntimeSnapshot {
+                name: told.runtime.clone(),
+                answers: told.live,
+                told: told.containers.len(),
             }),
             containers: containers.iter().map(container_name).collect(),
             baselines: self.parts.judge.baselines().summaries(),

@@ -28,10 +28,23 @@ pub struct Snapshot {
     pub kernel: BTreeMap<&'static str, KindTotals>,
     /// The outbox, where there is one.
     pub outbox: Option<OutboxSnapshot>,
+    /// The container runtime, where one has ever answered.
+    pub runtime: Option<RuntimeSnapshot>,
     /// Containers that are known.
     pub containers: Vec<String>,
     /// Baselines and how far they are.
     pub baselines: Vec<Summary>,
+}
+
+/// Who tells what containers are.
+#[derive(Debug, Serialize)]
+pub struct RuntimeSnapshot {
+    /// Its name.
+    pub name: String,
+    /// It answers; otherwise what it said last is still used.
+    pub answers: bool,
+    /// Containers and pod sandboxes that it told of.
+    pub told: usize,
 }
 
 /// State of the outbox.

@@ -92,6 +92,15 @@ fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
             if connected { "connected" } else { why }
         ))?;
     }
+    if let Some(runtime) = document.get("runtime").filter(|runtime| !runtime.is_null()) {
+        let answers = runtime.get("answers").and_then(Value::as_bool) == Some(true);
+        say(&format!(
+            "container runtime: {} {}, {} containers and pods told of",
+            runtime.get("name").and_then(Value::as_str).unwrap_or_default(),
+            if answers { "answers" } else { "DOES NOT ANSWER" },
+            text("/runtime/told")
+        ))?;
+    }
     for baseline in document
         .get("baselines")
         .and_then(Value::as_array)

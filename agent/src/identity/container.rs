@@ -113,6 +113,11 @@ impl Containers {
         self.fresh.take()
     }
 
+    /// What the runtime told last.
+    pub fn told(&self) -> &Snapshot {
+        &self.told
+    }
+
     /// Takes over what the runtime tells now; gives the control groups for which that is something new.
     pub fn tell(&mut self, told: Arc<Snapshot>, cgroups: &Cgroups) -> Vec<Change> {
         self.told_paths = told
