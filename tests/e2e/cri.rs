@@ -5,9 +5,12 @@ mod node;
 
 use super::line::{LIMIT, lineage, text};
 use node::{Node, PodSpec};
+use norma_rig::audit::number;
 use norma_rig::containerd::Containerd;
-use norma_rig::{Agent, AgentSettings, Collector, CollectorSettings, Pki, Programs, Scratch, skip};
+use norma_rig::{Agent, AgentSettings, Collector, CollectorSettings, Pki, Programs, Scratch, cgroup, skip};
 use serde_json::Value;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Does the same again and again, so that every test has something to see.
@@ -18,6 +21,8 @@ struct Stage {
     agent: Agent,
     collector: Collector,
     node: Node,
+    /// What the agent takes for the runtime's socket: a link, so that the runtime can be out of its reach.
+    link: PathBuf,
     scratch: Scratch,
 }
 
@@ -33,12 +38,11 @@ impl Stage {
         let node = Node::start(&scratch);
         let collector =
             Collector::start(&scratch, &programs, &pki, None, &CollectorSettings::default()).unwrap();
+        let link = scratch.join("runtime.sock");
+        symlink(node.containerd.socket(), &link).unwrap();
         let settings = AgentSettings {
             learning: Duration::from_secs(3600),
-            extra: format!(
-                "runtime:\n  cri_socket: {}\n{extra}",
-                node.containerd.socket().display()
-            ),
+            extra: format!("runtime:\n  cri_socket: {}\n{extra}", link.display()),
             ..AgentSettings::default()
         };
         let agent = Agent::prepare(&scratch, &programs, &pki, Some(&collector), &settings).unwrap();
@@ -46,6 +50,7 @@ impl Stage {
             agent,
             collector,
             node,
+            link,
             scratch,
         })
     }
@@ -255,6 +260,10 @@ fn a_runtime_that_goes_and_comes_back_costs_nothing_that_is_known() {
         .unwrap()
         .wait_for_line("pods cannot be asked for", LIMIT)
         .unwrap();
+    norma_rig::wait_until("the status to say so", LIMIT, || {
+        Ok((stage.agent.status()?["runtime"]["answers"] == false).then_some(()))
+    })
+    .unwrap();
     let during = stage.event(&first.container, "its stat", |event| {
         executes(event, "/usr/bin/stat")
     });
@@ -263,30 +272,111 @@ fn a_runtime_that_goes_and_comes_back_costs_nothing_that_is_known() {
     std::thread::sleep(Duration::from_secs(3));
     let log = stage.agent.daemon().unwrap().log();
     assert_eq!(log.matches("pods cannot be asked for").count(), 1, "{log}");
+
+    // It is back, and out of the agent's reach: what its OCI runtime noted is all that is known of a new pod.
+    std::fs::remove_file(&stage.link).unwrap();
     stage.node.containerd.run(&stage.scratch).unwrap();
+    let second = stage.node.run(&PodSpec {
+        // The name alone looks like that of a deployment's pod.
+        name: "log-bcdfgh-x2l9z".to_owned(),
+        labels: vec![
+            ("controller-revision-hash", "6d9".to_owned()),
+            ("pod-template-generation", "1".to_owned()),
+        ],
+        script: STEADY.to_owned(),
+        ..PodSpec::default()
+    });
+    let before = stage.event(&second.container, "its cat", |event| {
+        executes(event, "/usr/bin/cat")
+    });
+    assert_eq!(text(&before, "/container/identity"), "pending", "{before:#}");
+    assert_eq!(text(&before, "/container/pod"), "log-bcdfgh-x2l9z", "{before:#}");
+
+    symlink(stage.node.containerd.socket(), &stage.link).unwrap();
+    let after = stage.event(&second.container, "what the second is", |event| {
+        event["kind"] == "identity_resolved"
+    });
+    let workload = "shop/DaemonSet/log-bcdfgh/app";
+    assert_eq!(text(&after, "/container/workload"), workload, "{after:#}");
+    let times: Vec<u64> = stage
+        .events(&second.container)
+        .iter()
+        .filter(|event| text(event, "/container/identity") == "pending")
+        .map(|event| number(&event["boot_ns"]).unwrap())
+        .collect();
+    let resolved = |name: &str| number(&after["identity_resolved"][name]).unwrap();
+    assert_eq!(resolved("events"), times.len() as u64, "{after:#}");
+    assert_eq!(resolved("first_boot_ns"), *times.iter().min().unwrap());
+    assert_eq!(resolved("last_boot_ns"), *times.iter().max().unwrap());
+    let known = stage.event(&second.container, "its next cat", |event| {
+        executes(event, "/usr/bin/cat") && text(event, "/container/identity") == "known"
+    });
+    assert_eq!(text(&known, "/container/workload"), workload, "{known:#}");
+}
+
+#[test]
+fn a_process_that_is_moved_belongs_to_where_it_is_with_the_lineage_that_it_has() {
+    let Some(mut stage) = Stage::start(
+        "a_process_that_is_moved_belongs_to_where_it_is_with_the_lineage_that_it_has",
+        "",
+    ) else {
+        return;
+    };
+    let first = stage.node.run(&web(STEADY));
     let second = stage.node.run(&PodSpec {
         name: "db-0".to_owned(),
         labels: vec![("apps.kubernetes.io/pod-index", "0".to_owned())],
         script: STEADY.to_owned(),
         ..PodSpec::default()
     });
-    // Perhaps sent before the runtime was asked again; then it is completed.
-    let after = stage.event(&second.container, "what the second is", |event| {
-        event["kind"] == "identity_resolved"
+    stage
+        .node
+        .exec_along(&first.container, "while :; do stat /etc/group; sleep 0.3; done");
+    let here = stage.event(&first.container, "its stat", |event| {
+        executes(event, "/usr/bin/stat")
     });
+    let other = stage.event(&second.container, "the other's cat", |event| {
+        executes(event, "/usr/bin/cat")
+    });
+    let shell = here["process"]["ancestors"][0]["pid"].as_u64().unwrap();
+    let group = text(&other, "/container/cgroup_path").trim_start_matches('/');
+    let members = cgroup::v2_mount().unwrap().join(group).join("cgroup.procs");
+    std::fs::write(members, shell.to_string()).unwrap();
+    let there = stage.event(&second.container, "its stat", |event| {
+        executes(event, "/usr/bin/stat")
+    });
+    assert_eq!(text(&there, "/process/session"), "exec", "{there:#}");
+    assert_eq!(lineage(&there), ["/usr/bin/stat", "/usr/bin/bash"], "{there:#}");
+    for pointer in ["/process/ancestors/0/id", "/process/ancestors/0/pid"] {
+        assert_eq!(there.pointer(pointer), here.pointer(pointer), "{pointer}");
+    }
+    assert_eq!(text(&there, "/container/workload"), "shop/StatefulSet/db/app");
+    let own = stage.event(&second.container, "its own cat", |event| {
+        executes(event, "/usr/bin/cat") && number(&event["boot_ns"]) > number(&there["boot_ns"])
+    });
+    assert_eq!(text(&own, "/process/session"), "", "{own:#}");
+}
+
+#[test]
+fn a_container_of_no_pod_is_known_by_its_namespace_in_the_engine() {
+    let Some(stage) = Stage::start(
+        "a_container_of_no_pod_is_known_by_its_namespace_in_the_engine",
+        "",
+    ) else {
+        return;
+    };
+    let id = stage.scratch.unique("tool");
+    let containerd = &stage.node.containerd;
+    containerd.run_plain(&stage.node.image, &id, STEADY).unwrap();
+    let own = stage.event(&id, "its own cat", |event| executes(event, "/usr/bin/cat"));
     assert_eq!(
-        text(&after, "/container/workload"),
-        "shop/StatefulSet/db/app",
-        "{after:#}"
+        text(&own, "/container/workload"),
+        format!("containerd/plain/{id}")
     );
-    let pending = stage.events(&second.container);
-    let pending = pending
-        .iter()
-        .filter(|event| text(event, "/container/identity") == "pending")
-        .count();
-    assert_eq!(
-        norma_rig::audit::number(&after["identity_resolved"]["events"]),
-        Some(pending as u64),
-        "{after:#}"
-    );
+    assert_eq!(text(&own, "/container/identity"), "known", "{own:#}");
+    assert_eq!(text(&own, "/process/session"), "", "{own:#}");
+    assert_eq!(text(&own, "/unit"), "", "{own:#}");
+    containerd.exec_plain(&id, "id -u").unwrap();
+    let foreign = stage.event(&id, "the session's id", |event| executes(event, "/usr/bin/id"));
+    assert_eq!(text(&foreign, "/process/session"), "exec", "{foreign:#}");
 }

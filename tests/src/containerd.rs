@@ -5,6 +5,7 @@
 
 mod image;
 
+use crate::cgroup;
 use crate::daemon::Daemon;
 use crate::ledger::note_process;
 use crate::program::output;
@@ -20,6 +21,8 @@ pub use image::Image;
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Where containerd's CRI plugin keeps what it makes.
 const NAMESPACE: &str = "k8s.io";
+/// Where containers are that no pod has.
+const PLAIN: &str = "plain";
 /// The image of pods' sandboxes.
 const PAUSE: &str = "local.test/pause:v1";
 
@@ -102,6 +105,30 @@ impl Containerd {
         Ok(())
     }
 
+    /// Runs a container outside of any pod, as `ctr run` and what is built on containerd does.
+    pub fn run_plain(&self, image: &Image, id: &str, script: &str) -> Result<()> {
+        let archive = image.archive().display().to_string();
+        self.ctr_in(PLAIN, &["images", "import", &archive])?;
+        let run = ["run", "--detach", image.name(), id, "/bin/bash", "-c", script];
+        self.ctr_in(PLAIN, &run)?;
+        self.note_shims()
+    }
+
+    /// Runs another program in such a container and waits for its end.
+    pub fn exec_plain(&self, id: &str, script: &str) -> Result<String> {
+        let exec = [
+            "tasks",
+            "exec",
+            "--exec-id",
+            "session",
+            id,
+            "/bin/bash",
+            "-c",
+            script,
+        ];
+        self.ctr_in(PLAIN, &exec)
+    }
+
     /// Notes the processes that containers hang on, which outlive it.
     pub fn note_shims(&self) -> Result<()> {
         for shim in self.shims() {
@@ -124,11 +151,15 @@ impl Containerd {
     }
 
     fn ctr(&self, arguments: &[&str]) -> Result<String> {
+        self.ctr_in(NAMESPACE, arguments)
+    }
+
+    fn ctr_in(&self, namespace: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new("ctr");
         command
             .arg("--address")
             .arg(self.socket())
-            .args(["--namespace", NAMESPACE])
+            .args(["--namespace", namespace])
             .args(arguments);
         output(&mut command)
     }
@@ -137,9 +168,13 @@ impl Containerd {
 impl Drop for Containerd {
     fn drop(&mut self) {
         // What a test that failed has left.
-        let tasks = self.ctr(&["tasks", "list", "--quiet"]).unwrap_or_default();
-        for task in tasks.lines() {
-            self.ctr(&["tasks", "delete", "--force", task]).ok();
+        for namespace in [NAMESPACE, PLAIN] {
+            let tasks = self.ctr_in(namespace, &["tasks", "list", "--quiet"]);
+            for task in tasks.unwrap_or_default().lines() {
+                self.ctr_in(namespace, &["tasks", "delete", "--force", task]).ok();
+                cgroup::remove(&format!("/{namespace}/{task}"));
+            }
+            cgroup::remove(&format!("/{namespace}"));
         }
         drop(self.daemon.take());
         for shim in self.shims() {
