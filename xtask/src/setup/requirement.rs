@@ -65,6 +65,15 @@ pub const REQUIREMENTS: &[Requirement] = &[
         arch: &["runc"],
     },
     Requirement {
+        name: "containerd",
+        why: "runs the pods of the tests, on a socket of their own",
+        needed_for: Purpose::All,
+        present: || find_program("containerd").is_some() && find_program("ctr").is_some(),
+        debian: &["containerd"],
+        fedora: &["containerd"],
+        arch: &["containerd"],
+    },
+    Requirement {
         name: "rsyslog",
         why: "is the SIEM that alerts are sent to",
         needed_for: Purpose::Demo,
