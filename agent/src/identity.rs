@@ -337,7 +337,7 @@ impl Identity {
             cri.poke();
         }
         // What its OCI runtime noted is enough to steer the kernel side by until its description comes.
-        if let Some(container) = self.containers.take_provisional() {
+        if let Some((cgroup, container)) = self.containers.take_provisional() {
             self.placed.push(Placed::Container(cgroup, container));
         }
         placement
