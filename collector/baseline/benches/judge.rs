@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 const WORKLOADS: usize = 100;
 const FACTS: usize = 3_000;
 const HOUR: u64 = 3_600;
+const MIB: f64 = 1_048_576.0;
 
 fn fact(workload: usize, number: usize) -> Fact {
     let exe = format!("/usr/local/bin/service-{}", number % 12).into();
@@ -83,7 +84,7 @@ fn learned(workload: usize) -> Result<(Recorder, Norm), Never> {
     Ok((recorder, norm))
 }
 
-/// Nanoseconds of one call.
+/// Prints the mean time of one call.
 fn time(name: &str, calls: usize, mut call: impl FnMut(usize)) {
     for number in 0..calls / 10 {
         call(number);
@@ -103,7 +104,7 @@ fn resident() -> f64 {
     std::fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<f64>().ok())
-        .map_or(f64::NAN, |pages| pages * 4096.0 / (1 << 20) as f64)
+        .map_or(f64::NAN, |pages| pages * 4096.0 / MIB)
 }
 
 fn main() -> Result<(), Never> {
@@ -120,7 +121,7 @@ fn main() -> Result<(), Never> {
     println!(
         "{WORKLOADS} workloads × {FACTS} facts: {:.1} MiB resident, {:.1} MiB counted, {:.0} bytes a fact",
         after - before,
-        counted as f64 / (1 << 20) as f64,
+        counted as f64 / MIB,
         counted as f64 / (WORKLOADS * FACTS) as f64
     );
 

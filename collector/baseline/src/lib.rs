@@ -9,6 +9,7 @@
 //! - [`pattern`]: typed wildcards for names that are another one each time.
 //! - [`overlay`]: what people decided, apart from what was observed; signed as [`signature`] says.
 //! - [`norm`]: what is expected, compiled from all of these; judges a fact and says how unusual it is.
+//! - [`revision`]: what a new revision does differently, to be decided on as one.
 //!
 //! All of it has a file form: [`mod@file`].
 //!
@@ -23,6 +24,7 @@ pub mod never;
 pub mod norm;
 pub mod overlay;
 pub mod pattern;
+pub mod revision;
 pub mod signature;
 #[cfg(test)]
 mod testing;

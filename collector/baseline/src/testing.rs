@@ -96,6 +96,28 @@ pub(crate) fn evidence_of(
     generation: u64,
     reads: impl IntoIterator<Item = (String, [u32; 2])>,
 ) -> Evidence {
+    seen_by(
+        node,
+        generation,
+        reads.into_iter().map(|(path, units)| (read_of(&path), units)),
+    )
+}
+
+/// The same, of a library that was mapped all the time.
+pub(crate) fn library(node: &str, path: &str) -> Evidence {
+    let fact = Fact::Library {
+        exe: "/bin/x".into(),
+        path: path.into(),
+    };
+    seen_by(node, 1, [(fact, [90, 25])])
+}
+
+/// The same, of any facts.
+pub(crate) fn seen_by(
+    node: &str,
+    generation: u64,
+    facts: impl IntoIterator<Item = (Fact, [u32; 2])>,
+) -> Evidence {
     let exposure = Exposure {
         units: [100, 25],
         starts: 3,
@@ -108,9 +130,9 @@ pub(crate) fn evidence_of(
         node: node.into(),
         generation,
     };
-    let sightings = reads.into_iter().map(|(path, units)| {
+    let sightings = facts.into_iter().map(|(fact, units)| {
         (
-            read_of(&path),
+            fact,
             Sighting {
                 units,
                 starts: 0,
