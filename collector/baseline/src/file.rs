@@ -39,10 +39,18 @@ pub enum Content {
     Norm = 3,
     /// [`Overlay`](crate::overlay::Overlay).
     Overlay = 4,
+    /// [`Sealed`](crate::bundle::Sealed): a bundle.
+    Bundle = 5,
 }
 
 impl Content {
-    const ALL: [Self; 4] = [Self::Recorder, Self::Evidence, Self::Norm, Self::Overlay];
+    const ALL: [Self; 5] = [
+        Self::Recorder,
+        Self::Evidence,
+        Self::Norm,
+        Self::Overlay,
+        Self::Bundle,
+    ];
 }
 
 impl fmt::Display for Content {
@@ -52,6 +60,7 @@ impl fmt::Display for Content {
             Self::Evidence => "evidence",
             Self::Norm => "a norm",
             Self::Overlay => "decisions",
+            Self::Bundle => "a bundle",
         })
     }
 }
@@ -435,6 +444,7 @@ mod tests {
             drop(from_bytes::<Saved>(&framed(Content::Recorder, &body)));
             drop(from_bytes::<Norm>(&framed(Content::Norm, &body)));
             drop(from_bytes::<Overlay>(&framed(Content::Overlay, &body)));
+            drop(from_bytes::<crate::bundle::Sealed>(&framed(Content::Bundle, &body)));
         }
 
         /// Bytes of a file that was right, with a few of them changed and the sum put right.

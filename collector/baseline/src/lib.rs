@@ -11,11 +11,12 @@
 //! - [`norm`]: what is expected, compiled from all of these; judges a fact and says how unusual it is.
 //! - [`revision`]: what a new revision does differently, to be decided on as one.
 //!
-//! All of it has a file form: [`mod@file`].
+//! All of it has a file form, [`mod@file`], and can be carried by hand as a signed [`bundle`].
 //!
 //! Everything here is pure: times and bytes are handed in, and the only files that are touched are those whose
 //! paths are given.
 
+pub mod bundle;
 pub mod estimate;
 pub mod evidence;
 pub mod fact;
