@@ -10,6 +10,7 @@
 //! - [`overlay`]: what people decided, apart from what was observed; signed as [`signature`] says.
 //! - [`norm`]: what is expected, compiled from all of these; judges a fact and says how unusual it is.
 //! - [`revision`]: what a new revision does differently, to be decided on as one.
+//! - [`export`]: norms in the forms of others.
 //!
 //! All of it has a file form, [`mod@file`], and can be carried by hand as a signed [`bundle`].
 //!
@@ -19,6 +20,7 @@
 pub mod bundle;
 pub mod estimate;
 pub mod evidence;
+pub mod export;
 pub mod fact;
 pub mod file;
 pub mod never;

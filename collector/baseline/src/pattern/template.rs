@@ -53,6 +53,12 @@ impl Segment {
         }
     }
 
+    /// What it is made of.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
     /// It stands for this text.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
