@@ -2,7 +2,7 @@
 //!
 //! Learning ends by evidence, not by the clock: a field is ready when the number of new facts that are to be
 //! expected in the next day is under a budget. That number is the rate of false findings to come, and it is
-//! shown at all times with its uncertainty. [`richness`] has the statistics, this module what follows from
+//! shown at all times with its uncertainty. [`Incidence`] has the statistics, this module what follows from
 //! them for a field: [`Survey::of`] takes evidence and gives, per field, an [`Estimate`] with its [`State`].
 
 mod richness;
@@ -435,7 +435,8 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::evidence_of;
+    use crate::evidence::{Exposure, Sighting, SourceId};
+    use crate::testing::{evidence_of, read_of};
 
     fn survey(reads: impl IntoIterator<Item = (String, [u32; 2])>) -> Survey {
         let evidence = evidence_of("n", 1, reads);
@@ -486,6 +487,59 @@ mod tests {
             matches!(waiting, Waiting::Disagreement { .. } | Waiting::Budget { .. }),
             "{waiting}"
         );
+    }
+
+    #[test]
+    fn start_up_is_a_phase_of_its_own() {
+        let started = |starts: u32, units: u32, number: u32| {
+            let sighting = Sighting {
+                units: [units, units],
+                starts,
+                replicas: 1,
+                first_seen: Timestamp::from_unix(1_000_000),
+                last_seen: Timestamp::from_unix(1_000_000),
+            };
+            (read_of(&format!("/{starts}/{units}/{number}")), sighting)
+        };
+        let exposure = Exposure {
+            units: [100, 25],
+            starts: 10,
+            replicas: 10,
+            refused: 0,
+            from: Timestamp::from_unix(1_000_000),
+            until: Timestamp::from_unix(1_360_000),
+        };
+        let source = SourceId {
+            node: "n".into(),
+            generation: 1,
+        };
+        let survey = |each: u32| {
+            // What one start showed and the steady state as well is no novelty of either.
+            let known = (0..20).map(|number| started(1, 1, number));
+            let once = (0..each).map(|number| started(1, 0, number));
+            let twice = (0..each / 2).map(|number| started(2, 0, number));
+            let evidence = Evidence::of_account(
+                source.clone(),
+                Sampling::default(),
+                exposure,
+                known.chain(once).chain(twice),
+            );
+            Survey::of(&evidence, |_| false, &Settled::default(), 1, &Criteria::default())
+        };
+        let file = *survey(10).field(Field::File);
+        assert_eq!(file.steady[0].point, 0.0);
+        assert!(
+            matches!(
+                file.state,
+                State::Learning(Waiting::Budget {
+                    phase: Phase::Startup,
+                    ..
+                })
+            ),
+            "{}",
+            file.state
+        );
+        assert!(matches!(survey(0).field(Field::File).state, State::Ready { .. }));
     }
 
     #[test]

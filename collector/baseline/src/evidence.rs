@@ -322,10 +322,15 @@ impl Evidence {
 
     /// As [`Evidence::merge`], unless the sum would be more than these limits allow; nothing is taken then.
     pub fn merge_within(&mut self, other: &Self, limits: &Limits) -> Result<(), TooMuch> {
-        let added = other
+        // What both have is no more for being sent again.
+        let (mut added, mut bytes) = (0, 0);
+        for (_, fact) in other
             .facts()
             .filter(|(_, fact)| self.dictionary.find(fact).is_none())
-            .count();
+        {
+            added += 1;
+            bytes += fact.content_bytes();
+        }
         let check = |what, found, most| {
             if found > most {
                 Err(TooMuch { what, found, most })
@@ -336,7 +341,7 @@ impl Evidence {
         check("facts", self.dictionary.len() + added, limits.facts)?;
         check(
             "bytes of facts",
-            self.dictionary.content_bytes() + other.dictionary.content_bytes(),
+            self.dictionary.content_bytes() + bytes,
             limits.bytes,
         )?;
         let sources = other
@@ -614,5 +619,12 @@ mod tests {
         assert_eq!(error.to_string(), "facts: 4, of which at most 3 are taken");
         assert_eq!(evidence, before);
         evidence.merge_within(&seen(&["/b", "/c"]), &limits).unwrap();
+        let full = Limits {
+            bytes: evidence.dictionary.content_bytes(),
+            ..limits
+        };
+        let again = evidence.clone();
+        evidence.merge_within(&again, &full).unwrap();
+        assert!(evidence.merge_within(&seen(&["/e"]), &full).is_err());
     }
 }

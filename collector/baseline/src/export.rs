@@ -139,7 +139,7 @@ impl Paths {
                     }
                 }
                 Fact::File { path, access, .. } => {
-                    paths.literal.entry(path.to_string()).or_default().add(*access)
+                    paths.literal.entry(path.to_string()).or_default().add(*access);
                 }
                 Fact::FilePattern { pattern, access, .. } => {
                     if let Ok(pattern) = pattern.parse() {

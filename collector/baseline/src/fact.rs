@@ -410,6 +410,13 @@ impl<S: AsRef<str>> Fact<S> {
         self.map(|text| Arc::from(text.as_ref()))
     }
 
+    /// Bytes that it takes in a dictionary that has none of its texts.
+    pub(crate) fn content_bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.write_canonical(|piece| bytes += piece.len());
+        bytes
+    }
+
     /// What it is aimed at, in words that fit behind "only read", "only started" and so on.
     pub fn target(&self) -> String {
         match self.view() {

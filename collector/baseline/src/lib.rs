@@ -3,7 +3,7 @@
 //! In the order in which data flows:
 //!
 //! - [`fact`]: a behaviour in the context of the executable that showed it.
-//! - [`never`]: what is never learned, and why.
+//! - [`mod@never`]: what is never learned, and why.
 //! - [`evidence`]: who saw what how often; merges without order and without counting twice.
 //! - [`estimate`]: how much was not seen yet, and whether a field is ready to be judged.
 //! - [`pattern`]: typed wildcards for names that are another one each time.

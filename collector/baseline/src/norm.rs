@@ -23,7 +23,7 @@ use crate::pattern::{Patterns, Protection};
 use crate::time::Timestamp;
 use index::Index;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a fact that was seen, or decided on, counts for.
@@ -247,12 +247,15 @@ impl Norm {
             .filter(|(_, standing)| *standing != Standing::Absent)
     }
 
-    /// All facts that are expected, with the patterns.
+    /// All facts that are expected, with the patterns. Each comes once.
     pub fn expected(&self) -> impl Iterator<Item = Fact> {
-        self.standings()
-            .filter(|(_, standing)| standing.is_expected())
-            .map(|(fact, _)| fact.owned())
-            .chain(self.patterns.facts())
+        let mut all: BTreeSet<Fact> = self.patterns.facts().collect();
+        all.extend(
+            self.standings()
+                .filter(|(_, standing)| standing.is_expected())
+                .map(|(fact, _)| fact.owned()),
+        );
+        all.into_iter()
     }
 
     /// What is known of a fact that is not expected.

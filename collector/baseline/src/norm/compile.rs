@@ -3,7 +3,8 @@
 //! In this order, the first that applies:
 //!
 //! 1. a person's decision on the fact: approved, rejected, or forgotten as far as it was seen until then;
-//! 2. the norm of the revision before expects it: inherited;
+//! 2. what it counted for in the norm of the revision before, if it was rejected or expected there: rejected or
+//!    inherited;
 //! 3. a person's decision on the whole, at a time when the fact had been seen: approved or rejected;
 //! 4. its field was ready when it was first seen: pending, until a person decides. Otherwise an intruder would
 //!    have to come twice only;
@@ -21,7 +22,7 @@ use crate::fact::{Fact, FactId};
 use crate::overlay::{Decision, Overlay, Subject, Verb, Whole};
 use crate::pattern::{Patterns, Protection};
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,10 +78,10 @@ impl Inputs<'_> {
         let mut pending = BTreeMap::new();
         for (id, fact, tally) in self.evidence.tallies() {
             let ruling = rulings.get(&fact.owned()).copied();
-            let inherited = self
+            let before = self
                 .predecessor
-                .is_some_and(|predecessor| predecessor.holds(&fact));
-            let standing = standards.standing(&fact, &tally, ruling, inherited);
+                .map_or(Standing::Absent, |norm| norm.standing_of(&fact));
+            let standing = standards.standing(&fact, &tally, ruling, before);
             standings[id.index()] = standing;
             if matches!(standing, Standing::Pending | Standing::Withheld) {
                 pending.insert(
@@ -114,22 +115,35 @@ impl Inputs<'_> {
                 Verb::Lock | Verb::Unlock | Verb::Forget => {}
             }
         }
-        for (fact, _) in self
-            .predecessor
-            .into_iter()
-            .flat_map(Norm::standings)
-            .filter(|(_, standing)| standing.is_expected())
-        {
-            let is_forgotten = rulings
-                .get(&fact.owned())
-                .is_some_and(|decision| decision.verb == Verb::Forget);
-            if !is_forgotten && whole.forgotten.is_none() && self.evidence.tally_of(&fact).is_none() {
-                set(&fact, Standing::Inherited);
+        for (fact, before) in self.predecessor.into_iter().flat_map(Norm::standings) {
+            let is_forgotten = whole.forgotten.is_some()
+                || rulings
+                    .get(&fact.owned())
+                    .is_some_and(|decision| decision.verb == Verb::Forget);
+            if !is_forgotten
+                && self.evidence.tally_of(&fact).is_none()
+                && let Some(standing) = handed_on(before)
+            {
+                set(&fact, standing);
             }
         }
 
+        let mut taken = BTreeSet::new();
         let patterns = self.patterns(&dictionary, &standings, &rulings);
+        // A pattern is recorded in place of the names that it stands for, whenever they come.
+        for id in patterns.facts().filter_map(|fact| dictionary.find(&fact)) {
+            if let Some(standing) = standings.get_mut(id.index()) {
+                if matches!(standing, Standing::Pending | Standing::Withheld) {
+                    *standing = Standing::Learned;
+                    pending.remove(&(id.index() as u32));
+                }
+                taken.insert(id);
+            }
+        }
         let is_known = |id: FactId| {
+            if taken.contains(&id) {
+                return true;
+            }
             let Some(fact) = dictionary.get(id) else {
                 return true;
             };
@@ -200,10 +214,11 @@ impl Inputs<'_> {
             let both: Vec<Fact> = patterns.facts().chain(predecessor.patterns.facts()).collect();
             patterns = Patterns::of_facts(&both);
         }
-        let is_refused = |fact: &Fact| {
-            rulings
-                .get(fact)
-                .is_some_and(|decision| matches!(decision.verb, Verb::Reject | Verb::Forget))
+        let is_refused = |fact: &Fact| match rulings.get(fact).map(|decision| decision.verb) {
+            Some(verb) => matches!(verb, Verb::Reject | Verb::Forget),
+            None => self
+                .predecessor
+                .is_some_and(|norm| norm.standing_of(&fact.view()) == Standing::Rejected),
         };
         if patterns.facts().any(|fact| is_refused(&fact)) {
             let kept: Vec<Fact> = patterns.facts().filter(|fact| !is_refused(fact)).collect();
@@ -245,7 +260,7 @@ impl Standards {
         fact: &Fact<&str>,
         tally: &Tally,
         ruling: Option<&Decision>,
-        inherited: bool,
+        before: Standing,
     ) -> Standing {
         let seen_until = |at: Option<Timestamp>| at.is_some_and(|at| tally.last_seen <= at);
         let known_at = |at: Option<Timestamp>| at.is_some_and(|at| tally.first_seen <= at);
@@ -258,8 +273,8 @@ impl Standards {
         if seen_until(self.whole.forgotten) {
             return Standing::Absent;
         }
-        if inherited && self.whole.forgotten.is_none() {
-            return Standing::Inherited;
+        if let Some(standing) = handed_on(before).filter(|_| self.whole.forgotten.is_none()) {
+            return standing;
         }
         if known_at(self.whole.approved) {
             return Standing::Approved;
@@ -278,10 +293,19 @@ impl Standards {
     }
 }
 
+/// What a standing in the revision before makes of a fact.
+fn handed_on(before: Standing) -> Option<Standing> {
+    match before {
+        Standing::Rejected => Some(Standing::Rejected),
+        standing if standing.is_expected() => Some(Standing::Inherited),
+        _ => None,
+    }
+}
+
 impl Norm {
-    fn holds(&self, fact: &Fact<&str>) -> bool {
+    fn standing_of(&self, fact: &Fact<&str>) -> Standing {
         self.dictionary
             .find(fact)
-            .is_some_and(|id| self.standing(id).is_expected())
+            .map_or(Standing::Absent, |id| self.standing(id))
     }
 }

@@ -292,6 +292,34 @@ fn a_revision_inherits_what_was_expected_and_nothing_else() {
 }
 
 #[test]
+fn what_was_rejected_stays_rejected_in_later_revisions() {
+    let fact = read_of("/srv/data/7");
+    let unseen = read_of("/srv/unseen");
+    let decisions = [&fact, &unseen].map(|fact| Decision {
+        revision: Some("1".into()),
+        ..decide(Verb::Reject, Item::Fact(fact.clone()), 5)
+    });
+    let first = Case {
+        decisions: decisions.to_vec(),
+        ..Case::default()
+    };
+    let mut second = Case {
+        predecessor: Some(first.norm()),
+        decisions: vec![decide(Verb::Approve, Item::Whole, 9)],
+        ..Case::default()
+    };
+    assert_eq!(judge(&second.norm(), &fact), Membership::Rejected);
+    assert_eq!(judge(&second.norm(), &unseen), Membership::Rejected);
+    second
+        .decisions
+        .push(decide(Verb::Approve, Item::Fact(fact.clone()), 9));
+    assert_eq!(
+        judge(&second.norm(), &fact),
+        Membership::Expected(Expected::Approved)
+    );
+}
+
+#[test]
 fn patterns_stand_for_names_to_come_but_not_for_rejected_ones() {
     let path = |number: u64| {
         format!(
@@ -312,6 +340,15 @@ fn patterns_stand_for_names_to_come_but_not_for_rejected_ones() {
     };
     assert_eq!(pattern.target(), "/tmp/sess-<hex:16>");
     assert!(is_novel(&norm, &read_of("/tmp/sess-shadow")));
+    // As it is recorded from then on.
+    let mut later = Case {
+        settled: norm.survey().settled().map(|_| Some(at(2))),
+        ..Case::default()
+    };
+    later.seen.clone_from(&case.seen);
+    later.seen.push((pattern.clone(), 5, 100, 3));
+    assert_eq!(later.norm().pending(&pattern), None);
+    assert_eq!(later.norm().expected().filter(|fact| *fact == pattern).count(), 1);
     case.decisions = vec![decide(Verb::Reject, Item::Fact(read_of(&path(77))), 9)];
     assert_eq!(judge(&case.norm(), &read_of(&path(77))), Membership::Rejected);
     case.decisions = vec![decide(Verb::Reject, Item::Fact(pattern), 9)];

@@ -62,7 +62,7 @@ impl Segment {
     /// It stands for this text.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        matches(&self.0, text)
+        matches(&self.0, text, &mut 0)
     }
 
     pub(super) const fn is_short(&self) -> bool {
@@ -70,14 +70,21 @@ impl Segment {
     }
 }
 
-fn matches(parts: &[Part], text: &str) -> bool {
+/// Attempts for one text. What is mined takes a handful; a pattern from elsewhere can be made to take any number.
+const ATTEMPTS_MAX: usize = 2_000;
+
+fn matches(parts: &[Part], text: &str, attempts: &mut usize) -> bool {
+    *attempts += 1;
+    if *attempts > ATTEMPTS_MAX {
+        return false;
+    }
     let Some((part, rest)) = parts.split_first() else {
         return text.is_empty();
     };
     match part {
         Part::Literal(literal) => text
             .strip_prefix(literal.as_str())
-            .is_some_and(|text| matches(rest, text)),
+            .is_some_and(|text| matches(rest, text, attempts)),
         Part::Any { class, min, max } => {
             // What a class can be made of at most; a date and a UUID contain separators.
             let reach = text
@@ -87,7 +94,7 @@ fn matches(parts: &[Part], text: &str) -> bool {
                 .min(*max);
             (*min..=reach)
                 .rev()
-                .any(|length| class.holds(&text[..length]) && matches(rest, &text[length..]))
+                .any(|length| class.holds(&text[..length]) && matches(rest, &text[length..], attempts))
         }
     }
 }
@@ -223,6 +230,7 @@ impl<K: Kind> fmt::Display for Pattern<K> {
 mod tests {
     use super::super::{NamePattern, PathPattern};
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn patterns_are_read_as_they_are_written() {
@@ -254,6 +262,29 @@ mod tests {
         ] {
             let parsed = text.parse::<PathPattern>();
             assert!(parsed.is_err(), "{text}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_cannot_be_made_to_take_forever() {
+        let hostile: Segment = "<int>".repeat(24).parse().unwrap();
+        assert!(!hostile.matches(&("1".repeat(250) + "x")));
+        assert!("<int>".repeat(25).parse::<Segment>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_pattern_or_none(
+            pattern in "(/(<(int|hex|uuid|date|mixed|random|lt|x)(:[0-9]{1,3})?(-[0-9]{1,3})?>|[a-z<>é]){0,4}){0,4}",
+            text in "(/[a-z0-9<>é-]{0,12}){0,4}",
+        ) {
+            if let Ok(pattern) = pattern.parse::<PathPattern>() {
+                prop_assert_eq!(&pattern.to_string().parse::<PathPattern>().unwrap(), &pattern);
+                let written = pattern.to_string();
+                let matcher = super::super::Matcher::compile([pattern].into());
+                let found = matcher.find(&text);
+                prop_assert!(found.is_none_or(|found| **found == *written));
+            }
         }
     }
 
