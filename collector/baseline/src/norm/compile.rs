@@ -17,7 +17,7 @@
 use super::index::Index;
 use super::{Norm, Pending, Standing};
 use crate::estimate::{Criteria, Settled, State, Survey};
-use crate::evidence::{Evidence, Tally, Total};
+use crate::evidence::{Evidence, Sampling, Tally, Total};
 use crate::fact::{Fact, FactId};
 use crate::overlay::{Decision, Overlay, Subject, Verb, Whole};
 use crate::pattern::{Patterns, Protection};
@@ -25,9 +25,6 @@ use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How long the first hours are in which a lone replica is not believed.
-const FIRST_HOURS: Duration = Duration::from_secs(4 * 3_600);
 
 /// What a norm is compiled from.
 #[derive(Clone, Copy)]
@@ -54,6 +51,9 @@ pub struct Inputs<'a> {
 
 struct Standards {
     whole: Whole,
+    /// How long the first hours are in which a lone replica is not believed: a large sampling unit. Runs of a
+    /// job follow one another, and are no replicas.
+    first_hours: Duration,
     total: Total,
     replicas: u32,
     settled: Settled,
@@ -68,6 +68,10 @@ impl Inputs<'_> {
         let total = self.evidence.total();
         let standards = Standards {
             whole,
+            first_hours: match self.evidence.sampling() {
+                Sampling::Hours { large, .. } => Duration::from_secs(u64::from(large)),
+                Sampling::Runs { .. } => Duration::ZERO,
+            },
             total,
             replicas: self.replicas,
             settled: self.settled(&whole, &total),
@@ -285,7 +289,7 @@ impl Standards {
         if self.settled[fact.field().index()].is_some_and(|since| tally.first_seen > since) {
             return Standing::Pending;
         }
-        let early = tally.first_seen <= self.total.from.plus(FIRST_HOURS);
+        let early = tally.first_seen < self.total.from.plus(self.first_hours);
         if self.replicas > 1 && self.total.replicas > 1 && tally.replicas <= 1 && early {
             return Standing::Withheld;
         }
