@@ -5,8 +5,9 @@
 
 use norma_baseline::Timestamp;
 use norma_baseline::estimate::{Criteria, Settled};
-use norma_baseline::evidence::{Recorder, SourceId, Start, Tuning, Version};
+use norma_baseline::evidence::{Evidence, Recorder, SourceId, Start, Tuning, Version};
 use norma_baseline::fact::{Access, ArgumentShape, Fact, Key, Peer, Protocol};
+use norma_baseline::file::{self, Filed};
 use norma_baseline::never::{Circumstances, Never};
 use norma_baseline::norm::{Inputs, Membership, Norm, Setting};
 use norma_baseline::overlay::{Overlay, Subject};
@@ -66,12 +67,18 @@ fn learned(workload: usize) -> Result<(Recorder, Norm), Never> {
         }
         recorder.advance(at(hour + 1));
     }
-    let norm = Inputs {
-        subject: &Subject {
-            workload: format!("shop/deployment/w{workload}/app").into(),
-            revision: "sha256:1".into(),
-        },
-        evidence: recorder.evidence(),
+    let subject = Subject {
+        workload: format!("shop/deployment/w{workload}/app").into(),
+        revision: "sha256:1".into(),
+    };
+    let norm = compiled(recorder.evidence(), &subject);
+    Ok((recorder, norm))
+}
+
+fn compiled(evidence: &Evidence, subject: &Subject) -> Norm {
+    Inputs {
+        subject,
+        evidence,
         predecessor: None,
         overlay: &Overlay::new(),
         settled: &Settled::default(),
@@ -80,8 +87,12 @@ fn learned(workload: usize) -> Result<(Recorder, Norm), Never> {
         protection: &Unprotected,
         facts_max: 20_000,
     }
-    .compile();
-    Ok((recorder, norm))
+    .compile()
+}
+
+/// Bytes of a file of it; none if it cannot be written.
+fn length<T: Filed>(value: &T) -> usize {
+    file::to_bytes(value).map_or(0, |bytes| bytes.len())
 }
 
 /// Prints the mean time of one call.
@@ -163,14 +174,22 @@ fn main() -> Result<(), Never> {
     time("record a known fact", 300_000, |number| {
         black_box(recorder.observe(&known[number % FACTS], "replica", leave, now));
     });
-    time("delta of everything", 50, |_| {
-        black_box(recorder.delta(Version::START));
-    });
-    let start = Instant::now();
-    black_box(learned(1)?.1);
+    let (everything, version) = recorder.delta(Version::START);
+    let (nothing, _) = recorder.delta(version);
     println!(
-        "learn two days and compile: {:.0} ms",
-        start.elapsed().as_secs_f64() * 1e3
+        "as files: norm {} bytes, all evidence {} bytes, delta without news {} bytes",
+        length(norm),
+        length(&everything),
+        length(&nothing)
     );
+    time("merge all evidence of a workload", 50, |_| {
+        let mut merged = Evidence::new();
+        merged.merge(&everything);
+        black_box(merged);
+    });
+    let subject = norm.subject().clone();
+    time("compile a norm", 20, |_| {
+        black_box(compiled(&everything, &subject));
+    });
     Ok(())
 }

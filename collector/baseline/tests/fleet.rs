@@ -4,7 +4,7 @@
 use norma_baseline::Timestamp;
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{
-    Evidence, Limits, Observed, Recorder, Sampling, SourceId, Start, Tuning, Version,
+    Evidence, Limits, Observed, Recorder, Sampling, Saved, SourceId, Start, Tuning, Version,
 };
 use norma_baseline::fact::{Access, Fact, Field, Protocol};
 use norma_baseline::file;
@@ -133,12 +133,8 @@ fn norm(evidence: &Evidence) -> Norm {
     .compile()
 }
 
-/// An agent that starts again: with its store, and as a new generation without.
-fn restart(node: &mut Node, number: usize, with_store: bool, now: Timestamp) {
-    let saved = with_store.then(|| {
-        let bytes = file::to_bytes(node.recorder.saved()).unwrap();
-        file::from_bytes(&bytes).unwrap()
-    });
+/// An agent that starts again, with its store or, as a new generation, without.
+fn restart(node: &mut Node, number: usize, saved: Option<Saved>, now: Timestamp) {
     node.generation += 1;
     node.recorder = Recorder::open(saved, source(number, node.generation), tuning(), now);
     node.recorder
@@ -188,10 +184,14 @@ fn two_collectors_come_to_the_norm_of_what_all_nodes_saw() {
             }
             if chance.below(40) == 0 {
                 let with_store = chance.below(2) == 0;
+                let saved = with_store.then(|| {
+                    let bytes = file::to_bytes(node.recorder.saved()).unwrap();
+                    file::from_bytes(&bytes).unwrap()
+                });
                 if !with_store {
                     lost_stores.push(node.recorder.evidence().clone());
                 }
-                restart(node, number, with_store, at((passed + 1) * HOUR));
+                restart(node, number, saved, at((passed + 1) * HOUR));
             }
         }
     }
