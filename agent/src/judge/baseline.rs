@@ -532,13 +532,11 @@ impl Learner {
             FieldSummary {
                 field: field.name(),
                 facts: estimate.distinct,
-                expected_per_day: is_estimated.then(|| {
-                    [
-                        estimate.per_day.point,
-                        estimate.per_day.low,
-                        estimate.per_day.high,
-                    ]
-                }),
+                expected_per_day: is_estimated.then_some([
+                    estimate.per_day.point,
+                    estimate.per_day.low,
+                    estimate.per_day.high,
+                ]),
                 state: match (learning, estimate.state) {
                     (Learning::Window(window), State::Learning(_)) => {
                         format!("learning for {}", humantime::format_duration(window))

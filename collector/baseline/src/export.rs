@@ -131,6 +131,15 @@ impl Paths {
         };
         for fact in facts {
             match fact {
+                // What is not there is looked for before anybody is asked for leave.
+                Fact::File {
+                    access: Access::Probe,
+                    ..
+                }
+                | Fact::FilePattern {
+                    access: Access::Probe,
+                    ..
+                } => {}
                 Fact::Exec { exe, script, .. } => {
                     let run = paths.literal.entry(exe.to_string()).or_default();
                     (run.run, run.read, run.map) = (true, true, true);
@@ -163,11 +172,12 @@ impl Uses {
     const fn add(&mut self, access: Access) {
         match access {
             Access::Read => self.read = true,
-            Access::Write | Access::Create | Access::Delete => self.write = true,
+            Access::Write | Access::Create | Access::Delete | Access::Attribute => self.write = true,
             Access::Execute => {
                 self.run = true;
                 self.map = true;
             }
+            Access::Probe => {}
         }
     }
 }
