@@ -611,7 +611,7 @@ mod tests {
         let before = evidence.clone();
         let limits = Limits {
             facts: 3,
-            ..Limits::default()
+            ..Limits::merged()
         };
         let error = evidence
             .merge_within(&seen(&["/b", "/c", "/d"]), &limits)

@@ -16,6 +16,52 @@
 //!
 //! Everything here is pure: times and bytes are handed in, and the only files that are touched are those whose
 //! paths are given.
+//!
+//! ```
+//! use norma_baseline::Timestamp;
+//! use norma_baseline::estimate::{Criteria, Settled};
+//! use norma_baseline::evidence::{Evidence, Recorder, SourceId, Start, Tuning, Version};
+//! use norma_baseline::fact::{Access, Fact};
+//! use norma_baseline::never::{Circumstances, Never};
+//! use norma_baseline::norm::{Inputs, Membership};
+//! use norma_baseline::overlay::{Overlay, Subject};
+//! use norma_baseline::pattern::Unprotected;
+//!
+//! # fn main() -> Result<(), Never> {
+//! // On each node: record what may be learned, and tell what is new.
+//! let now = Timestamp::from_unix(1_800_000_000);
+//! let source = SourceId { node: "node-1".into(), generation: 0x5eed };
+//! let mut recorder = Recorder::open(None, source, Tuning::default(), now);
+//! recorder.container_started("container-1", Start::Witnessed);
+//! let reads = Fact::File { exe: "/usr/sbin/service", path: "/etc/service.conf", access: Access::Read };
+//! let leave = Circumstances::default().learnable()?;
+//! recorder.observe(&reads, "container-1", leave, now);
+//! recorder.advance(now);
+//! let (delta, _next) = recorder.delta(Version::START);
+//!
+//! // Where all nodes' evidence comes together: merge, and compile what is expected.
+//! let mut evidence = Evidence::new();
+//! evidence.merge(&delta);
+//! let norm = Inputs {
+//!     subject: &Subject { workload: "shop/deployment/web/app".into(), revision: "sha256:1".into() },
+//!     evidence: &evidence,
+//!     predecessor: None,
+//!     overlay: &Overlay::new(),
+//!     settled: &Settled::default(),
+//!     replicas: 1,
+//!     criteria: &Criteria::default(),
+//!     protection: &Unprotected,
+//!     facts_max: 10_000,
+//! }
+//! .compile();
+//!
+//! // On each node again: hold what happens against it. After one second, nothing can be said yet.
+//! let strange = Fact::File { exe: "/usr/sbin/service", path: "/etc/shadow", access: Access::Read };
+//! assert!(matches!(norm.judge(&reads, &Unprotected), Membership::Expected(_)));
+//! assert_eq!(norm.judge(&strange, &Unprotected), Membership::NotReady);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod bundle;
 pub mod estimate;

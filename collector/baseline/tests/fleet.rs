@@ -177,7 +177,7 @@ fn two_collectors_come_to_the_norm_of_what_all_nodes_saw() {
                     3 => collector.merge(&delta),
                     4 => on_the_way.push((which, delta)),
                     _ => {
-                        collector.merge_within(&delta, &Limits::default()).unwrap();
+                        collector.merge_within(&delta, &Limits::merged()).unwrap();
                         node.acknowledged[which] = upto;
                     }
                 }

@@ -28,11 +28,25 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 10,000 facts of 2 MiB, by 10,000 sources.
+    /// 10,000 facts of 2 MiB; for one source.
     fn default() -> Self {
         Self {
             facts: 10_000,
             bytes: 2 << 20,
+            sources: 1,
+        }
+    }
+}
+
+impl Limits {
+    /// Where evidence is merged: four times as much, by 10,000 sources. Sources that are full of different facts
+    /// are taken together until then, and the norm leaves out what was seen least.
+    #[must_use]
+    pub fn merged() -> Self {
+        let one = Self::default();
+        Self {
+            facts: 4 * one.facts,
+            bytes: 4 * one.bytes,
             sources: 10_000,
         }
     }
@@ -264,7 +278,8 @@ impl Recorder {
         }
     }
 
-    /// The replicas that run.
+    /// The replicas that run, as far as was announced: after a restart, those that have ended meanwhile are still
+    /// to be announced as such.
     pub fn replicas(&self) -> impl Iterator<Item = &str> {
         self.saved.running.keys().map(AsRef::as_ref)
     }
