@@ -212,6 +212,25 @@ fn the_budget_is_kept_after_learning() {
     }
 }
 
+#[test]
+fn a_closed_set_is_never_called_open() {
+    for replicas in [1, 5] {
+        for seed in 1..=10 {
+            let mut world = World::new(seed, replicas);
+            for hour in 1..=10 * 24 {
+                world.pass();
+                if hour % 6 == 0 {
+                    let state = world.survey().field(Field::File).state;
+                    assert!(
+                        !matches!(state, State::Open { .. }),
+                        "seed {seed}, hour {hour}: {state}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Each hour brings three names that nobody sees again, besides what is always there.
 #[test]
 fn what_never_settles_is_open_and_what_settles_slowly_is_not() {
