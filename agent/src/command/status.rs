@@ -119,6 +119,33 @@ fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
             of("facts"),
             of("learned_seconds")
         ))?;
+        for field in baseline
+            .get("fields")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            say(&format!("  {}", kind_of_behaviour(field)))?;
+        }
     }
     Ok(())
+}
+
+/// How far one kind of behaviour is, in a line.
+fn kind_of_behaviour(field: &Value) -> String {
+    let text = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();
+    let expected = field
+        .get("expected_per_day")
+        .and_then(Value::as_array)
+        .map(|bounds| bounds.iter().filter_map(Value::as_f64).collect::<Vec<_>>());
+    let expected = match expected.as_deref() {
+        Some([point, low, high]) => format!(", {point:.2} new a day expected ({low:.2} to {high:.2})"),
+        _ => String::new(),
+    };
+    let facts = field.get("facts").and_then(Value::as_u64).unwrap_or_default();
+    format!(
+        "{:<10} {facts:>6} known{expected}; {}",
+        text("field"),
+        text("state")
+    )
 }
