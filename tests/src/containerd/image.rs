@@ -45,7 +45,10 @@ impl Image {
         let config = json!({
             "architecture": architecture,
             "os": "linux",
-            "config": { "Env": ["PATH=/usr/bin:/bin"], "Cmd": command },
+            // The name, so that no two images are one to a runtime because they were made within a second.
+            "config": {
+                "Env": ["PATH=/usr/bin:/bin"], "Cmd": command, "Labels": { "org.opencontainers.image.title": name },
+            },
             "rootfs": { "type": "layers", "diff_ids": [layer] },
         });
         let (config, config_size) = document(&layout, &folder, &config)?;
