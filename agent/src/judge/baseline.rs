@@ -28,8 +28,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Changed baselines are written this often, and whenever one becomes complete.
-const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// A changed baseline is written this often at most, besides when it becomes complete and at the end. One at a time:
+/// each is on stable storage before the next event is looked at.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Most baselines that are kept; those whose workload was gone longest make room.
+const KEPT_MAX: usize = 2_000;
 /// What is expected is worked out anew this often at most, of the workload that waits longest.
 const COMPILE_EVERY: Duration = Duration::from_secs(5);
 /// Longest step of learning time that is credited at once; a longer one means that the agent was not there.
@@ -167,7 +170,8 @@ struct Learner {
     learned_ns: u64,
     /// The norm does not have all that was recorded; since when.
     stale: Option<BootTime>,
-    dirty: bool,
+    /// What is on disk is not all; since when.
+    dirty: Option<BootTime>,
 }
 
 /// All baselines of the node.
@@ -179,7 +183,6 @@ pub struct Baselines {
     learners: HashMap<Arc<Subject>, Learner>,
     subjects: HashMap<CgroupId, (Arc<Container>, Arc<Subject>)>,
     last_tick: Option<BootTime>,
-    last_save: BootTime,
     last_compile: BootTime,
 }
 
@@ -208,7 +211,6 @@ impl Baselines {
             learners: HashMap::new(),
             subjects: HashMap::new(),
             last_tick: None,
-            last_save: BootTime(0),
             last_compile: BootTime(0),
         };
         let norms: Vec<Arc<Norm>> = stored
@@ -231,7 +233,7 @@ impl Baselines {
                 predecessor,
                 learned_ns: stored.learned_ns,
                 stale: None,
-                dirty: false,
+                dirty: None,
             };
             this.learners.insert(Arc::new(stored.subject), learner);
         }
@@ -273,7 +275,7 @@ impl Baselines {
             .map(|leave| learner.recorder.observe(recorded, &container.id.0, leave, at));
         if observed == Some(Observed::New) {
             learner.stale.get_or_insert(now);
-            learner.dirty = true;
+            learner.dirty.get_or_insert(now);
         }
         match membership {
             norm::Membership::Expected(_) => Membership::Known,
@@ -323,7 +325,7 @@ impl Baselines {
             for replica in ended {
                 learner.recorder.container_ended(&replica);
                 learner.stale.get_or_insert(now);
-                learner.dirty = true;
+                learner.dirty.get_or_insert(now);
             }
             let Some(replicas) = alive.get(subject) else {
                 continue;
@@ -332,7 +334,7 @@ impl Baselines {
                 learner.recorder.container_started(replica, start);
             }
             learner.recorder.advance(wall);
-            learner.dirty = true;
+            learner.dirty.get_or_insert(now);
             if learner.norm.survey().is_ready() {
                 continue;
             }
@@ -341,6 +343,7 @@ impl Baselines {
                 Learning::Window(window) if learner.learned_ns >= window.as_nanos() as u64 => {
                     let settled = [Some(wall); Field::ALL.len()];
                     learner.compile(subject, self.learning, &settled, &self.protection);
+                    learner.save(&self.directory, subject);
                     completed.push(learner.completed(subject, self.learning));
                 }
                 Learning::Window(_) => {}
@@ -353,11 +356,24 @@ impl Baselines {
             self.last_compile = now;
             completed.extend(self.compile_one());
         }
-        if !completed.is_empty() || now.0 >= self.last_save.0 + SAVE_EVERY.as_nanos() as u64 {
-            self.last_save = now;
-            self.save();
-        }
+        self.save_one(now);
         completed
+    }
+
+    /// Writes the baseline that has waited longest, if that was long enough.
+    fn save_one(&mut self, now: BootTime) {
+        let due = |learner: &Learner| {
+            learner
+                .dirty
+                .is_some_and(|since| now.0 >= since.0.saturating_add(SAVE_EVERY.as_nanos() as u64))
+        };
+        let waiting = self.learners.iter_mut().filter(|(_, learner)| due(learner));
+        if let Some((subject, learner)) = waiting.min_by_key(|(_, learner)| learner.dirty)
+            && !learner.save(&self.directory, subject)
+        {
+            // The others have their turn before.
+            learner.dirty = Some(now);
+        }
     }
 
     /// Works out anew what is expected of the workload that waits longest for it.
@@ -370,7 +386,11 @@ impl Baselines {
         let was_ready = learner.norm.survey().is_ready();
         let settled = learner.norm.survey().settled();
         learner.compile(subject, self.learning, &settled, &self.protection);
-        (!was_ready && learner.norm.survey().is_ready()).then(|| learner.completed(subject, self.learning))
+        if was_ready || !learner.norm.survey().is_ready() {
+            return None;
+        }
+        learner.save(&self.directory, subject);
+        Some(learner.completed(subject, self.learning))
     }
 
     /// Forgets which container a control group was.
@@ -378,16 +398,14 @@ impl Baselines {
         self.subjects.remove(&cgroup);
     }
 
-    /// Writes what changed.
+    /// Writes all that changed.
     pub fn save(&mut self) {
-        for (subject, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.dirty) {
-            let saved = learner.recorder.saved();
-            match store::write(&self.directory, subject, learner.learned_ns, saved, &learner.norm) {
-                Ok(()) => learner.dirty = false,
-                Err(error) => {
-                    tracing::warn!(workload = %subject, %error, "cannot write baseline; it is tried again");
-                }
-            }
+        for (subject, learner) in self
+            .learners
+            .iter_mut()
+            .filter(|(_, learner)| learner.dirty.is_some())
+        {
+            learner.save(&self.directory, subject);
         }
     }
 
@@ -429,11 +447,31 @@ impl Baselines {
         });
         if !self.learners.contains_key(&subject) {
             let learner = self.begin(&subject);
+            self.make_room();
             self.learners.insert(Arc::clone(&subject), learner);
         }
         self.subjects
             .insert(container.cgroup, (Arc::clone(container), Arc::clone(&subject)));
         subject
+    }
+
+    /// Forgets the workload that has been gone longest, where there are too many. Whoever can start containers can
+    /// make up names for them.
+    fn make_room(&mut self) {
+        if self.learners.len() < KEPT_MAX {
+            return;
+        }
+        let gone = self
+            .learners
+            .iter()
+            .filter(|(_, learner)| learner.recorder.replicas().next().is_none())
+            .min_by_key(|(_, learner)| learner.recorder.evidence().total().until)
+            .map(|(subject, _)| Arc::clone(subject));
+        if let Some(subject) = gone {
+            tracing::warn!(workload = %subject, limit = KEPT_MAX, "more baselines than are kept; this one is forgotten");
+            self.learners.remove(&subject);
+            store::remove(&self.directory, &subject);
+        }
     }
 
     /// A baseline of which nothing was learned, but that another revision of the workload is known.
@@ -460,7 +498,7 @@ impl Baselines {
             predecessor,
             learned_ns: 0,
             stale: None,
-            dirty: true,
+            dirty: Some(BootTime(0)),
         }
     }
 
@@ -490,7 +528,26 @@ impl Learner {
         );
         self.norm = Arc::new(norm);
         self.stale = None;
-        self.dirty = true;
+    }
+
+    /// Whether it was written.
+    fn save(&mut self, directory: &Path, subject: &Subject) -> bool {
+        match store::write(
+            directory,
+            subject,
+            self.learned_ns,
+            self.recorder.saved(),
+            &self.norm,
+        ) {
+            Ok(()) => {
+                self.dirty = None;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(workload = %subject, %error, "cannot write baseline; it is tried again");
+                false
+            }
+        }
     }
 
     fn completed(&self, subject: &Subject, learning: Learning) -> Completed {
@@ -748,6 +805,22 @@ mod tests {
         assert_eq!(file.facts, 1);
         assert_eq!(file.expected_per_day, None);
         assert_eq!(file.state, "learning: 0 of 3 long sampling units are complete");
+    }
+
+    #[test]
+    fn names_that_are_made_up_do_not_pile_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut baselines = baselines(dir.path(), 2);
+        let kept = container("kept", "k", "");
+        for number in 0..=KEPT_MAX {
+            let passing = container(&format!("w{number}"), "c", "");
+            see(&mut baselines, &passing, "/a");
+            see(&mut baselines, &kept, "/a");
+            baselines.tick(&[Arc::clone(&kept)], BootTime(0));
+        }
+        let summaries = baselines.summaries();
+        assert_eq!(summaries.len(), KEPT_MAX);
+        assert!(summaries.iter().any(|summary| summary.workload == "kept"));
     }
 
     #[test]

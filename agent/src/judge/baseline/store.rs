@@ -114,13 +114,27 @@ pub(super) fn write(
         norm: file::to_bytes(norm).map_err(std::io::Error::other)?,
     };
     let bytes = rmp_serde::to_vec_named(&form).map_err(std::io::Error::other)?;
-    let name = hex(&Sha256::digest(format!("{}\0{}", subject.workload, subject.revision).as_bytes())[..16]);
-    let temporary = directory.join(format!("{name}.tmp"));
+    let place = place(directory, subject);
+    let temporary = place.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
-    std::fs::rename(&temporary, directory.join(format!("{name}.{EXTENSION}")))?;
+    std::fs::rename(&temporary, place)?;
     File::open(directory)?.sync_all()
+}
+
+/// Removes one.
+pub(super) fn remove(directory: &Path, subject: &Subject) {
+    let place = place(directory, subject);
+    if let Err(error) = std::fs::remove_file(&place) {
+        tracing::warn!(file = %place.display(), %error, "cannot remove a baseline that is forgotten");
+    }
+}
+
+/// Names of workloads and revisions are of any length and of any letters.
+fn place(directory: &Path, subject: &Subject) -> PathBuf {
+    let name = hex(&Sha256::digest(format!("{}\0{}", subject.workload, subject.revision).as_bytes())[..16]);
+    directory.join(format!("{name}.{EXTENSION}"))
 }
 
 fn set_aside(path: &PathBuf, why: &StoreError) {
