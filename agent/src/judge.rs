@@ -152,8 +152,7 @@ impl Judge {
         };
         let (sensitive, fact) = self.under_sensitive_name(identified, fact);
         let at = identified.observation.at;
-        if sensitive.is_none() && self.is_old_news(container.cgroup, &fact) {
-            self.see_again(container, identified, &fact);
+        if sensitive.is_none() && self.is_old_news(container, identified, &fact) {
             return Judgement {
                 news: News::Repeated,
                 ..Judgement::plain(expected())
@@ -212,30 +211,27 @@ impl Judge {
         &mut self.baselines
     }
 
-    /// Lets the baseline see a repeated behaviour, once in each of its sampling units.
-    fn see_again(&mut self, container: &Arc<Container>, identified: &Identified, fact: &Fact) {
-        let at = identified.observation.at;
-        let stands_for = self.baselines.stands_for();
+    /// The container did the same before and it was no alert: nothing has to be looked up. Each exec,
+    /// connection and listener is an event of its own for the auditor; only opens and the like get old. The
+    /// baseline is shown them once in each of its sampling units.
+    fn is_old_news(&mut self, container: &Arc<Container>, identified: &Identified, fact: &Fact) -> bool {
+        if !fact.gets_old() {
+            return false;
+        }
         let said = self.said.get_mut(&container.cgroup);
-        let Some(last) = said.and_then(|said| said.facts.get_mut(fact)) else {
-            return;
+        let Some(last) = said
+            .and_then(|said| said.facts.get_mut(fact))
+            .filter(|last| !last.alert)
+        else {
+            return false;
         };
-        if Duration::from_nanos(at.0.saturating_sub(last.observed.0)) >= stands_for {
+        let at = identified.observation.at;
+        if Duration::from_nanos(at.0.saturating_sub(last.observed.0)) >= self.baselines.stands_for() {
             last.observed = at;
             self.baselines
                 .observe(container, fact, circumstances(identified), at);
         }
-    }
-
-    /// The container did the same before and it was no alert: nothing has to be looked up. Each exec,
-    /// connection and listener is an event of its own for the auditor; only opens get old.
-    fn is_old_news(&self, cgroup: CgroupId, fact: &Fact) -> bool {
-        fact.gets_old()
-            && self
-                .said
-                .get(&cgroup)
-                .and_then(|said| said.facts.get(fact))
-                .is_some_and(|last| !last.alert)
+        true
     }
 }
 
