@@ -6,22 +6,28 @@
 //! are `norma-baseline`'s; here they meet containers, time and the disk.
 
 mod learned;
+mod learner;
 mod store;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub use summary::{FieldSummary, Summary};
 
 use super::fact::Fact;
 use super::sensitive::Sensitive;
 use crate::identity::{Container, IdentityState, WorkloadName};
 use crate::observation::{BootTime, CgroupId};
 use foldhash::{HashMap, HashMapExt as _};
+use learner::{Learner, compiled};
 use norma_baseline::Timestamp;
-use norma_baseline::estimate::{Criteria, Settled, State};
-use norma_baseline::evidence::{Limits, Observed, Recorder, Sampling, Saved, SourceId, Start, Tuning};
-use norma_baseline::fact::{self, Field};
+use norma_baseline::estimate::{Criteria, Settled};
+use norma_baseline::evidence::{Observed, Recorder, Sampling, Saved, SourceId, Start, Tuning};
+use norma_baseline::fact::Field;
 use norma_baseline::never::Circumstances;
-use norma_baseline::norm::{self, Inputs, Norm};
-use norma_baseline::overlay::{Overlay, Subject};
+use norma_baseline::norm::{self, Norm};
+use norma_baseline::overlay::Subject;
 use norma_baseline::pattern::Protection;
-use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
@@ -102,39 +108,6 @@ pub struct Completed {
     pub learned_for: Duration,
 }
 
-/// State of a baseline, for the outside.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Whose.
-    pub workload: String,
-    /// Image and command of the revision, where known.
-    pub revision: String,
-    /// Novelty of every field is an alert, or says nothing for good.
-    pub ready: bool,
-    /// Seconds learned so far.
-    pub learned_seconds: u64,
-    /// Behaviours known.
-    pub facts: usize,
-    /// There was no room for all that was seen.
-    pub overflowed: bool,
-    /// Per kind of behaviour.
-    pub fields: Vec<FieldSummary>,
-}
-
-/// How far one kind of behaviour is.
-#[derive(Clone, Debug, Serialize)]
-pub struct FieldSummary {
-    /// Which.
-    pub field: &'static str,
-    /// Behaviours known.
-    pub facts: u64,
-    /// New ones that are to be expected in the next day, with the bounds of the 95 % confidence interval; `None` where
-    /// there is too little evidence for any estimate, or learning goes by the clock.
-    pub expected_per_day: Option<[f64; 3]>,
-    /// In words.
-    pub state: String,
-}
-
 /// A directory of baselines that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
@@ -160,18 +133,6 @@ impl Protection for Protected {
     fn is_shipped(&self, _: &str) -> bool {
         false
     }
-}
-
-/// One workload at one revision.
-struct Learner {
-    recorder: Recorder,
-    norm: Arc<Norm>,
-    predecessor: Option<Arc<Norm>>,
-    learned_ns: u64,
-    /// The norm does not have all that was recorded; since when.
-    stale: Option<BootTime>,
-    /// What is on disk is not all; since when.
-    dirty: Option<BootTime>,
 }
 
 /// All baselines of the node.
@@ -414,7 +375,7 @@ impl Baselines {
         let mut all: Vec<_> = self
             .learners
             .iter()
-            .map(|(subject, learner)| learner.summary(subject, self.learning))
+            .map(|(subject, learner)| Summary::of(subject, learner, self.learning))
             .collect();
         all.sort_by(|left, right| (&left.workload, &left.revision).cmp(&(&right.workload, &right.revision)));
         all
@@ -515,330 +476,7 @@ impl Baselines {
     }
 }
 
-impl Learner {
-    fn compile(&mut self, subject: &Subject, learning: Learning, settled: &Settled, protection: &Protected) {
-        let predecessor = self.predecessor.as_deref();
-        let norm = compiled(
-            subject,
-            &self.recorder,
-            predecessor,
-            learning,
-            settled,
-            protection,
-        );
-        self.norm = Arc::new(norm);
-        self.stale = None;
-    }
-
-    /// Whether it was written.
-    fn save(&mut self, directory: &Path, subject: &Subject) -> bool {
-        match store::write(
-            directory,
-            subject,
-            self.learned_ns,
-            self.recorder.saved(),
-            &self.norm,
-        ) {
-            Ok(()) => {
-                self.dirty = None;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(workload = %subject, %error, "cannot write baseline; it is tried again");
-                false
-            }
-        }
-    }
-
-    fn completed(&self, subject: &Subject, learning: Learning) -> Completed {
-        let mut facts = BTreeMap::new();
-        for fact in self.norm.expected() {
-            *facts.entry(fact.field().name()).or_default() += 1;
-        }
-        Completed {
-            workload: WorkloadName(subject.workload.to_string()),
-            facts,
-            learned_for: self.learned_for(learning),
-        }
-    }
-
-    fn expectation(&self, fact: &fact::Fact, learning: Learning) -> Expectation {
-        let known = self.norm.expectation(fact);
-        Expectation {
-            learned_for: self.learned_for(learning),
-            actor_known: known.actor_known,
-            target_known: known.target_known,
-            usual: known.usual,
-            usual_count: known.usual_count,
-        }
-    }
-
-    fn learned_for(&self, learning: Learning) -> Duration {
-        match learning {
-            Learning::Window(_) => Duration::from_nanos(self.learned_ns),
-            Learning::ByEvidence { .. } => self.recorder.evidence().total().span(),
-        }
-    }
-
-    fn summary(&self, subject: &Subject, learning: Learning) -> Summary {
-        let survey = self.norm.survey();
-        let fields = Field::ALL.map(|field| {
-            let estimate = survey.field(field);
-            let is_estimated =
-                matches!(learning, Learning::ByEvidence { .. }) && survey.units[0] > 0 && survey.units[1] > 0;
-            FieldSummary {
-                field: field.name(),
-                facts: estimate.distinct,
-                expected_per_day: is_estimated.then_some([
-                    estimate.per_day.point,
-                    estimate.per_day.low,
-                    estimate.per_day.high,
-                ]),
-                state: match (learning, estimate.state) {
-                    (Learning::Window(window), State::Learning(_)) => {
-                        format!("learning for {}", humantime::format_duration(window))
-                    }
-                    (_, state) => state.to_string(),
-                },
-            }
-        });
-        Summary {
-            workload: subject.workload.to_string(),
-            revision: subject.revision.to_string(),
-            ready: survey.is_ready(),
-            learned_seconds: self.learned_for(learning).as_secs(),
-            facts: self.recorder.evidence().dictionary().len(),
-            overflowed: survey.overflowed,
-            fields: fields.into(),
-        }
-    }
-}
-
-fn compiled(
-    subject: &Subject,
-    recorder: &Recorder,
-    predecessor: Option<&Norm>,
-    learning: Learning,
-    settled: &Settled,
-    protection: &Protected,
-) -> Norm {
-    let criteria = match learning {
-        Learning::ByEvidence { criteria, .. } => criteria,
-        // The clock alone decides.
-        Learning::Window(_) => Criteria {
-            large_units: u64::MAX,
-            ..Criteria::default()
-        },
-    };
-    Inputs {
-        subject,
-        evidence: recorder.evidence(),
-        predecessor,
-        overlay: &Overlay::default(),
-        settled,
-        replicas: u32::try_from(recorder.replicas().count()).unwrap_or(u32::MAX),
-        criteria: &criteria,
-        protection,
-        facts_max: Limits::default().facts,
-    }
-    .compile()
-}
-
 fn wall_now() -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix(now.as_secs())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::ContainerId;
-    use crate::judge::fact::Access;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn container(workload: &str, id: &str, image_digest: &str) -> Arc<Container> {
-        Arc::new(Container {
-            id: ContainerId(id.into()),
-            name: id.into(),
-            runtime: "runc".into(),
-            image: String::new(),
-            image_digest: image_digest.into(),
-            workload: WorkloadName(workload.into()),
-            pod: String::new(),
-            namespace: String::new(),
-            cgroup: CgroupId(1),
-            cgroup_path: "/c".into(),
-            state: IdentityState::Known,
-            init_pid: 1,
-            described: None,
-        })
-    }
-
-    fn open(path: &str) -> Fact {
-        Fact::Open {
-            exe: "/bin/cat".into(),
-            path: path.into(),
-            access: Access::Read,
-        }
-    }
-
-    fn baselines(directory: &Path, window: u64) -> Baselines {
-        let learning = Learning::Window(Duration::from_secs(window));
-        Baselines::open(directory, "node", learning, Sensitive::default()).unwrap()
-    }
-
-    fn see(baselines: &mut Baselines, container: &Arc<Container>, path: &str) -> Membership {
-        baselines.observe(container, &open(path), Circumstances::default(), BootTime(0))
-    }
-
-    #[test]
-    fn novelty_begins_when_the_window_ends_and_survives_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let running = [container("w", "c", "")];
-        let mut first = baselines(dir.path(), 3);
-        assert_eq!(see(&mut first, &running[0], "/a"), Membership::Learned);
-        assert_eq!(see(&mut first, &running[0], "/a"), Membership::LearnedBefore);
-        let mut completed = Vec::new();
-        for second in 0..=3 {
-            completed.extend(first.tick(&running, BootTime(second * SECOND)));
-        }
-        assert_eq!(completed.len(), 1);
-        assert_eq!(completed[0].facts["file"], 1);
-        drop(first);
-
-        let mut second = baselines(dir.path(), 3);
-        assert_eq!(see(&mut second, &running[0], "/a"), Membership::Known);
-        let Membership::Novel(expectation) = see(&mut second, &running[0], "/b") else {
-            panic!()
-        };
-        assert_eq!(expectation.usual, ["/a"]);
-        assert!(expectation.actor_known && !expectation.target_known);
-        assert!(
-            second.tick(&running, BootTime(9 * SECOND)).is_empty(),
-            "complete only once"
-        );
-    }
-
-    #[test]
-    fn what_is_novel_does_not_become_normal_by_coming_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let running = [container("w", "c", "")];
-        let mut baselines = baselines(dir.path(), 1);
-        see(&mut baselines, &running[0], "/a");
-        for second in 0..=1 {
-            baselines.tick(&running, BootTime(second * SECOND));
-        }
-        for second in 2..30 {
-            let membership = see(&mut baselines, &running[0], "/b");
-            assert!(matches!(membership, Membership::Novel(_)), "{membership:?}");
-            baselines.tick(&running, BootTime(second * SECOND));
-        }
-    }
-
-    #[test]
-    fn what_sessions_do_and_what_the_image_did_not_ship_is_not_learned() {
-        let dir = tempfile::tempdir().unwrap();
-        let running = [container("w", "c", "")];
-        let mut baselines = baselines(dir.path(), 1);
-        let circumstances = [
-            Circumstances {
-                exec_session: true,
-                ..Circumstances::default()
-            },
-            Circumstances {
-                origin: norma_baseline::never::Origin::UpperLayer,
-                ..Circumstances::default()
-            },
-        ];
-        for (number, circumstances) in circumstances.into_iter().enumerate() {
-            let fact = open(&format!("/{number}"));
-            for _ in 0..2 {
-                let membership = baselines.observe(&running[0], &fact, circumstances, BootTime(0));
-                assert_eq!(membership, Membership::LearnedBefore);
-            }
-        }
-        for second in 0..=1 {
-            baselines.tick(&running, BootTime(second * SECOND));
-        }
-        assert!(matches!(
-            see(&mut baselines, &running[0], "/0"),
-            Membership::Novel(_)
-        ));
-        assert!(matches!(
-            see(&mut baselines, &running[0], "/1"),
-            Membership::Novel(_)
-        ));
-    }
-
-    #[test]
-    fn a_new_revision_is_held_against_the_one_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let old = [container("w", "c", "sha256:old")];
-        let mut baselines = baselines(dir.path(), 1);
-        see(&mut baselines, &old[0], "/a");
-        for second in 0..=1 {
-            baselines.tick(&old, BootTime(second * SECOND));
-        }
-        let new = container("w", "d", "sha256:new");
-        assert_eq!(see(&mut baselines, &new, "/a"), Membership::Known);
-        assert!(matches!(see(&mut baselines, &new, "/b"), Membership::Novel(_)));
-        let other = container("other", "e", "sha256:new");
-        assert_eq!(see(&mut baselines, &other, "/a"), Membership::Learned);
-    }
-
-    #[test]
-    fn learning_by_evidence_says_what_is_missing() {
-        let dir = tempfile::tempdir().unwrap();
-        let running = [container("w", "c", "")];
-        let mut baselines =
-            Baselines::open(dir.path(), "node", Learning::default(), Sensitive::default()).unwrap();
-        see(&mut baselines, &running[0], "/a");
-        for second in 0..20 {
-            assert!(baselines.tick(&running, BootTime(second * SECOND)).is_empty());
-        }
-        let [summary] = &baselines.summaries()[..] else {
-            panic!()
-        };
-        assert!(!summary.ready);
-        let file = summary.fields.iter().find(|field| field.field == "file").unwrap();
-        assert_eq!(file.facts, 1);
-        assert_eq!(file.expected_per_day, None);
-        assert_eq!(file.state, "learning: 0 of 3 long sampling units are complete");
-    }
-
-    #[test]
-    fn names_that_are_made_up_do_not_pile_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut baselines = baselines(dir.path(), 2);
-        let kept = container("kept", "k", "");
-        for number in 0..=KEPT_MAX {
-            let passing = container(&format!("w{number}"), "c", "");
-            see(&mut baselines, &passing, "/a");
-            see(&mut baselines, &kept, "/a");
-            baselines.tick(&[Arc::clone(&kept)], BootTime(0));
-        }
-        let summaries = baselines.summaries();
-        assert_eq!(summaries.len(), KEPT_MAX);
-        assert!(summaries.iter().any(|summary| summary.workload == "kept"));
-    }
-
-    #[test]
-    fn a_workload_that_does_not_run_does_not_learn() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut baselines = baselines(dir.path(), 2);
-        see(&mut baselines, &container("w", "c", ""), "/a");
-        for second in 0..10 {
-            assert!(baselines.tick(&[], BootTime(second * SECOND)).is_empty());
-        }
-    }
-
-    #[test]
-    fn a_damaged_file_is_set_aside() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("x.baseline"), b"\xc1garbage").unwrap();
-        let baselines = baselines(dir.path(), 2);
-        assert!(baselines.summaries().is_empty());
-        assert!(dir.path().join("x.damaged").exists());
-    }
 }

@@ -1,0 +1,76 @@
+//! How far baselines are, for the outside.
+
+use super::Learning;
+use super::learner::Learner;
+use norma_baseline::estimate::State;
+use norma_baseline::fact::Field;
+use norma_baseline::overlay::Subject;
+use serde::Serialize;
+
+/// State of a baseline, for the outside.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Whose.
+    pub workload: String,
+    /// Image and command of the revision, where known.
+    pub revision: String,
+    /// Novelty of every field is an alert, or says nothing for good.
+    pub ready: bool,
+    /// Seconds learned so far.
+    pub learned_seconds: u64,
+    /// Behaviours known.
+    pub facts: usize,
+    /// There was no room for all that was seen.
+    pub overflowed: bool,
+    /// Per kind of behaviour.
+    pub fields: Vec<FieldSummary>,
+}
+
+/// How far one kind of behaviour is.
+#[derive(Clone, Debug, Serialize)]
+pub struct FieldSummary {
+    /// Which.
+    pub field: &'static str,
+    /// Behaviours known.
+    pub facts: u64,
+    /// New ones that are to be expected in the next day, with the bounds of the 95 % confidence interval; `None` where
+    /// there is too little evidence for any estimate, or learning goes by the clock.
+    pub expected_per_day: Option<[f64; 3]>,
+    /// In words.
+    pub state: String,
+}
+
+impl Summary {
+    pub(super) fn of(subject: &Subject, learner: &Learner, learning: Learning) -> Self {
+        let survey = learner.norm.survey();
+        let fields = Field::ALL.map(|field| {
+            let estimate = survey.field(field);
+            let is_estimated =
+                matches!(learning, Learning::ByEvidence { .. }) && survey.units[0] > 0 && survey.units[1] > 0;
+            FieldSummary {
+                field: field.name(),
+                facts: estimate.distinct,
+                expected_per_day: is_estimated.then_some([
+                    estimate.per_day.point,
+                    estimate.per_day.low,
+                    estimate.per_day.high,
+                ]),
+                state: match (learning, estimate.state) {
+                    (Learning::Window(window), State::Learning(_)) => {
+                        format!("learning for {}", humantime::format_duration(window))
+                    }
+                    (_, state) => state.to_string(),
+                },
+            }
+        });
+        Self {
+            workload: subject.workload.to_string(),
+            revision: subject.revision.to_string(),
+            ready: survey.is_ready(),
+            learned_seconds: learner.learned_for(learning).as_secs(),
+            facts: learner.recorder.evidence().dictionary().len(),
+            overflowed: survey.overflowed,
+            fields: fields.into(),
+        }
+    }
+}
