@@ -122,11 +122,18 @@ impl Attacher<'_> {
         }
     }
 
-    fn load(&mut self, hook: &Hook) -> Result<(), String> {
+    /// Whether a hook is good as it is, where there is nothing for it to be attached to.
+    fn has_no_place(&self, hook: &Hook) -> Option<Result<(), String>> {
         match hook.at {
-            At::NoSyscall(name) => return self.lacks(name),
-            At::Fexit(function) if self.kernel.is_of_missing_interface(function) => return Ok(()),
-            _ => {}
+            At::NoSyscall(name) => Some(self.lacks(name)),
+            At::Fexit(function) if self.kernel.is_of_missing_interface(function) => Some(Ok(())),
+            _ => None,
+        }
+    }
+
+    fn load(&mut self, hook: &Hook) -> Result<(), String> {
+        if let Some(result) = self.has_no_place(hook) {
+            return result;
         }
         if let Some(known) = self.loaded.get(hook.program) {
             return known.clone();
@@ -165,10 +172,8 @@ impl Attacher<'_> {
     }
 
     fn attach(&mut self, hook: &Hook) -> Result<(), String> {
-        match hook.at {
-            At::NoSyscall(_) => return Ok(()),
-            At::Fexit(function) if self.kernel.is_of_missing_interface(function) => return Ok(()),
-            _ => {}
+        if let Some(result) = self.has_no_place(hook) {
+            return result;
         }
         let program = program(self.ebpf, hook.program)?;
         let (result, place) = match (program, hook.at) {
