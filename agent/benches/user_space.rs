@@ -9,7 +9,7 @@
 use anyhow::{Context as _, Result, ensure};
 use norma_agent::decode::decode;
 use norma_agent::identity::{Hierarchy, Identified, Identity, Place};
-use norma_agent::judge::baseline::{Baselines, Learning};
+use norma_agent::judge::baseline::{Baselines, Learning, Settings};
 use norma_agent::judge::policy::PolicySet;
 use norma_agent::judge::{Judge, Sensitive};
 use norma_agent::sensor::{Sensor, SensorConfig};
@@ -195,9 +195,11 @@ fn judge(name: &str, scratch: &Scratch) -> Result<Judge> {
     // Learned as soon as somebody looks.
     let baselines = Baselines::open(
         &scratch.folder(&format!("baselines-{name}"))?,
-        "bench",
-        Learning::Window(Duration::from_nanos(1)),
-        Sensitive::default(),
+        Settings {
+            node: "bench".to_owned(),
+            learning: Learning::Window(Duration::from_nanos(1)),
+            ..Settings::default()
+        },
     )?;
     Ok(Judge::new(PolicySet::default(), baselines, Sensitive::default()))
 }

@@ -8,7 +8,7 @@
 use crate::config::Config;
 use crate::event::{self, Hashes, ProcessNames};
 use crate::identity::{Hierarchy, Identity, Naming, Sources, cri};
-use crate::judge::baseline::Baselines;
+use crate::judge::baseline::{Baselines, Settings};
 use crate::judge::{Finder, Judge};
 use crate::outbox::{Outbox, Repair};
 use crate::pipeline::{Parts, Pipeline};
@@ -41,9 +41,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
     let baselines = Baselines::open(
         &config.state_dir.join("baselines"),
-        config.node.as_str(),
-        config.learning,
-        config.sensitive.clone(),
+        Settings {
+            node: config.node.as_str().to_owned(),
+            learning: config.learning,
+            sensitive: config.sensitive.clone(),
+            trusted_keys: config.trusted_keys.clone(),
+        },
     )?;
     let (outbox, repairs) = match &config.collector {
         Some(_) => {

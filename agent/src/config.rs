@@ -3,6 +3,7 @@
 //! [`raw`] is the file as typed; [`Config`] is what it means. A value that exists is valid, and one start
 //! reports every fault of the file and of the policies that it names.
 
+mod baselines;
 mod raw;
 mod sensor;
 
@@ -13,6 +14,7 @@ use crate::judge::policy::PolicySet;
 use crate::outbox::Limits;
 use crate::posture::PostureConfig;
 use crate::sensor::SensorConfig;
+use norma_baseline::signature::TrustedKeys;
 use norma_settings::{Faults, Location, SettingsError};
 use raw::RawConfig;
 use sha2::{Digest, Sha256};
@@ -81,6 +83,8 @@ pub struct Config {
     pub collector: Option<CollectorTarget>,
     /// When a workload has been learned.
     pub learning: Learning,
+    /// Whose decisions on baselines count.
+    pub trusted_keys: TrustedKeys,
     /// Declared policies.
     pub policies: PolicySet,
     /// Bounds of the outbox.
@@ -129,6 +133,10 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
     let learning = raw
         .learning
         .map_or_else(Learning::default, |raw| raw.validate(path, &mut faults));
+    let trusted_keys = raw
+        .baselines
+        .unwrap_or_default()
+        .validate(path, base, &mut faults);
     let outbox = raw.outbox.validate(path, &mut faults);
     let (sensor, sensitive) = raw.sensor.validate(path, &mut faults);
     let hash = raw.sensor.hash(path, &mut faults);
@@ -166,6 +174,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
             .map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |place| base.join(place)),
         collector,
         learning,
+        trusted_keys,
         policies,
         outbox,
         sensor,
@@ -320,6 +329,26 @@ mod tests {
             ),
         ] {
             let message = load_text(&format!("node: a\n{text}\n")).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn keys_are_digits_or_a_file_of_them() {
+        let key = "00".repeat(32);
+        assert!(load_text(&format!("node: a\nbaselines: {{trusted_keys: ['{key}']}}\n")).is_ok());
+        for (entry, expected) in [
+            (
+                "none.pub",
+                "agent.yaml:2:28: `none.pub` is neither the 64 hexadecimal digits",
+            ),
+            (
+                "agent.yaml",
+                "agent.yaml:1: a public key is 64 hexadecimal digits",
+            ),
+        ] {
+            let text = format!("node: a\nbaselines: {{trusted_keys: ['{entry}']}}\n");
+            let message = load_text(&text).unwrap_err();
             assert!(message.contains(expected), "{message}");
         }
     }

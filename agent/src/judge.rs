@@ -174,7 +174,7 @@ impl Judge {
                     Judgement::plain(verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new()))
                 }
                 Membership::Known | Membership::Open => Judgement::plain(expected()),
-                Membership::Novel(context) => {
+                Membership::Novel(context) | Membership::Rejected(context) => {
                     Judgement::plain(reasons::novel(container, &fact, &context, sensitive.is_some()))
                 }
             },
@@ -192,7 +192,13 @@ impl Judge {
 
     /// Moves learning on; to be called about once a second with the containers that run.
     pub fn tick(&mut self, running: &[Arc<Container>], now: BootTime) -> Vec<baseline::Completed> {
-        self.baselines.tick(running, now)
+        let completed = self.baselines.tick(running, now);
+        for cgroup in self.baselines.reconsidered() {
+            if let Some(said) = self.said.get_mut(&cgroup) {
+                said.facts.retain(|_, last| last.alert);
+            }
+        }
+        completed
     }
 
     /// Forgets what was said of a container that is gone.

@@ -1,5 +1,6 @@
 //! The configuration file as typed.
 
+use super::baselines::RawBaselines;
 use super::sensor::RawSensor;
 use super::{CollectorTarget, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::judge::baseline::Learning;
@@ -19,6 +20,7 @@ pub(super) struct RawConfig {
     pub state_dir: Option<PathBuf>,
     pub collector: Option<RawCollector>,
     pub learning: Option<RawLearning>,
+    pub baselines: Option<RawBaselines>,
     pub policies: Option<Vec<Spanned<PathBuf>>>,
     #[serde(default)]
     pub outbox: RawOutbox,

@@ -5,6 +5,7 @@
 //! after a fixed time where the operator says so. The statistics, the patterns and the norm that is judged by
 //! are `norma-baseline`'s; here they meet containers, time and the disk.
 
+mod decisions;
 mod learned;
 mod learner;
 mod store;
@@ -12,22 +13,25 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use decisions::{DecisionsError, Taken};
 pub use summary::{FieldSummary, Summary};
 
 use super::fact::Fact;
 use super::sensitive::Sensitive;
 use crate::identity::{Container, IdentityState, WorkloadName};
 use crate::observation::{BootTime, CgroupId};
+use decisions::Decisions;
 use foldhash::{HashMap, HashMapExt as _};
-use learner::{Learner, compiled};
+use learner::{Learner, Terms};
 use norma_baseline::Timestamp;
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{Observed, Recorder, Sampling, Saved, SourceId, Start, Tuning};
 use norma_baseline::fact::Field;
 use norma_baseline::never::Circumstances;
-use norma_baseline::norm::{self, Norm};
-use norma_baseline::overlay::Subject;
+use norma_baseline::norm::{self, Norm, Score};
+use norma_baseline::overlay::{Overlay, SignedDecision, Subject};
 use norma_baseline::pattern::Protection;
+use norma_baseline::signature::TrustedKeys;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
@@ -41,6 +45,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 const KEPT_MAX: usize = 2_000;
 /// What is expected is worked out anew this often at most, of the workload that waits longest.
 const COMPILE_EVERY: Duration = Duration::from_secs(5);
+/// A norm that is stale since then is worked out anew in the next second: people decided, or the fleet told.
+const URGENT: BootTime = BootTime(0);
 /// Longest step of learning time that is credited at once; a longer one means that the agent was not there.
 const TICK_MAX: Duration = Duration::from_secs(5);
 
@@ -67,8 +73,21 @@ impl Default for Learning {
     }
 }
 
+/// What baselines are learned and judged by.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The name under which this node's evidence counts.
+    pub node: String,
+    /// When a workload has been learned.
+    pub learning: Learning,
+    /// No wildcard stands for one of these; each is learned by itself.
+    pub sensitive: Sensitive,
+    /// Whose decisions count.
+    pub trusted_keys: TrustedKeys,
+}
+
 /// How a behaviour relates to what is known of its workload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Membership {
     /// Learned now.
     Learned,
@@ -80,10 +99,12 @@ pub enum Membership {
     Open,
     /// Not part of what is expected.
     Novel(Box<Expectation>),
+    /// A person said that it is not normal, learned or not.
+    Rejected(Box<Expectation>),
 }
 
 /// What a baseline knows that comes near a novel behaviour.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expectation {
     /// How long the workload was learned.
     pub learned_for: Duration,
@@ -95,6 +116,8 @@ pub struct Expectation {
     pub usual: Vec<String>,
     /// How many there are in all.
     pub usual_count: usize,
+    /// How unusual it is, term by term; `None` for what no baseline was asked about.
+    pub score: Option<Score>,
 }
 
 /// A baseline that became complete.
@@ -138,39 +161,38 @@ impl Protection for Protected {
 /// All baselines of the node.
 pub struct Baselines {
     directory: PathBuf,
-    learning: Learning,
-    protection: Protected,
+    terms: Terms,
+    decisions: Decisions,
     source: SourceId,
     learners: HashMap<Arc<Subject>, Learner>,
     subjects: HashMap<CgroupId, (Arc<Container>, Arc<Subject>)>,
+    /// Containers of which something may be judged otherwise than before.
+    reconsidered: Vec<CgroupId>,
     last_tick: Option<BootTime>,
     last_compile: BootTime,
 }
 
 impl Baselines {
-    /// Reads what was learned before. A damaged file is set aside with a warning and learned anew.
-    ///
-    /// `node` is the name under which this node's evidence counts; of `sensitive` files each is learned by itself.
-    pub fn open(
-        directory: &Path,
-        node: &str,
-        learning: Learning,
-        sensitive: Sensitive,
-    ) -> Result<Self, BaselineError> {
+    /// Reads what was learned and decided before. A damaged file is set aside with a warning and learned anew.
+    pub fn open(directory: &Path, settings: Settings) -> Result<Self, BaselineError> {
         let stored = store::read_all(directory).map_err(|reason| BaselineError::Directory {
             path: directory.to_owned(),
             reason,
         })?;
         let mut this = Self {
             directory: directory.to_owned(),
-            learning,
-            protection: Protected(sensitive),
+            decisions: Decisions::open(directory, settings.trusted_keys),
+            terms: Terms {
+                learning: settings.learning,
+                protection: Protected(settings.sensitive),
+            },
             source: SourceId {
-                node: Arc::from(node),
+                node: Arc::from(settings.node),
                 generation: RandomState::new().hash_one(SystemTime::now()),
             },
             learners: HashMap::new(),
             subjects: HashMap::new(),
+            reconsidered: Vec::new(),
             last_tick: None,
             last_compile: BootTime(0),
         };
@@ -193,7 +215,8 @@ impl Baselines {
                 norm: Arc::clone(norm),
                 predecessor,
                 learned_ns: stored.learned_ns,
-                stale: None,
+                // People may have decided since it was written.
+                stale: Some(URGENT),
                 dirty: None,
             };
             this.learners.insert(Arc::new(stored.subject), learner);
@@ -206,11 +229,13 @@ impl Baselines {
         &mut self,
         container: &Arc<Container>,
         fact: &Fact,
-        circumstances: Circumstances,
+        mut circumstances: Circumstances,
         now: BootTime,
     ) -> Membership {
         // What is put down to nobody yet may turn out to be another workload's.
-        if container.state == IdentityState::Pending && matches!(self.learning, Learning::ByEvidence { .. }) {
+        if container.state == IdentityState::Pending
+            && matches!(self.terms.learning, Learning::ByEvidence { .. })
+        {
             return Membership::LearnedBefore;
         }
         let fact = fact.learned();
@@ -220,7 +245,7 @@ impl Baselines {
             return Membership::LearnedBefore;
         };
         learner.recorder.container_started(&container.id.0, start);
-        let membership = learner.norm.judge(&fact, &self.protection);
+        let membership = learner.norm.judge(&fact, &self.terms.protection);
         let recorded = match &membership {
             norm::Membership::Expected(norm::Expected::Pattern(pattern)) => pattern,
             _ => &fact,
@@ -230,6 +255,7 @@ impl Baselines {
         if let Some(since) = learner.norm.survey().field(fact.field()).state.ready_since() {
             at = at.max(since.plus(Duration::from_secs(1)));
         }
+        circumstances.rejected |= membership == norm::Membership::Rejected;
         let observed = circumstances
             .learnable()
             .ok()
@@ -243,16 +269,23 @@ impl Baselines {
             norm::Membership::OpenField => Membership::Open,
             norm::Membership::NotReady if observed == Some(Observed::New) => Membership::Learned,
             norm::Membership::NotReady => Membership::LearnedBefore,
-            norm::Membership::Novel(_) | norm::Membership::Rejected => {
-                Membership::Novel(Box::new(learner.expectation(&fact, self.learning)))
-            }
+            norm::Membership::Novel(_) => Membership::Novel(Box::new(learner.expectation(
+                &fact,
+                &self.terms,
+                circumstances.origin,
+            ))),
+            norm::Membership::Rejected => Membership::Rejected(Box::new(learner.expectation(
+                &fact,
+                &self.terms,
+                circumstances.origin,
+            ))),
         }
     }
 
     /// How long an observation stands for all that come after it: a behaviour has to be seen once in each sampling
     /// unit in which it happens.
     pub fn stands_for(&self) -> Duration {
-        match self.learning {
+        match self.terms.learning {
             Learning::ByEvidence {
                 sampling: Sampling::Hours { small, .. },
                 ..
@@ -300,12 +333,12 @@ impl Baselines {
                 continue;
             }
             learner.learned_ns = learner.learned_ns.saturating_add(step);
-            match self.learning {
+            match self.terms.learning {
                 Learning::Window(window) if learner.learned_ns >= window.as_nanos() as u64 => {
                     let settled = [Some(wall); Field::ALL.len()];
-                    learner.compile(subject, self.learning, &settled, &self.protection);
+                    learner.compile(subject, &self.terms, self.decisions.overlay(), &settled);
                     learner.save(&self.directory, subject);
-                    completed.push(learner.completed(subject, self.learning));
+                    completed.push(learner.completed(subject, &self.terms));
                 }
                 Learning::Window(_) => {}
                 Learning::ByEvidence { .. } => {
@@ -313,7 +346,11 @@ impl Baselines {
                 }
             }
         }
-        if now.0 >= self.last_compile.0 + COMPILE_EVERY.as_nanos() as u64 {
+        let is_urgent = self
+            .learners
+            .values()
+            .any(|learner| learner.stale == Some(URGENT));
+        if is_urgent || now.0 >= self.last_compile.0 + COMPILE_EVERY.as_nanos() as u64 {
             self.last_compile = now;
             completed.extend(self.compile_one());
         }
@@ -346,12 +383,47 @@ impl Baselines {
             .min_by_key(|(_, learner)| learner.stale)?;
         let was_ready = learner.norm.survey().is_ready();
         let settled = learner.norm.survey().settled();
-        learner.compile(subject, self.learning, &settled, &self.protection);
+        if learner.stale == Some(URGENT) {
+            let containers = self.subjects.iter().filter(|(_, (_, of))| of == subject);
+            self.reconsidered.extend(containers.map(|(cgroup, _)| *cgroup));
+        }
+        learner.compile(subject, &self.terms, self.decisions.overlay(), &settled);
         if was_ready || !learner.norm.survey().is_ready() {
             return None;
         }
         learner.save(&self.directory, subject);
-        Some(learner.completed(subject, self.learning))
+        Some(learner.completed(subject, &self.terms))
+    }
+
+    /// Puts decisions in force that are signed by a trusted key. They are on stable storage when this returns.
+    ///
+    /// # Errors
+    /// They cannot be kept. Nothing has changed then.
+    pub fn take_decisions(&mut self, offered: &Overlay) -> Result<Taken, DecisionsError> {
+        let taken = self.decisions.take(offered)?;
+        for decision in taken.new.iter().map(SignedDecision::decision) {
+            let concerned = |subject: &Subject| {
+                subject.workload == decision.workload
+                    && decision
+                        .revision
+                        .as_ref()
+                        .is_none_or(|revision| *revision == subject.revision)
+            };
+            for (_, learner) in self.learners.iter_mut().filter(|(subject, _)| concerned(subject)) {
+                learner.stale = Some(URGENT);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The decisions in force.
+    pub const fn decisions(&self) -> &Overlay {
+        self.decisions.overlay()
+    }
+
+    /// Containers whose norm was worked out anew for another reason than what they did; each is given once.
+    pub fn reconsidered(&mut self) -> Vec<CgroupId> {
+        std::mem::take(&mut self.reconsidered)
     }
 
     /// Forgets which container a control group was.
@@ -375,7 +447,7 @@ impl Baselines {
         let mut all: Vec<_> = self
             .learners
             .iter()
-            .map(|(subject, learner)| Summary::of(subject, learner, self.learning))
+            .map(|(subject, learner)| Summary::of(subject, learner, self.terms.learning))
             .collect();
         all.sort_by(|left, right| (&left.workload, &left.revision).cmp(&(&right.workload, &right.revision)));
         all
@@ -444,14 +516,12 @@ impl Baselines {
             .max_by_key(|(_, learner)| learner.recorder.evidence().total().until)
             .map(|(_, learner)| Arc::clone(&learner.norm));
         let recorder = self.recorder(None);
-        let settled = Settled::default();
-        let norm = compiled(
+        let norm = self.terms.norm(
             subject,
             &recorder,
             predecessor.as_deref(),
-            self.learning,
-            &settled,
-            &self.protection,
+            self.decisions.overlay(),
+            &Settled::default(),
         );
         Learner {
             recorder,
@@ -464,7 +534,7 @@ impl Baselines {
     }
 
     fn recorder(&self, saved: Option<Saved>) -> Recorder {
-        let sampling = match self.learning {
+        let sampling = match self.terms.learning {
             Learning::ByEvidence { sampling, .. } => sampling,
             Learning::Window(_) => Sampling::default(),
         };

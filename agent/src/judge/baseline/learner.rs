@@ -6,7 +6,8 @@ use crate::observation::BootTime;
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{Limits, Recorder};
 use norma_baseline::fact;
-use norma_baseline::norm::{Inputs, Norm};
+use norma_baseline::never::Origin;
+use norma_baseline::norm::{Inputs, Norm, Setting};
 use norma_baseline::overlay::{Overlay, Subject};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,24 +26,16 @@ pub(super) struct Learner {
     pub dirty: Option<BootTime>,
 }
 
+/// What norms are worked out by, besides what was seen and decided.
+pub(super) struct Terms {
+    pub learning: Learning,
+    pub protection: Protected,
+}
+
 impl Learner {
-    pub fn compile(
-        &mut self,
-        subject: &Subject,
-        learning: Learning,
-        settled: &Settled,
-        protection: &Protected,
-    ) {
+    pub fn compile(&mut self, subject: &Subject, terms: &Terms, overlay: &Overlay, settled: &Settled) {
         let predecessor = self.predecessor.as_deref();
-        let norm = compiled(
-            subject,
-            &self.recorder,
-            predecessor,
-            learning,
-            settled,
-            protection,
-        );
-        self.norm = Arc::new(norm);
+        self.norm = Arc::new(terms.norm(subject, &self.recorder, predecessor, overlay, settled));
         self.stale = None;
     }
 
@@ -66,7 +59,7 @@ impl Learner {
         }
     }
 
-    pub fn completed(&self, subject: &Subject, learning: Learning) -> Completed {
+    pub fn completed(&self, subject: &Subject, terms: &Terms) -> Completed {
         let mut facts = BTreeMap::new();
         for fact in self.norm.expected() {
             *facts.entry(fact.field().name()).or_default() += 1;
@@ -74,18 +67,31 @@ impl Learner {
         Completed {
             workload: WorkloadName(subject.workload.to_string()),
             facts,
-            learned_for: self.learned_for(learning),
+            learned_for: self.learned_for(terms.learning),
         }
     }
 
-    pub fn expectation(&self, fact: &fact::Fact, learning: Learning) -> Expectation {
+    pub fn expectation(&self, fact: &fact::Fact, terms: &Terms, origin: Origin) -> Expectation {
         let known = self.norm.expectation(fact);
+        let seen_by = self
+            .recorder
+            .evidence()
+            .tally_of(fact)
+            .map_or(1, |tally| tally.replicas);
+        let running = u32::try_from(self.recorder.replicas().count()).unwrap_or(u32::MAX);
+        let setting = Setting {
+            replicas: running,
+            replicas_with: u32::try_from(seen_by).unwrap_or(u32::MAX).min(running),
+            origin,
+            ..Setting::default()
+        };
         Expectation {
-            learned_for: self.learned_for(learning),
+            learned_for: self.learned_for(terms.learning),
             actor_known: known.actor_known,
             target_known: known.target_known,
             usual: known.usual,
             usual_count: known.usual_count,
+            score: Some(self.norm.score(fact, &setting)),
         }
     }
 
@@ -97,33 +103,35 @@ impl Learner {
     }
 }
 
-/// The norm that follows from what was recorded.
-pub(super) fn compiled(
-    subject: &Subject,
-    recorder: &Recorder,
-    predecessor: Option<&Norm>,
-    learning: Learning,
-    settled: &Settled,
-    protection: &Protected,
-) -> Norm {
-    let criteria = match learning {
-        Learning::ByEvidence { criteria, .. } => criteria,
-        // The clock alone decides.
-        Learning::Window(_) => Criteria {
-            large_units: u64::MAX,
-            ..Criteria::default()
-        },
-    };
-    Inputs {
-        subject,
-        evidence: recorder.evidence(),
-        predecessor,
-        overlay: &Overlay::default(),
-        settled,
-        replicas: u32::try_from(recorder.replicas().count()).unwrap_or(u32::MAX),
-        criteria: &criteria,
-        protection,
-        facts_max: Limits::default().facts,
+impl Terms {
+    /// The norm that follows from what was recorded and decided.
+    pub fn norm(
+        &self,
+        subject: &Subject,
+        recorder: &Recorder,
+        predecessor: Option<&Norm>,
+        overlay: &Overlay,
+        settled: &Settled,
+    ) -> Norm {
+        let criteria = match self.learning {
+            Learning::ByEvidence { criteria, .. } => criteria,
+            // The clock alone decides.
+            Learning::Window(_) => Criteria {
+                large_units: u64::MAX,
+                ..Criteria::default()
+            },
+        };
+        Inputs {
+            subject,
+            evidence: recorder.evidence(),
+            predecessor,
+            overlay,
+            settled,
+            replicas: u32::try_from(recorder.replicas().count()).unwrap_or(u32::MAX),
+            criteria: &criteria,
+            protection: &self.protection,
+            facts_max: Limits::default().facts,
+        }
+        .compile()
     }
-    .compile()
 }

@@ -1,6 +1,8 @@
 use super::*;
 use crate::identity::ContainerId;
 use crate::judge::fact::Access;
+use norma_baseline::overlay::{Decision, Item, Verb};
+use norma_baseline::signature::Signer;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -30,9 +32,17 @@ fn open(path: &str) -> Fact {
     }
 }
 
+fn settings(learning: Learning) -> Settings {
+    Settings {
+        node: "node".to_owned(),
+        learning,
+        ..Settings::default()
+    }
+}
+
 fn baselines(directory: &Path, window: u64) -> Baselines {
     let learning = Learning::Window(Duration::from_secs(window));
-    Baselines::open(directory, "node", learning, Sensitive::default()).unwrap()
+    Baselines::open(directory, settings(learning)).unwrap()
 }
 
 fn see(baselines: &mut Baselines, container: &Arc<Container>, path: &str) -> Membership {
@@ -134,12 +144,106 @@ fn a_new_revision_is_held_against_the_one_before() {
     assert_eq!(see(&mut baselines, &other, "/a"), Membership::Learned);
 }
 
+fn decision(verb: Verb, item: Item, signer: &Signer) -> Overlay {
+    decision_at(wall_now(), verb, item, signer)
+}
+
+fn decision_at(at: Timestamp, verb: Verb, item: Item, signer: &Signer) -> Overlay {
+    let decision = Decision {
+        workload: "w".into(),
+        revision: None,
+        item,
+        verb,
+        who: "alice".into(),
+        at,
+        why: "a test".into(),
+    };
+    Overlay::from(vec![decision.sign(signer).unwrap()])
+}
+
+fn trusting(signer: &Signer, window: u64) -> Settings {
+    Settings {
+        trusted_keys: [signer.key()].into_iter().collect(),
+        ..settings(Learning::Window(Duration::from_secs(window)))
+    }
+}
+
+#[test]
+fn what_a_person_rejected_is_a_finding_and_never_learned() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::of_seed(&[1; 32]).unwrap();
+    let running = [container("w", "c", "")];
+    let mut first = Baselines::open(dir.path(), trusting(&signer, 3)).unwrap();
+    see(&mut first, &running[0], "/a");
+    let reject = |path: &str| decision(Verb::Reject, Item::Fact(open(path).learned()), &signer);
+    for path in ["/a", "/b"] {
+        let taken = first.take_decisions(&reject(path)).unwrap();
+        assert_eq!((taken.new.len(), taken.refused.len()), (1, 0));
+    }
+    first.tick(&running, BootTime(0));
+    assert_eq!(first.reconsidered(), [CgroupId(1)]);
+    let learned = |baselines: &Baselines| baselines.summaries()[0].facts;
+    assert_eq!(learned(&first), 1);
+    for path in ["/a", "/b"] {
+        let membership = see(&mut first, &running[0], path);
+        assert!(
+            matches!(membership, Membership::Rejected(_)),
+            "{path}: {membership:?}"
+        );
+    }
+    assert_eq!(learned(&first), 1);
+    first.save();
+    drop(first);
+
+    let mut second = Baselines::open(dir.path(), trusting(&signer, 1)).unwrap();
+    for second_of in 0..=1 {
+        second.tick(&running, BootTime(second_of * SECOND));
+    }
+    assert!(matches!(
+        see(&mut second, &running[0], "/a"),
+        Membership::Rejected(_)
+    ));
+    // Of one second's decisions on one item, any may hold.
+    let later = wall_now().plus(Duration::from_secs(60));
+    let item = Item::Fact(open("/b").learned());
+    let approve = decision_at(later, Verb::Approve, item, &signer);
+    second.take_decisions(&approve).unwrap();
+    second.tick(&running, BootTime(2 * SECOND));
+    assert_eq!(see(&mut second, &running[0], "/b"), Membership::Known);
+}
+
+#[test]
+fn what_a_stranger_signed_is_not_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::of_seed(&[1; 32]).unwrap();
+    let stranger = Signer::of_seed(&[2; 32]).unwrap();
+    let mut baselines = Baselines::open(dir.path(), trusting(&signer, 3)).unwrap();
+    let fact = Item::Fact(open("/a").learned());
+    let taken = baselines
+        .take_decisions(&decision(Verb::Approve, fact.clone(), &stranger))
+        .unwrap();
+    assert_eq!((taken.new.len(), taken.refused.len()), (0, 1));
+    assert_eq!(baselines.decisions().decisions().count(), 0);
+    baselines
+        .take_decisions(&decision(Verb::Approve, fact, &signer))
+        .unwrap();
+    drop(baselines);
+    let distrusting = Baselines::open(dir.path(), trusting(&stranger, 3)).unwrap();
+    assert_eq!(distrusting.decisions().decisions().count(), 0);
+    drop(distrusting);
+    let trusting_again = Baselines::open(dir.path(), trusting(&signer, 3)).unwrap();
+    assert_eq!(trusting_again.decisions().decisions().count(), 1);
+    drop(trusting_again);
+    std::fs::write(dir.path().join("overlay"), b"garbage").unwrap();
+    Baselines::open(dir.path(), trusting(&signer, 3)).unwrap();
+    assert!(dir.path().join("overlay.damaged").exists());
+}
+
 #[test]
 fn learning_by_evidence_says_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let running = [container("w", "c", "")];
-    let mut baselines =
-        Baselines::open(dir.path(), "node", Learning::default(), Sensitive::default()).unwrap();
+    let mut baselines = Baselines::open(dir.path(), settings(Learning::default())).unwrap();
     see(&mut baselines, &running[0], "/a");
     for second in 0..20 {
         assert!(baselines.tick(&running, BootTime(second * SECOND)).is_empty());
