@@ -4,7 +4,7 @@
 //! the manifest. [`Sealed::open`] is the only way to the files: it gives all of them or says what is wrong.
 
 use crate::file::{Content, Filed};
-use crate::signature::{Signature, Signer, TrustedKeys, Untrusted};
+use crate::signature::{PublicKey, Signature, Signer, TrustedKeys, Untrusted};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -120,6 +120,12 @@ impl Sealed {
             signature,
             entries,
         })
+    }
+
+    /// Who signed it, by its own account.
+    #[must_use]
+    pub const fn signer(&self) -> PublicKey {
+        self.signature.key
     }
 
     /// The files, if all of them are those that a trusted key signed.

@@ -12,7 +12,7 @@ mod peer;
 
 pub use arguments::ArgumentShape;
 pub use dictionary::{Dictionary, DictionaryError, FactId};
-pub use identity::{Identity, Key};
+pub use identity::{Code, Identity, Key};
 pub use peer::{Block, Peer, PeerClass};
 
 pub(crate) use arguments::is_uuid;

@@ -191,7 +191,8 @@ impl ReleaseDelta {
     fn write_added(&self, out: &mut fmt::Formatter<'_>, added: &Added) -> fmt::Result {
         write!(
             out,
-            "      {} of {} replicas, since {}",
+            "      {}: {} of {} replicas, since {}",
+            added.fact.code(),
             added.replicas.min(self.replicas),
             self.replicas,
             added.first_seen
@@ -300,12 +301,12 @@ Release delta of shop/deployment/web/app
 
 Added (1):
   + [file] /bin/x reads /root/.ssh/id
-      2 of 3 replicas, since 1970-01-12T13:46:40Z
+      f10783cb3e18db87: 2 of 3 replicas, since 1970-01-12T13:46:40Z
 
 Changed (1):
   - [library] /bin/x maps /usr/lib/libssl.so.1.1
   + [library] /bin/x maps /usr/lib/libssl.so.3
-      2 of 3 replicas, since 1970-01-12T13:46:40Z
+      644b61ee11bcea62: 2 of 3 replicas, since 1970-01-12T13:46:40Z
 
 Not seen yet (1):
   - [file] /bin/x reads /srv/old

@@ -1,6 +1,7 @@
 //! Facts as numbers under a secret key, for maps in which there is no room for texts.
 
 use super::Fact;
+use sha2::{Digest as _, Sha256};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use std::fmt;
 use std::hash::Hasher as _;
@@ -41,7 +42,28 @@ impl Identity {
     }
 }
 
+/// Names a behaviour to people: the same on all nodes and in all revisions, short enough to be typed. What is
+/// decided on is the fact itself; the code only finds it among those of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Code([u8; 8]);
+
+/// 16 hexadecimal digits.
+impl fmt::Display for Code {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    }
+}
+
 impl<S: AsRef<str>> Fact<S> {
+    /// The first bytes of the SHA-256 of its canonical form.
+    pub fn code(&self) -> Code {
+        let mut hasher = Sha256::new();
+        self.write_canonical(|bytes| hasher.update(bytes));
+        let digest: [u8; 32] = hasher.finalize().into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        Code([a, b, c, d, e, f, g, h])
+    }
+
     /// Its identity under a key.
     pub fn identity(&self, key: &Key) -> Identity {
         let mut hasher = SipHasher24::new_with_key(&key.0);
@@ -72,6 +94,21 @@ impl<S: AsRef<str>> Fact<S> {
 mod tests {
     use super::*;
     use crate::fact::Access;
+
+    #[test]
+    fn a_code_is_the_same_everywhere_and_one_behaviours_own() {
+        let fact = |path: &'static str| Fact::File {
+            exe: "/bin/a",
+            path,
+            access: Access::Read,
+        };
+        assert_eq!(
+            fact("/etc/b").code().to_string(),
+            fact("/etc/b").owned().code().to_string()
+        );
+        assert_ne!(fact("/etc/b").code(), fact("/etc/c").code());
+        assert_eq!(fact("/etc/b").code().to_string().len(), 16);
+    }
 
     #[test]
     fn it_depends_on_the_key_and_on_where_a_text_ends() {
