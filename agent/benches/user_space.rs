@@ -123,7 +123,8 @@ fn measure(what: &str, records: &[Vec<u8>], scratch: &Scratch) -> Result<Value> 
         records.len()
     );
     for _ in 0..2 {
-        judge.tick(&identity.containers(), norma_agent::clock::boot_now());
+        let wall = norma_agent::clock::WallClock::read();
+        judge.tick(&identity.containers(), norma_agent::clock::boot_now(), wall);
     }
 
     let decoded = nanoseconds(records.len(), || {

@@ -46,6 +46,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             learning: config.learning,
             sensitive: config.sensitive.clone(),
             trusted_keys: config.trusted_keys.clone(),
+            ..Settings::default()
         },
     )?;
     let (outbox, repairs) = match &config.collector {

@@ -2,6 +2,7 @@
 //!
 //! Events are ordered and measured by CLOCK_BOOTTIME, which nobody can set; wall time is derived from it.
 //! A jump of the wall clock against it is an event of its own, so that an auditor can read times across it.
+//! What is judged and learned has a [`Course`] of time, which is that of the clocks but in an evaluation.
 
 use crate::observation::BootTime;
 use rustix::time::{ClockId, clock_gettime};
@@ -15,7 +16,7 @@ pub fn boot_now() -> BootTime {
 }
 
 /// Relation of wall clock and kernel clock.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     offset_ns: i64,
     announced_ns: i64,
@@ -24,7 +25,11 @@ pub struct WallClock {
 impl WallClock {
     /// The relation as it is now.
     pub fn read() -> Self {
-        let offset_ns = offset();
+        Self::new(offset())
+    }
+
+    /// A relation that is known: nanoseconds from kernel time to wall time.
+    pub fn new(offset_ns: i64) -> Self {
         Self {
             offset_ns,
             announced_ns: offset_ns,
@@ -36,12 +41,8 @@ impl WallClock {
         u64::try_from(i128::from(at.0) + i128::from(self.offset_ns)).unwrap_or(0)
     }
 
-    /// Reads the clocks again; gives by how many nanoseconds the wall clock was stepped, if it was.
-    pub fn update(&mut self) -> Option<i64> {
-        self.observe(offset())
-    }
-
-    fn observe(&mut self, offset_ns: i64) -> Option<i64> {
+    /// Takes over a newer relation, in nanoseconds; gives by how many the wall clock was stepped, if it was.
+    pub fn observe(&mut self, offset_ns: i64) -> Option<i64> {
         self.offset_ns = offset_ns;
         let step = offset_ns - self.announced_ns;
         if step.abs() < STEP_NS {
@@ -54,7 +55,64 @@ impl WallClock {
     }
 }
 
-fn offset() -> i64 {
+/// The course of time by which is judged and learned.
+///
+/// In an evaluation it can be faster than the clocks: where a workload does in a minute what it would do in hours,
+/// the minute is judged as those hours. What is reported keeps the time of the clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    wall: WallClock,
+    begin: BootTime,
+    speed: u32,
+}
+
+impl Course {
+    /// From `begin` on `speed` times as fast as the clocks; what was before keeps its time.
+    pub fn new(wall: WallClock, begin: BootTime, speed: u32) -> Self {
+        Self {
+            wall,
+            begin,
+            speed: speed.max(1),
+        }
+    }
+
+    /// When it begins.
+    pub fn begin(&self) -> BootTime {
+        self.begin
+    }
+
+    /// How much faster than the clocks.
+    pub fn speed(&self) -> u32 {
+        self.speed
+    }
+
+    /// A moment of kernel time in this course.
+    pub fn at(&self, at: BootTime) -> BootTime {
+        let since = at.0.saturating_sub(self.begin.0);
+        let ahead = since.saturating_mul(u64::from(self.speed) - 1);
+        BootTime(at.0.saturating_add(ahead))
+    }
+
+    /// Wall time of a moment of this course, in seconds since 1970 UTC.
+    pub fn wall_seconds(&self, at: BootTime) -> u64 {
+        self.wall.wall_ns(at) / 1_000_000_000
+    }
+
+    /// Follows the wall clock.
+    pub fn follow(&mut self, wall: WallClock) {
+        self.wall = wall;
+    }
+}
+
+/// That of the clocks, from now on.
+impl Default for Course {
+    fn default() -> Self {
+        Self::new(WallClock::read(), boot_now(), 1)
+    }
+}
+
+/// Nanoseconds from kernel time to wall time, now.
+pub fn offset() -> i64 {
     // The kernel clock is read before and after, so that being preempted in between does not look like a step.
     let before = nanoseconds(ClockId::Boottime);
     let wall = nanoseconds(ClockId::Realtime);
@@ -74,11 +132,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_course_is_that_of_the_clocks_but_where_it_is_faster() {
+        let wall = WallClock::new(1_000_000_000);
+        let real = Course::new(wall, BootTime(0), 1);
+        assert_eq!(real.at(BootTime(7)), BootTime(7));
+        let fast = Course::new(wall, BootTime(100), 60);
+        assert_eq!(fast.at(BootTime(99)), BootTime(99));
+        assert_eq!(fast.at(BootTime(100)), BootTime(100));
+        assert_eq!(fast.at(BootTime(101)), BootTime(160));
+        assert_eq!(fast.at(BootTime(u64::MAX)), BootTime(u64::MAX));
+        assert_eq!(fast.wall_seconds(BootTime(2_000_000_000)), 3);
+    }
+
+    #[test]
     fn a_jump_is_told_once_and_slewing_never() {
-        let mut clock = WallClock {
-            offset_ns: 0,
-            announced_ns: 0,
-        };
+        let mut clock = WallClock::new(0);
         for millis in 1..1_000 {
             assert_eq!(clock.observe(millis * 1_000_000), None);
         }

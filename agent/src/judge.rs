@@ -13,6 +13,7 @@ mod sensitive;
 pub use fact::{Access, Fact};
 pub use sensitive::{Finder, Sensitive};
 
+use crate::clock::WallClock;
 use crate::identity::{Container, Identified, Place, Session};
 use crate::observation::{self, Act, BootTime, CgroupId};
 use baseline::{Baselines, Membership};
@@ -31,6 +32,9 @@ const REALERT_AFTER: Duration = Duration::from_secs(3600);
 const FILE_ALERTS: u32 = 50;
 /// Most behaviours per container that are remembered as reported; above it the older half is forgotten.
 const REMEMBERED: usize = 20_000;
+
+/// Seconds of learning time that may pass from one look to the next, in an evaluation where it goes faster.
+const STEP: u32 = 5;
 
 /// A verdict and what follows from it.
 #[derive(Clone, Debug)]
@@ -63,6 +67,7 @@ pub struct Judge {
     said: HashMap<CgroupId, Said>,
     sensitive: Sensitive,
     sensitive_files: Arc<sensitive::Found>,
+    ticked: Option<BootTime>,
 }
 
 /// What was said of a container already.
@@ -97,6 +102,7 @@ impl Judge {
             said: HashMap::new(),
             sensitive,
             sensitive_files: Arc::default(),
+            ticked: None,
         }
     }
 
@@ -151,7 +157,7 @@ impl Judge {
             return Judgement::unjudged(News::Yes);
         };
         let (sensitive, fact) = self.under_sensitive_name(identified, fact);
-        let at = identified.observation.at;
+        let at = self.baselines.course().at(identified.observation.at);
         if sensitive.is_none() && self.is_old_news(container, identified, &fact) {
             return Judgement {
                 news: News::Repeated,
@@ -190,9 +196,23 @@ impl Judge {
         }
     }
 
-    /// Moves learning on; to be called about once a second with the containers that run.
-    pub fn tick(&mut self, running: &[Arc<Container>], now: BootTime) -> Vec<baseline::Completed> {
-        let completed = self.baselines.tick(running, now);
+    /// Moves learning on; to be called about once a second with the containers that run and what the wall clock says.
+    pub fn tick(
+        &mut self,
+        running: &[Arc<Container>],
+        now: BootTime,
+        wall: WallClock,
+    ) -> Vec<baseline::Completed> {
+        self.baselines.follow(wall);
+        let course = self.baselines.course();
+        let since = self.ticked.replace(now).unwrap_or(now);
+        // In a faster course many times the time passes, and is looked at as often.
+        let steps = u64::from(course.speed().div_ceil(STEP));
+        let mut completed = Vec::new();
+        for step in 1..=steps {
+            let part = (now.0.saturating_sub(since.0) / steps).saturating_mul(steps - step);
+            completed.extend(self.baselines.tick(running, course.at(BootTime(now.0 - part))));
+        }
         for cgroup in self.baselines.reconsidered() {
             if let Some(said) = self.said.get_mut(&cgroup) {
                 said.facts.retain(|_, last| last.alert);
@@ -231,7 +251,7 @@ impl Judge {
         else {
             return false;
         };
-        let at = identified.observation.at;
+        let at = self.baselines.course().at(identified.observation.at);
         if Duration::from_nanos(at.0.saturating_sub(last.observed.0)) >= self.baselines.stands_for() {
             last.observed = at;
             self.baselines

@@ -9,7 +9,7 @@ mod pending;
 
 pub use counts::KindTotals;
 
-use crate::clock::{WallClock, boot_now};
+use crate::clock::{self, WallClock, boot_now};
 use crate::decode;
 use crate::event::{self, Hashes, ProcessNames};
 use crate::hash::Answer;
@@ -276,7 +276,7 @@ impl Pipeline {
     }
 
     fn tick(&mut self, now: BootTime) {
-        if let Some(step_ns) = self.clock.update() {
+        if let Some(step_ns) = self.clock.observe(clock::offset()) {
             tracing::warn!(seconds = step_ns as f64 / 1e9, "the wall clock was set");
             self.store(event::own(
                 Kind::ClockStep,
@@ -299,7 +299,7 @@ impl Pipeline {
                 .map(|container| (container.cgroup, container.init_pid))
                 .collect(),
         );
-        for completed in self.parts.judge.tick(&running, now) {
+        for completed in self.parts.judge.tick(&running, now, self.clock) {
             tracing::info!(
                 workload = completed.workload.0,
                 facts = completed.facts.values().sum::<u64>(),

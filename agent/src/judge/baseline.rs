@@ -18,6 +18,7 @@ pub use summary::{FieldSummary, Summary};
 
 use super::fact::Fact;
 use super::sensitive::Sensitive;
+use crate::clock::{Course, WallClock};
 use crate::identity::{Container, IdentityState, WorkloadName};
 use crate::observation::{BootTime, CgroupId};
 use decisions::Decisions;
@@ -36,7 +37,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// A changed baseline is written this often at most, besides when it becomes complete and at the end. One at a time:
 /// each is on stable storage before the next event is looked at.
@@ -84,6 +85,8 @@ pub struct Settings {
     pub sensitive: Sensitive,
     /// Whose decisions count.
     pub trusted_keys: TrustedKeys,
+    /// The course of time by which is learned.
+    pub course: Course,
 }
 
 /// How a behaviour relates to what is known of its workload.
@@ -168,6 +171,9 @@ pub struct Baselines {
     subjects: HashMap<CgroupId, (Arc<Container>, Arc<Subject>)>,
     /// Containers of which something may be judged otherwise than before.
     reconsidered: Vec<CgroupId>,
+    course: Course,
+    /// The latest moment of it that is known.
+    now: BootTime,
     last_tick: Option<BootTime>,
     last_compile: BootTime,
 }
@@ -193,6 +199,8 @@ impl Baselines {
             learners: HashMap::new(),
             subjects: HashMap::new(),
             reconsidered: Vec::new(),
+            course: settings.course,
+            now: settings.course.begin(),
             last_tick: None,
             last_compile: BootTime(0),
         };
@@ -224,6 +232,16 @@ impl Baselines {
         Ok(this)
     }
 
+    /// The course of time here; moments that are handed in are of it.
+    pub fn course(&self) -> Course {
+        self.course
+    }
+
+    /// Takes over what the wall clock says.
+    pub fn follow(&mut self, wall: WallClock) {
+        self.course.follow(wall);
+    }
+
     /// Holds a behaviour against the baseline of its workload, or learns it.
     pub fn observe(
         &mut self,
@@ -239,6 +257,8 @@ impl Baselines {
             return Membership::LearnedBefore;
         }
         let fact = fact.learned();
+        self.now = self.now.max(now);
+        let mut at = self.wall();
         let subject = self.subject(container);
         let start = self.start();
         let Some(learner) = self.learners.get_mut(&subject) else {
@@ -251,7 +271,6 @@ impl Baselines {
             _ => &fact,
         };
         // What comes once its field is ready is not learned by coming again.
-        let mut at = wall_now();
         if let Some(since) = learner.norm.survey().field(fact.field()).state.ready_since() {
             at = at.max(since.plus(Duration::from_secs(1)));
         }
@@ -302,7 +321,8 @@ impl Baselines {
             .min(TICK_MAX.as_nanos() as u64);
         let start = self.start();
         self.last_tick = Some(now);
-        let wall = wall_now();
+        self.now = self.now.max(now);
+        let wall = self.wall();
         let mut alive: HashMap<Arc<Subject>, HashSet<&str>> = HashMap::new();
         for container in running {
             let subject = self.subject(container);
@@ -542,11 +562,10 @@ impl Baselines {
             sampling,
             ..Tuning::default()
         };
-        Recorder::open(saved, self.source.clone(), tuning, wall_now())
+        Recorder::open(saved, self.source.clone(), tuning, self.wall())
     }
-}
 
-fn wall_now() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix(now.as_secs())
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_unix(self.course.wall_seconds(self.now))
+    }
 }

@@ -6,6 +6,11 @@ use norma_baseline::signature::Signer;
 
 const SECOND: u64 = 1_000_000_000;
 
+fn wall_now() -> Timestamp {
+    let course = Course::default();
+    Timestamp::from_unix(course.wall_seconds(course.begin()))
+}
+
 fn container(workload: &str, id: &str, image_digest: &str) -> Arc<Container> {
     Arc::new(Container {
         id: ContainerId(id.into()),
