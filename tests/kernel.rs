@@ -14,6 +14,8 @@ mod file;
 mod hash;
 #[path = "kernel/host.rs"]
 mod host;
+#[path = "kernel/known.rs"]
+mod known;
 #[path = "kernel/network.rs"]
 mod network;
 #[path = "kernel/open.rs"]

@@ -80,6 +80,15 @@ pub fn failed(kind: u16) {
     }
 }
 
+/// Counts an act that was recognised.
+#[inline(always)]
+pub fn recognised(kind: u16) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: the verifier has seen the null check; this processor's value is only written here.
+        unsafe { (*counters).recognised[kind as usize % KINDS] += 1 };
+    }
+}
+
 /// Fills in that the current thread acted, now. `cgroup` is [`current_cgroup_typed`].
 #[inline(always)]
 pub fn describe(header: &mut Header, cgroup: u64, flags: u32) {

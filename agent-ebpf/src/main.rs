@@ -6,7 +6,11 @@
 //! `verifier` keeps what the kernel's verifier forces on the code.
 //!
 //! On any other target than BPF this is an empty program, so that the workspace checks as a whole.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "the only way to an atomic addition")
+)]
 
 #[cfg(target_arch = "bpf")]
 mod act;
@@ -14,6 +18,8 @@ mod act;
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod kernel;
+#[cfg(target_arch = "bpf")]
+mod known;
 #[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]

@@ -5,7 +5,10 @@ use crate::settings;
 use crate::verifier::{load, store};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, lpm_trie::Key};
-use norma_abi::{ACTION_NONE, PathRuleKey, PeerRuleKey, Rule, RuleCounts, SCOPE_ANY, SCOPE_EXEMPT, Scope};
+use norma_abi::{
+    ACTION_NONE, PathRuleKey, PeerRuleKey, Rule, RuleCounts, SCOPE_ANY, SCOPE_EXEMPT, SCOPE_MUTE_OPEN,
+    SCOPE_RECOGNISE, Scope,
+};
 
 #[map]
 static SCOPES: HashMap<u64, Scope> = HashMap::with_max_entries(8192, 0);
@@ -37,6 +40,27 @@ pub fn scope(cgroup: u64) -> Scope {
         id: SCOPE_ANY,
         flags: if on_host { SCOPE_EXEMPT } else { 0 },
     }
+}
+
+/// Whether opens are reported of a control group, and whether what is known of it is recognised.
+#[inline(always)]
+pub fn opens(cgroup: u64) -> Opens {
+    match scope_flags(cgroup) & (SCOPE_MUTE_OPEN | SCOPE_RECOGNISE) {
+        0 => Opens::Reported,
+        SCOPE_RECOGNISE => Opens::Recognised,
+        _ => Opens::Muted,
+    }
+}
+
+/// What is done about the opens of a control group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Opens {
+    /// None is reported.
+    Muted,
+    /// All are reported.
+    Reported,
+    /// Those that are not known are reported.
+    Recognised,
 }
 
 /// Whether what a bit of `SCOPE_MUTE_*` stands for is not reported of a control group.

@@ -101,3 +101,15 @@ pub fn rename_flags() -> bool {
 pub fn attribute_idmap() -> bool {
     load(&raw const SETTINGS.attribute_idmap) != 0
 }
+
+/// Key of identities: two words for the hash, and an odd factor.
+#[inline(always)]
+pub fn secret() -> [u64; 3] {
+    load(&raw const SETTINGS.secret)
+}
+
+/// Number of buckets of the table of what is known, a power of two, less one; 0 where nothing is recognised.
+#[inline(always)]
+pub fn known_mask() -> u32 {
+    load(&raw const SETTINGS.known_mask)
+}

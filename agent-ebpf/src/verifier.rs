@@ -1,5 +1,6 @@
 //! What the verifier forces on the code, each with the reason.
 
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr;
 
 /// Reads loop state that lives in map memory.
@@ -19,4 +20,16 @@ pub fn load<T: Copy>(place: *const T) -> T {
 pub fn store<T: Copy>(place: *mut T, value: T) {
     // SAFETY: callers pass pointers to fields of live map values.
     unsafe { ptr::write_volatile(place, value) }
+}
+
+/// Adds one to a word that other processors add to at the same time.
+///
+/// The target has no `fetch_add`, because kernels before 5.12 only have the addition whose result nobody wants.
+///
+/// # Safety
+/// `place` is a field of a live map value.
+#[inline(always)]
+pub unsafe fn add_one(place: *mut u64) {
+    // SAFETY: as the caller promises.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(place, 1) };
 }

@@ -13,7 +13,7 @@ use crate::judge::{Finder, Judge};
 use crate::outbox::{Outbox, Repair};
 use crate::pipeline::{Parts, Pipeline};
 use crate::posture::Posture;
-use crate::respond::Enforcement;
+use crate::respond::{Enforcement, Known};
 use crate::sensor::{CoverageReport, Sensor};
 use crate::ship::{self, Ahead, ShipStatus};
 use crate::telemetry::StatusFile;
@@ -82,6 +82,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let (mut sensor, coverage) = Sensor::start(&config.sensor)?;
     log_coverage(&coverage);
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
+    let known = Known::new((config.sensor.known > 0).then(|| sensor.known()).transpose()?);
     let hierarchy = Hierarchy::find().context(
         "no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
     )?;
@@ -124,6 +125,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             .transpose()
             .context("cannot start a thread")?,
         enforcement,
+        known,
         outbox,
         ahead,
         status: StatusFile::new(

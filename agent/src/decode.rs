@@ -12,8 +12,8 @@ mod socket;
 mod tail;
 
 use crate::observation::{
-    Act, Actor, BootTime, CgroupChange, CgroupId, Connect, Exec, Executable, Exit, FileId, KernelAction,
-    Listen, Namespaces, Observation, Open, ProcessKey, Protocol, RuleNumber,
+    Act, ActId, Actor, BootTime, CgroupChange, CgroupId, Connect, Exec, Executable, Exit, FileId,
+    KernelAction, Listen, Namespaces, Observation, Open, ProcessKey, Protocol, RuleNumber,
 };
 use norma_abi::{
     ABI_VERSION, ACTION_DENIED, ACTION_KILLED, ACTION_NONE, CGROUP_MADE, CGROUP_REMOVED, CgroupBody,
@@ -24,6 +24,7 @@ use norma_abi::{
 };
 use path::kernel_path;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use tail::{Tail, until_nul};
 use zerocopy::FromBytes as _;
 
@@ -223,6 +224,7 @@ fn open(header: &Header, tail: &mut Tail<'_>) -> Result<Open, DecodeError> {
         read: body.file_mode & FMODE_READ != 0,
         write: body.file_mode & FMODE_WRITE != 0,
         created: body.file_mode & FMODE_CREATED != 0,
+        id: NonZeroU64::new(body.identity).map(ActId),
     })
 }
 

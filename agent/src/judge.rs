@@ -14,8 +14,8 @@ pub use fact::{Access, Fact};
 pub use sensitive::{Finder, Sensitive};
 
 use crate::clock::WallClock;
-use crate::identity::{Container, Identified, Place, Session};
-use crate::observation::{self, Act, BootTime, CgroupId};
+use crate::identity::{Container, Identified, IdentityState, Place, Session};
+use crate::observation::{self, Act, BootTime, CgroupId, FileId};
 use baseline::{Baselines, Membership};
 use foldhash::{HashMap, HashMapExt as _};
 use norma_baseline::never::{Circumstances, Origin};
@@ -47,6 +47,8 @@ pub struct Judgement {
     pub news: News,
     /// The configured name of the sensitive file that it is about, by whatever name it was reached.
     pub sensitive: Option<Arc<str>>,
+    /// The behaviour, where the kernel side may recognise it from now on instead of reporting it.
+    pub recognisable: Option<Fact>,
 }
 
 /// Whether an event is worth an event of its own.
@@ -88,6 +90,8 @@ struct Budget {
 #[derive(Clone, Copy)]
 struct Last {
     alert: bool,
+    /// Expected or being learned, and no policy names it.
+    ordinary: bool,
     reported: BootTime,
     /// When the baseline was shown it.
     observed: BootTime,
@@ -161,17 +165,23 @@ impl Judge {
         if sensitive.is_none() && self.is_old_news(container, identified, &fact) {
             return Judgement {
                 news: News::Repeated,
+                recognisable: self.recognisable(container, identified, &fact),
                 ..Judgement::plain(expected())
             };
         }
+        let mut ordinary = sensitive.is_none();
         let judgement = match self.policies.evaluate(container, &fact) {
             Some(hit) if hit.verb != Verb::Allow => Judgement {
                 verdict: reasons::violation(container, &fact, &hit),
                 response: hit.response.map(|response| (hit.clause.clone(), response)),
                 news: News::Yes,
                 sensitive: None,
+                recognisable: None,
             },
-            Some(hit) => Judgement::plain(reasons::allowed(&hit)),
+            Some(hit) => {
+                ordinary = false;
+                Judgement::plain(reasons::allowed(&hit))
+            }
             None => match self
                 .baselines
                 .observe(container, &fact, circumstances(identified), at)
@@ -181,6 +191,7 @@ impl Judge {
                 }
                 Membership::Known | Membership::Open => Judgement::plain(expected()),
                 Membership::Novel(context) | Membership::Rejected(context) => {
+                    ordinary = false;
                     Judgement::plain(reasons::novel(container, &fact, &context, sensitive.is_some()))
                 }
             },
@@ -188,12 +199,59 @@ impl Judge {
         let mild = judgement.verdict.severity <= Severity::Medium as i32 && judgement.response.is_none();
         let said = self.said.entry(container.cgroup).or_default();
         let held_back = judgement.is_alert() && mild && said.is_over_budget(&fact, at);
-        let news = said.news(fact, at, judgement.is_alert());
+        let ordinary = ordinary && !judgement.is_alert();
+        let recognisable = (ordinary && may_be_recognised(container, identified)).then(|| fact.clone());
+        let news = said.news(fact, at, judgement.is_alert(), ordinary);
         Judgement {
             news: if held_back { News::RepeatedAlert } else { news },
             sensitive,
+            recognisable,
             ..judgement
         }
+    }
+
+    /// A behaviour that is old news, where the kernel side may recognise it.
+    fn recognisable(&self, container: &Container, identified: &Identified, fact: &Fact) -> Option<Fact> {
+        if !may_be_recognised(container, identified) {
+            return None;
+        }
+        // As remembered, so that its text is kept once.
+        let (fact, last) = self.said.get(&container.cgroup)?.facts.get_key_value(fact)?;
+        last.ordinary.then(|| fact.clone())
+    }
+
+    /// The kernel side recognised a behaviour of a container that it had been told; whether that is still expected.
+    pub fn recognised_again(&mut self, container: &Arc<Container>, fact: &Fact, at: BootTime) -> bool {
+        let at = self.baselines.course().at(at);
+        let membership = self
+            .baselines
+            .observe(container, fact, Circumstances::default(), at);
+        let expected = !matches!(membership, Membership::Novel(_) | Membership::Rejected(_));
+        if !expected {
+            self.unsay(container, fact);
+        }
+        expected
+    }
+
+    /// Whether a behaviour that was ordinary is so by the norm that is in force now.
+    pub fn still_expects(&mut self, container: &Container, fact: &Fact) -> bool {
+        let expected = self.baselines.expects(container, fact);
+        if !expected {
+            self.unsay(container, fact);
+        }
+        expected
+    }
+
+    /// What comes next is judged as if it came for the first time.
+    fn unsay(&mut self, container: &Container, fact: &Fact) {
+        if let Some(said) = self.said.get_mut(&container.cgroup) {
+            said.facts.remove(fact);
+        }
+    }
+
+    /// Whether a file of a container is a sensitive one.
+    pub fn is_sensitive(&self, cgroup: CgroupId, file: FileId) -> bool {
+        self.sensitive_files.contains_key(&(cgroup, file))
     }
 
     /// Moves learning on; to be called about once a second with the containers that run and what the wall clock says.
@@ -262,7 +320,7 @@ impl Judge {
 }
 
 impl Said {
-    fn news(&mut self, fact: Fact, at: BootTime, alert: bool) -> News {
+    fn news(&mut self, fact: Fact, at: BootTime, alert: bool, ordinary: bool) -> News {
         if self.facts.len() >= REMEMBERED {
             self.forget_older_half();
         }
@@ -271,6 +329,7 @@ impl Said {
             Some(last) => {
                 *last = Last {
                     alert,
+                    ordinary,
                     reported: at,
                     observed: at,
                 };
@@ -281,6 +340,7 @@ impl Said {
                     fact,
                     Last {
                         alert,
+                        ordinary,
                         reported: at,
                         observed: at,
                     },
@@ -326,6 +386,7 @@ impl Judgement {
             response: None,
             news,
             sensitive: None,
+            recognisable: None,
         }
     }
 
@@ -335,6 +396,7 @@ impl Judgement {
             response: None,
             news: News::Yes,
             sensitive: None,
+            recognisable: None,
         }
     }
 
@@ -342,6 +404,20 @@ impl Judgement {
     pub fn is_alert(&self) -> bool {
         norma_wire::id::calls_for_action(&self.verdict)
     }
+}
+
+/// Whether the kernel side may recognise what was observed: an open by the container's own program, by a name that
+/// is known as a whole. Who acts for an exec session is another one to the kernel side, too, so that what is
+/// recognised of the container is not of the session.
+fn may_be_recognised(container: &Container, identified: &Identified) -> bool {
+    let Act::Open(open) = &identified.observation.act else {
+        return false;
+    };
+    open.id.is_some()
+        && !(open.path.truncated || open.path.disconnected || open.path.deleted)
+        && identified.process.session == Session::Own
+        && identified.process.exe.starts_with('/')
+        && container.state != IdentityState::Pending
 }
 
 /// What decides whether a behaviour may be learned. What a policy objects to does not come that far.

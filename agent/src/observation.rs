@@ -9,6 +9,7 @@ pub use origin::{Executable, Origin};
 
 use arrayvec::ArrayVec;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 
 /// CLOCK_BOOTTIME in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +86,10 @@ pub struct FileId {
     pub inode: u64,
 }
 
+/// By which the kernel side would recognise the same act, as long as nothing of what it compares has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ActId(pub NonZeroU64);
+
 /// What the kernel side did about an act on behalf of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelAction {
@@ -156,6 +161,8 @@ pub struct Open {
     pub write: bool,
     /// This open created it.
     pub created: bool,
+    /// By which the same would be recognised, where it can be.
+    pub id: Option<ActId>,
 }
 
 /// Transport protocol, as IPPROTO_*.

@@ -18,7 +18,7 @@ use crate::judge::{Finder, Judge, News};
 use crate::observation::{BootTime, CgroupId, Observation};
 use crate::outbox::{Outbox, named};
 use crate::posture::Posture;
-use crate::respond::{self, Enforcement};
+use crate::respond::{self, Enforcement, Known, Recognised};
 use crate::sensor::Sensor;
 use crate::ship::Ahead;
 use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
@@ -59,6 +59,8 @@ pub struct Parts {
     pub names: ProcessNames,
     /// Steers the kernel side.
     pub enforcement: Enforcement,
+    /// What the kernel side recognises.
+    pub known: Known,
     /// Takes the events; `None` where there is no collector to send them to.
     pub outbox: Option<Outbox>,
     /// What the collector has of this spool.
@@ -126,6 +128,8 @@ impl Pipeline {
             self.tell(hashes.close());
         }
         self.report_losses();
+        let recognised = self.parts.known.take_all(&mut self.parts.judge, boot_now());
+        self.count_recognised(recognised, boot_now());
         self.report_rollups(boot_now());
         self.parts.judge.baselines().save();
         self.store(event::own(
@@ -192,6 +196,7 @@ impl Pipeline {
         let placed = identity.take_placed();
         if !placed.is_empty() {
             self.parts.enforcement.follow(&placed);
+            self.parts.known.follow(&placed);
         }
         for identified in ready.drain(..) {
             self.handle(&identified);
@@ -232,6 +237,10 @@ impl Pipeline {
         };
         let judgement = self.parts.judge.judge(identified);
         let response = respond::respond(identified, judgement.response.as_ref());
+        if let (Some(fact), Place::Workload(container)) = (&judgement.recognisable, &identified.place) {
+            let Parts { known, judge, .. } = &mut self.parts;
+            known.learn(container, &identified.observation, fact, judge);
+        }
         if judgement.news != News::Yes && response.is_none() && judgement.sensitive.is_none() {
             let alert = judgement.news == News::RepeatedAlert;
             self.rollups.count(identified, kind, alert);
@@ -320,6 +329,8 @@ impl Pipeline {
             ));
         }
         self.parts.identity.expire(now);
+        let recognised = self.parts.known.tick(&mut self.parts.judge, now);
+        self.count_recognised(recognised, now);
         if now.0 >= self.last_rollup.0 + ROLLUP.as_nanos() as u64 {
             self.report_rollups(now);
         }
@@ -382,6 +393,12 @@ impl Pipeline {
         }
     }
 
+    fn count_recognised(&mut self, recognised: impl IntoIterator<Item = Recognised>, now: BootTime) {
+        for recognised in recognised {
+            self.rollups.count_recognised(&recognised, now);
+        }
+    }
+
     fn report_rollups(&mut self, now: BootTime) {
         self.last_rollup = now;
         for event in self.rollups.take(now, &self.clock) {
@@ -391,6 +408,8 @@ impl Pipeline {
 
     fn forget(&mut self, cgroup: CgroupId) {
         let now = boot_now();
+        let recognised = self.parts.known.forget(cgroup);
+        self.count_recognised(recognised, now);
         if let Some(event) = self.rollups.take_one(cgroup, now, &self.clock) {
             self.store(event);
         }
@@ -432,6 +451,7 @@ impl Pipeline {
             }),
             containers: containers.iter().map(container_name).collect(),
             baselines: self.parts.judge.baselines().summaries(),
+            known: self.parts.known.usage(),
         };
         self.parts.status.write(&snapshot);
     }

@@ -2,11 +2,14 @@
 //!
 //! What can be prevented is prevented in the kernel: [`Enforcement`] keeps the rules there in step with
 //! policies and containers. What was not (a pattern that has no kernel form, a container that was not
-//! known yet, a path that was cut) is made good by the agent, late, and says so.
+//! known yet, a path that was cut) is made good by the agent, late, and says so. What is expected is recognised in
+//! the kernel, too: [`Known`] says there what that is, and takes over how often it came.
 
 mod enforcement;
+mod known;
 
 pub use enforcement::Enforcement;
+pub use known::{Known, KnownUse, Recognised};
 
 use crate::identity::Identified;
 use crate::judge::policy::{ClauseRef, Response};

@@ -11,6 +11,7 @@ mod controls;
 mod coverage;
 mod evasion;
 mod facts;
+mod known;
 mod rings;
 mod shared;
 mod table;
@@ -21,6 +22,7 @@ mod wanted;
 pub use controls::{ControlError, Controls, PathPattern, PathRule, PeerRule};
 pub use coverage::{CapabilityReport, CoverageReport, TechniqueReport, Tier};
 pub use evasion::{Sight, Technique};
+pub use known::{KnownPlace, KnownTable};
 pub use totals::{Losses, Totals, kind_name};
 pub use wanted::{Wanted, capability_names};
 
@@ -30,6 +32,7 @@ use aya::{Ebpf, EbpfLoader};
 use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
 use rings::Rings;
 use shared::Shared;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::time::Duration;
 
@@ -53,6 +56,8 @@ pub struct SensorConfig {
     pub argv_bytes: u32,
     /// `norma_abi::WANT_*` bits.
     pub wants: u32,
+    /// How many behaviours the kernel side can recognise; 0 for none.
+    pub known: u32,
     /// What to attach.
     pub wanted: Wanted,
 }
@@ -64,6 +69,7 @@ impl Default for SensorConfig {
             reserved_ring_bytes: 4 << 20,
             argv_bytes: ARGV_MAX as u32,
             wants: 0,
+            known: 300_000,
             wanted: Wanted::default(),
         }
     }
@@ -132,6 +138,7 @@ impl Sensor {
             reason: format!("{path}: {error}"),
         })?;
         let rings = rings::count(processors);
+        let known = known::buckets_for(config.known);
         let settings = Shared(Settings {
             wakeup_bytes: config.ring_bytes.min(config.reserved_ring_bytes) / WAKEUP_SHARE,
             exit_tells_group_dead: u32::from(kernel.exit_tells_group_dead()),
@@ -149,6 +156,9 @@ impl Sensor {
             sqe_opcode: u32::from(kernel.sqe_tells_opcode()),
             rename_flags: u32::from(kernel.function_parameters("bpf_lsm_path_rename") == Some(5)),
             attribute_idmap: u32::from(kernel.function_parameters("security_inode_setxattr") == Some(6)),
+            secret: secret(),
+            known_mask: if config.known == 0 { 0 } else { known - 1 },
+            reserved: 0,
         });
         let offsets = Shared(kernel.offsets.values);
         let mut loader = EbpfLoader::new();
@@ -156,6 +166,7 @@ impl Sensor {
             .btf(Some(&kernel.loader))
             .override_global("OFFSETS", &offsets, true)
             .override_global("SETTINGS", &settings, true);
+        loader.map_max_entries("KNOWN", known);
         loader.map_max_entries("EXEC_SCRATCH", EXEC_SLOTS * processors as u32);
         let names: Vec<String> = rings::names().collect();
         for (number, name) in names.iter().enumerate() {
@@ -255,6 +266,11 @@ impl Sensor {
         Controls::take(&mut self.ebpf)
     }
 
+    /// The table of what is recognised; there is one, as of the controls.
+    pub fn known(&mut self) -> Result<KnownTable, SensorError> {
+        KnownTable::take(&mut self.ebpf)
+    }
+
     /// Instructions that the verifier walked through, by program: what bounds the cost of loading.
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
         let mut counts: Vec<_> = self
@@ -270,6 +286,12 @@ impl Sensor {
         counts.sort();
         counts
     }
+}
+
+/// A key of identities that nobody outside can know.
+fn secret() -> [u64; 3] {
+    let random = RandomState::new();
+    [random.hash_one(0), random.hash_one(1), random.hash_one(2) | 1]
 }
 
 fn load_error(error: &aya::EbpfError, facts: &facts::Facts) -> SensorError {

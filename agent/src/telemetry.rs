@@ -4,6 +4,7 @@
 
 use crate::judge::baseline::Summary;
 use crate::pipeline::KindTotals;
+use crate::respond::KnownUse;
 use crate::ship::{SharedStatus, ShipStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub containers: Vec<String>,
     /// Baselines and how far they are.
     pub baselines: Vec<Summary>,
+    /// What the kernel side recognises.
+    pub known: KnownUse,
 }
 
 /// Who tells what containers are.

@@ -1,12 +1,12 @@
 //! Bursts: what was delivered and what was counted as lost add up to exactly what was done.
 
-use crate::watch::{Group, Watch};
-use norma_abi::{KIND_CONNECT, KIND_EXEC, KIND_OPEN};
+use crate::watch::{Group, Watch, scope};
+use norma_abi::{KIND_CONNECT, KIND_EXEC, KIND_OPEN, SCOPE_ANY, SCOPE_RECOGNISE};
 use norma_agent::decode::decode;
 use norma_agent::observation::{Act, CgroupId};
 use norma_agent::sensor::Sensor;
 use norma_rig::guest::repetitions;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -155,4 +155,47 @@ fn a_burst_that_nobody_reads_is_lost_by_number_and_by_whose_it_was() {
         assert_eq!(delivered + lost, done);
         assert!(lost > burst.count / 2, "{lost} of {done}");
     }
+}
+
+#[test]
+fn what_is_recognised_in_a_burst_adds_up_with_what_is_delivered_and_lost() {
+    let Some(mut watch) = Watch::with_ring(64 << 10) else {
+        return;
+    };
+    let Some(mut burst) = Burst::new(KIND_OPEN, "open", 100_000) else {
+        return;
+    };
+    let group = burst.group.id();
+    let mut controls = watch.sensor.controls().unwrap();
+    controls
+        .set_scope(group, scope(SCOPE_ANY, SCOPE_RECOGNISE))
+        .unwrap();
+    let mut table = watch.sensor.known().unwrap();
+    burst.start(0);
+    let (mut delivered, mut places, mut over) = (0, HashSet::new(), false);
+    // Once more after the end, for what was on its way.
+    while !over {
+        over = burst.is_over();
+        let sensor = &mut watch.sensor;
+        sensor
+            .poll(Duration::from_millis(1), &mut |record| {
+                let observation = decode(record).unwrap_or_else(|error| panic!("{error}: {record:?}"));
+                if let Act::Open(open) = &observation.act
+                    && observation.actor.cgroup == group
+                {
+                    delivered += 1;
+                    places.extend(open.id.and_then(|id| table.enter(id)));
+                }
+            })
+            .unwrap();
+    }
+    let losses = watch.sensor.losses().unwrap();
+    let lost = losses.get(&(group, usize::from(KIND_OPEN))).copied().unwrap_or(0);
+    let recognised: u64 = places.iter().map(|place| table.count(*place)).sum();
+    let done = burst.done();
+    println!("{done} done, {delivered} delivered, {lost} lost, {recognised} recognised");
+    assert_eq!(delivered + lost + recognised, done);
+    assert!(recognised > done / 2);
+    let totals = watch.sensor.counters().unwrap();
+    assert_eq!(totals.recognised[usize::from(KIND_OPEN)], recognised);
 }

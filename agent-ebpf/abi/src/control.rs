@@ -16,6 +16,8 @@ pub const SCOPE_EXEMPT: u32 = 1 << 1;
 pub const SCOPE_MUTE_FILE: u32 = 1 << 2;
 /// What sockets of this control group do beyond connecting and listening is not reported.
 pub const SCOPE_MUTE_SOCKET: u32 = 1 << 3;
+/// What is known of this control group is recognised, and counted instead of reported.
+pub const SCOPE_RECOGNISE: u32 = 1 << 4;
 
 /// Value of the scope map, whose key is a control group id.
 #[repr(C)]
@@ -87,6 +89,12 @@ pub struct Settings {
     pub rename_flags: u32,
     /// 1 where security checks of attributes are told the mount's idmapping before the rest (5.12), else 0.
     pub attribute_idmap: u32,
+    /// Key of identities: two words for the hash, and an odd factor.
+    pub secret: [u64; 3],
+    /// Number of buckets of the table of what is known, a power of two, less one; 0 where nothing is recognised.
+    pub known_mask: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Settings {
@@ -108,6 +116,9 @@ impl Settings {
         sqe_opcode: 0,
         rename_flags: 0,
         attribute_idmap: 0,
+        secret: [0; 3],
+        known_mask: 0,
+        reserved: 0,
     };
 }
 
@@ -174,7 +185,7 @@ pub struct PeerRuleKey {
     pub addr: [u8; 16],
 }
 
-/// Per-processor counters. Per kind, `seen` = delivered + `lost`.
+/// Per-processor counters. Per kind, `seen` = delivered + `lost`; what was done = `seen` + `failed` + `recognised`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Counters {
@@ -186,13 +197,15 @@ pub struct Counters {
     pub lost: [u64; KINDS],
     /// Acts that could not be described because a kernel object could not be read, by kind.
     pub failed: [u64; KINDS],
+    /// Acts that were recognised, and for which no record was made, by kind.
+    pub recognised: [u64; KINDS],
 }
 
 const _: () = assert!(size_of::<Scope>() == 8);
 const _: () = assert!(size_of::<Rule>() == 8);
 const _: () = assert!(size_of::<RuleCounts>() == 8);
-const _: () = assert!(size_of::<Settings>() == 64);
+const _: () = assert!(size_of::<Settings>() == 96);
 const _: () = assert!(size_of::<LossKey>() == 16);
 const _: () = assert!(size_of::<PathRuleKey>() == 252);
 const _: () = assert!(size_of::<PeerRuleKey>() == 24);
-const _: () = assert!(size_of::<Counters>() == 8 + 3 * 8 * KINDS);
+const _: () = assert!(size_of::<Counters>() == 8 + 4 * 8 * KINDS);

@@ -12,12 +12,14 @@
 
 mod act;
 mod control;
+mod known;
 mod offsets;
 mod record;
 mod socket;
 
 pub use act::*;
 pub use control::*;
+pub use known::*;
 pub use offsets::*;
 pub use record::*;
 pub use socket::*;

@@ -137,12 +137,15 @@ offsets! {
     file_mnt: Path required "file" "f_path.mnt";
     file_inode: Path required "file" "f_inode";
     inode_number: Path required "inode" "i_ino";
+    inode_generation: Path required "inode" "i_generation";
     inode_mode: Path required "inode" "i_mode";
     inode_sb: Path required "inode" "i_sb";
     super_dev: Path required "super_block" "s_dev";
     dentry_parent: Path required "dentry" "d_parent";
     dentry_name: Path required "dentry" "d_name.name";
     dentry_name_len: Path required "dentry" "d_name.len";
+    dentry_name_hash: Path required "dentry" "d_name.hash";
+    dentry_seq: Path required "dentry" "d_seq";
     // Renamed in 6.13.
     dentry_inline_name: Path optional "dentry" "d_shortname" or "d_iname";
     dentry_inode: Path required "dentry" "d_inode";
@@ -175,6 +178,7 @@ offsets! {
     inode_ctime: Exec optional "inode" "i_ctime_sec" or "__i_ctime.tv_sec" or "i_ctime.tv_sec";
     inode_ctime_nsec: Exec optional "inode" "i_ctime_nsec" or "__i_ctime.tv_nsec" or "i_ctime.tv_nsec";
     task_mm: Exec required "task_struct" "mm";
+    mm_exe: Exec required "mm_struct" "exe_file";
     mm_arg_start: Exec required "mm_struct" "arg_start";
     mm_arg_end: Exec required "mm_struct" "arg_end";
     mm_env_start: Exec required "mm_struct" "env_start";

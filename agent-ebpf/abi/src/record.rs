@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate. A record of another version is refused.
-pub const ABI_VERSION: u16 = 3;
+pub const ABI_VERSION: u16 = 4;
 
 /// A program was executed: body [`ExecBody`].
 pub const KIND_EXEC: u16 = 1;
@@ -230,6 +230,8 @@ pub struct OpenBody {
     pub path_len: u32,
     /// Zero.
     pub reserved: u32,
+    /// By which the same would be recognised, see [`crate::KnownBucket`]; 0 where it cannot be.
+    pub identity: u64,
 }
 
 /// Body of [`KIND_CONNECT`]. No tails.
@@ -294,7 +296,7 @@ const _: () = assert!(size_of::<ExecBody>() == 136);
 const _: () = assert!(size_of::<FileFacts>() == 48);
 const _: () = assert!(size_of::<ForkBody>() == 16);
 const _: () = assert!(size_of::<ExitBody>() == 40);
-const _: () = assert!(size_of::<OpenBody>() == 32);
+const _: () = assert!(size_of::<OpenBody>() == 40);
 const _: () = assert!(size_of::<ConnectBody>() == 56);
 const _: () = assert!(size_of::<ListenBody>() == 24);
 const _: () = assert!(size_of::<CgroupBody>() == 16);

@@ -1,6 +1,6 @@
 //! `struct linux_binprm`: an exec, and the files that take part in it.
 
-use super::file::{Dentry, File, FileLook, Mount};
+use super::file::{Dentry, File, FileLook, Mount, NANOSECONDS, OVERLAYFS_MAGIC};
 use super::task::Task;
 use super::view::View;
 use super::{offset, read};
@@ -9,9 +9,6 @@ use norma_abi::{ABSENT, FileFacts, ORIGIN_ROOT_MOUNT, ORIGIN_UPPER};
 
 /// Bit of `f_flags` that only the kernel sets: opened to be executed.
 const FMODE_EXEC: u32 = 1 << 5;
-/// From 6.13 the bit above the nanoseconds of a ctime says whether somebody has asked for it.
-const NANOSECONDS: u32 = 0x3fff_ffff;
-const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
 /// Works that wait for the return to user space and are looked at: one for each file that the exec closed.
 const WORKS_MAX: usize = 64;
 

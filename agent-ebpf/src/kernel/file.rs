@@ -2,6 +2,7 @@
 
 use super::view::View;
 use super::{field, offset, read};
+use crate::settings;
 
 /// Bit of `f_mode`: opened without access to its content (O_PATH).
 pub const FMODE_PATH: u32 = 1 << 14;
@@ -9,6 +10,11 @@ pub const FMODE_PATH: u32 = 1 << 14;
 const FMODE_NOACCOUNT: u32 = 1 << 29;
 /// Bit of `f_flags` for a file that the kernel opened to execute it; no program can set it.
 const FMODE_EXEC: u32 = 1 << 5;
+
+/// From 6.13 the bit above the nanoseconds of a ctime says whether somebody has asked for it.
+pub const NANOSECONDS: u32 = 0x3fff_ffff;
+/// `s_magic` of overlays.
+pub const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
 
 /// An open file.
 #[derive(Clone, Copy)]
@@ -359,6 +365,90 @@ impl Inode {
             number: view.word(self.0, offset!(inode_number)),
             mode: u32::from(view.half(self.0, offset!(inode_mode)) as u16),
             device: read(superblock, offset!(super_dev)),
+        }
+    }
+}
+
+/// What an identity needs, see [`crate::known`].
+impl Dentry {
+    /// How often the kernel changed what it is called, where it lies or what it names; odd while it does.
+    #[inline(always)]
+    pub fn changes<const TYPED: bool>(self) -> u32 {
+        field::<TYPED, _>(self.0, offset!(dentry_seq))
+    }
+
+    /// The kernel's hash of its name and directory, and the length of the name.
+    #[inline(always)]
+    pub fn name_hash<const TYPED: bool>(self) -> u64 {
+        let hash: u32 = field::<TYPED, _>(self.0, offset!(dentry_name_hash));
+        let len: u32 = field::<TYPED, _>(self.0, offset!(dentry_name_len));
+        u64::from(len) << 32 | u64::from(hash)
+    }
+
+    /// Both from one look at it, with where it is; `None` where it cannot be read.
+    #[inline(always)]
+    pub fn look_at_name(self, view: &mut View) -> Option<NameLook> {
+        view.fill(self.0)?;
+        let hash = u64::from(view.half(self.0, offset!(dentry_name_hash)));
+        let len = u64::from(view.half(self.0, offset!(dentry_name_len)));
+        Some(NameLook {
+            changes: view.half(self.0, offset!(dentry_seq)),
+            is_unhashed: view.word(self.0, offset!(dentry_hash)) == 0,
+            parent: Self(view.word(self.0, offset!(dentry_parent))),
+            name_hash: len << 32 | hash,
+        })
+    }
+}
+
+/// What an identity needs of a dentry, from one look at it.
+#[derive(Clone, Copy)]
+pub struct NameLook {
+    /// As [`Dentry::changes`].
+    pub changes: u32,
+    /// As [`DentryLook::is_unhashed`].
+    pub is_unhashed: bool,
+    /// As [`Dentry::parent`].
+    pub parent: Dentry,
+    /// As [`Dentry::name_hash`].
+    pub name_hash: u64,
+}
+
+impl Inode {
+    /// As [`Self::number`].
+    #[inline(always)]
+    pub fn number_of<const TYPED: bool>(self) -> u64 {
+        field::<TYPED, _>(self.0, offset!(inode_number))
+    }
+
+    /// Tells files apart that had the same number one after the other.
+    #[inline(always)]
+    pub fn generation<const TYPED: bool>(self) -> u32 {
+        field::<TYPED, _>(self.0, offset!(inode_generation))
+    }
+
+    /// Hard links.
+    #[inline(always)]
+    pub fn links<const TYPED: bool>(self) -> u32 {
+        field::<TYPED, _>(self.0, offset!(inode_nlink))
+    }
+
+    /// When it was changed last, of one that the verifier knows by its type.
+    #[inline(always)]
+    pub fn changed_typed(self) -> u64 {
+        let seconds: u64 = field::<true, _>(self.0, offset!(inode_ctime));
+        let nanoseconds: u32 = field::<true, _>(self.0, offset!(inode_ctime_nsec));
+        seconds << 30 | u64::from(nanoseconds & NANOSECONDS)
+    }
+
+    /// Address of the upper layer's name for a file of an overlay; 0 for one that was not copied up, and of other
+    /// filesystems.
+    #[inline(always)]
+    pub fn upper<const TYPED: bool>(self) -> u64 {
+        let superblock: u64 = field::<TYPED, _>(self.0, offset!(inode_sb));
+        if field::<TYPED, u64>(superblock, offset!(super_magic)) == OVERLAYFS_MAGIC {
+            read(self.0, settings::overlay_upper())
+        } else {
+            0
         }
     }
 }

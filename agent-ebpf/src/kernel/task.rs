@@ -125,6 +125,13 @@ impl<const TYPED: bool> Task<TYPED> {
         field::<TYPED, _>(self.0, offset!(task_mm))
     }
 
+    /// The file that it executes, 0 where there is none.
+    #[inline(always)]
+    pub fn executable(self) -> u64 {
+        let mm: u64 = field::<TYPED, _>(self.0, offset!(task_mm));
+        field::<TYPED, _>(mm, offset!(mm_exe))
+    }
+
     /// Memory of the process as (start of argv, end of argv), both addresses in user space.
     #[inline(always)]
     pub fn arguments(self) -> (u64, u64) {
@@ -383,6 +390,12 @@ impl<const TYPED: bool> NsProxy<TYPED> {
     #[inline(always)]
     pub fn is(self, other: Self) -> bool {
         self.0 == other.0
+    }
+
+    /// Of the set as such: a process that enters or makes a namespace gets another one, children share it.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0
     }
 
     /// CLONE_* flags of the namespaces that differ from those of another set.

@@ -100,7 +100,7 @@ pub fn walk_from(
 
 /// Whether nothing is above this mount of the current namespace.
 #[inline(always)]
-fn is_top(tops: *mut Tops, view: &mut View, mount: Mount) -> bool {
+pub fn is_top(tops: *mut Tops, view: &mut View, mount: Mount) -> bool {
     // SAFETY: a live map value.
     let tops = unsafe { &mut *tops };
     let namespaces = Task::current().namespaces();

@@ -3,21 +3,23 @@
 use crate::emit;
 use crate::kernel::file::{FMODE_PATH, File, FileLook, InodeLook};
 use crate::kernel::task::Task;
+use crate::known::{self, Recognised, Words};
 use crate::path::typed::{self, Tops};
 use crate::path::{self, Walk, Walked};
 use crate::probe::security::{Check, checks};
 use crate::probe::syscall;
-use crate::rules;
+use crate::rules::{self, Opens};
 use aya_ebpf::macros::{map, tracepoint};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::TracePointContext;
-use norma_abi::{Header, KIND_OPEN, OpenBody, PATH_MAX, SCOPE_MUTE_OPEN};
+use norma_abi::{Header, KIND_OPEN, OpenBody, PATH_MAX};
 
 #[repr(C)]
 struct Scratch {
     busy: u64,
     walk: Walk,
     tops: Tops,
+    words: Words,
     header: Header,
     body: OpenBody,
     path: [u8; PATH_MAX],
@@ -35,7 +37,8 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
         return 0;
     }
     let cgroup = emit::current_cgroup_typed();
-    if rules::is_muted(cgroup, SCOPE_MUTE_OPEN) {
+    let opens = rules::opens(cgroup);
+    if opens == Opens::Muted {
         return 0;
     }
     let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else {
@@ -52,9 +55,18 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
             return Some(());
         }
         let inode = look.inode.look(&mut scratch.walk.view);
+        // Before the name is walked: what changes in between makes this identity one that never comes again.
+        let mut identity = 0;
+        if opens == Opens::Recognised {
+            let (words, tops) = (&raw mut scratch.words, &raw mut scratch.tops);
+            match known::open(words, tops, cgroup, &look, inode.device) {
+                Recognised::Yes => return Some(()),
+                Recognised::No(unknown) => identity = unknown,
+            }
+        }
         let out = (&raw mut scratch.path).cast();
         let path = path::walk_from(&raw mut scratch.walk, out, look.dentry, look.mount)?;
-        record(scratch, cgroup, &look, &inode, &path);
+        record(scratch, cgroup, &look, &inode, &path, identity);
         Some(())
     });
     0
@@ -75,7 +87,8 @@ fn file_open(check: &impl Check) {
         return;
     }
     let cgroup = emit::current_cgroup_typed();
-    if rules::is_muted(cgroup, SCOPE_MUTE_OPEN) {
+    let opens = rules::opens(cgroup);
+    if opens == Opens::Muted {
         return;
     }
     let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else {
@@ -87,15 +100,30 @@ fn file_open(check: &impl Check) {
         // SAFETY: the scratch is a live map value, and only this program uses it.
         let scratch = unsafe { &mut *scratch };
         let (walk, tops) = (&raw mut scratch.walk, &raw mut scratch.tops);
+        let mut identity = 0;
+        // As above.
+        if opens == Opens::Recognised {
+            match known::open_typed(&raw mut scratch.words, tops, cgroup, &look, inode.device) {
+                Recognised::Yes => return Some(()),
+                Recognised::No(unknown) => identity = unknown,
+            }
+        }
         let out = (&raw mut scratch.path).cast();
         let path = typed::walk_from(walk, tops, out, look.dentry, look.mount)?;
-        record(scratch, cgroup, &look, &inode, &path);
+        record(scratch, cgroup, &look, &inode, &path, identity);
         Some(())
     });
 }
 
 #[inline(always)]
-fn record(scratch: &mut Scratch, cgroup: u64, look: &FileLook, inode: &InodeLook, path: &Walked) {
+fn record(
+    scratch: &mut Scratch,
+    cgroup: u64,
+    look: &FileLook,
+    inode: &InodeLook,
+    path: &Walked,
+    identity: u64,
+) {
     scratch.body = OpenBody {
         inode: inode.number,
         dev: inode.device,
@@ -104,6 +132,7 @@ fn record(scratch: &mut Scratch, cgroup: u64, look: &FileLook, inode: &InodeLook
         file_mode: look.mode,
         path_len: path.len as u32,
         reserved: 0,
+        identity,
     };
     emit::describe(&mut scratch.header, cgroup, path.flags);
     let fixed = (size_of::<Header>() + size_of::<OpenBody>()) as u64;

@@ -16,6 +16,7 @@ pub(super) struct RawSensor {
     ring_bytes: Option<Spanned<u32>>,
     reserved_ring_bytes: Option<Spanned<u32>>,
     argv_bytes: Option<Spanned<u32>>,
+    known_behaviours: Option<Spanned<u32>>,
     environment: Option<bool>,
     failed_opens: Option<FailedOpens>,
     only: Option<Vec<Spanned<String>>>,
@@ -34,6 +35,8 @@ struct RawHash {
 
 /// Largest file that is hashed where the configuration names no bound: most programs are smaller.
 const DEFAULT_HASH_BYTES: u64 = 64 << 20;
+/// The table for more would take half a gigabyte.
+const MAX_KNOWN: u32 = 10_000_000;
 /// A larger one would keep all others waiting for longer than an answer may take.
 const MAX_HASH_BYTES: u64 = 4 << 30;
 
@@ -103,9 +106,24 @@ impl RawSensor {
             ),
             argv_bytes: self.argv(path, faults),
             wants,
+            known: self.known(path, faults),
             wanted: self.wanted(path, faults),
         };
         (config, self.sensitive(path, faults))
+    }
+
+    fn known(&self, path: &Path, faults: &mut Faults) -> u32 {
+        let Some(given) = &self.known_behaviours else {
+            return SensorConfig::default().known;
+        };
+        if given.value > MAX_KNOWN {
+            faults.push(
+                path,
+                given,
+                format!("known_behaviours can be at most {MAX_KNOWN}, and 0 to have every act reported"),
+            );
+        }
+        given.value
     }
 
     fn argv(&self, path: &Path, faults: &mut Faults) -> u32 {

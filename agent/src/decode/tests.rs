@@ -52,6 +52,7 @@ fn open_record(components: &[&[u8]], flags: u32) -> Vec<u8> {
         file_mode: FMODE_READ | FMODE_CREATED,
         path_len: tail.len() as u32,
         reserved: 0,
+        identity: 7,
     };
     record(header(KIND_OPEN, flags), &[body.as_bytes(), &tail])
 }
@@ -72,6 +73,7 @@ fn paths_are_turned_round() {
         assert_eq!(open.path.disconnected, flags & FLAG_PATH_DISCONNECTED != 0);
         assert_eq!(open.path.deleted, flags & FLAG_FILE_DELETED != 0);
         assert!(open.read && open.created && !open.write);
+        assert_eq!(open.id.map(|id| id.0.get()), Some(7));
     };
     check(&[b"etc", b"passwd"], 0, "/etc/passwd");
     check(&[], 0, "/");

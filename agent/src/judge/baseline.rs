@@ -123,6 +123,16 @@ pub struct Expectation {
     pub score: Option<Score>,
 }
 
+/// A norm, for telling whether it is still the same.
+#[derive(Clone)]
+pub struct NormInForce(Arc<Norm>);
+
+impl PartialEq for NormInForce {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// A baseline that became complete.
 #[derive(Clone, Debug)]
 pub struct Completed {
@@ -299,6 +309,23 @@ impl Baselines {
                 circumstances.origin,
             ))),
         }
+    }
+
+    /// Whether a behaviour is no novelty by the norm in force for its container.
+    pub fn expects(&self, container: &Container, fact: &Fact) -> bool {
+        self.norm_of(container).is_some_and(|NormInForce(norm)| {
+            !matches!(
+                norm.judge(&fact.learned(), &self.terms.protection),
+                norm::Membership::Novel(_) | norm::Membership::Rejected
+            )
+        })
+    }
+
+    /// The norm that what a container does is judged by.
+    pub fn norm_of(&self, container: &Container) -> Option<NormInForce> {
+        let (_, subject) = self.subjects.get(&container.cgroup)?;
+        let learner = self.learners.get(subject)?;
+        Some(NormInForce(Arc::clone(&learner.norm)))
     }
 
     /// How long an observation stands for all that come after it: a behaviour has to be seen once in each sampling

@@ -1,9 +1,10 @@
 //! Counts that become events: losses of the kernel side, and what said nothing new.
 
 use crate::clock::WallClock;
-use crate::identity::Identified;
+use crate::identity::{Container, Identified};
 use crate::observation::{BootTime, CgroupId};
 use crate::outbox::{kind_name, named};
+use crate::respond::Recognised;
 use crate::sensor::{self, Losses, Totals};
 use norma_abi::KINDS;
 use norma_wire::pb::{self, Kind, LossCause};
@@ -20,6 +21,8 @@ pub struct KindTotals {
     pub lost: u64,
     /// Acts that it could not describe.
     pub failed: u64,
+    /// Acts that it recognised and counted instead.
+    pub recognised: u64,
 }
 
 /// The kernel side's counters as last read.
@@ -85,8 +88,13 @@ impl KernelCounts {
         let totals = &self.last;
         (0..KINDS)
             .filter_map(|kind| {
-                let (seen, lost, failed) = (totals.seen[kind], totals.lost[kind], totals.failed[kind]);
-                Some((sensor::kind_name(kind)?, KindTotals { seen, lost, failed }))
+                let counted = KindTotals {
+                    seen: totals.seen[kind],
+                    lost: totals.lost[kind],
+                    failed: totals.failed[kind],
+                    recognised: totals.recognised[kind],
+                };
+                Some((sensor::kind_name(kind)?, counted))
             })
             .collect()
     }
@@ -102,6 +110,7 @@ struct Rollup {
     since: BootTime,
     counts: BTreeMap<i32, u64>,
     repeated_alerts: BTreeMap<i32, u64>,
+    recognised: BTreeMap<i32, u64>,
 }
 
 /// Events that said nothing new, by control group.
@@ -114,19 +123,31 @@ impl Rollups {
     /// Counts one.
     pub fn count(&mut self, identified: &Identified, kind: Kind, alert: bool) {
         let cgroup = identified.observation.actor.cgroup;
-        let rollup = self.by_cgroup.entry(cgroup).or_insert_with(|| Rollup {
-            container: identified
-                .place
-                .container()
-                .map(|container| crate::event::container(container)),
-            since: identified.observation.at,
-            counts: BTreeMap::new(),
-            repeated_alerts: BTreeMap::new(),
-        });
+        let container = identified.place.container();
+        let rollup = self.of(cgroup, container.map(AsRef::as_ref), identified.observation.at);
         *rollup.counts.entry(kind as i32).or_default() += 1;
         if alert {
             *rollup.repeated_alerts.entry(kind as i32).or_default() += 1;
         }
+    }
+
+    /// Counts what the kernel side recognised and did not report.
+    pub fn count_recognised(&mut self, recognised: &Recognised, now: BootTime) {
+        let container = &recognised.container;
+        let rollup = self.of(container.cgroup, Some(container), now);
+        let kind = Kind::Open as i32;
+        *rollup.counts.entry(kind).or_default() += recognised.opens;
+        *rollup.recognised.entry(kind).or_default() += recognised.opens;
+    }
+
+    fn of(&mut self, cgroup: CgroupId, container: Option<&Container>, since: BootTime) -> &mut Rollup {
+        self.by_cgroup.entry(cgroup).or_insert_with(|| Rollup {
+            container: container.map(crate::event::container),
+            since,
+            counts: BTreeMap::new(),
+            repeated_alerts: BTreeMap::new(),
+            recognised: BTreeMap::new(),
+        })
     }
 
     /// All of them as events; counting begins anew.
@@ -165,6 +186,7 @@ impl Rollup {
                 counts: named(self.counts),
                 repeated_alerts: named(self.repeated_alerts),
                 since_boot_ns: self.since.0,
+                recognised: named(self.recognised),
             })),
             ..Event::default()
         }

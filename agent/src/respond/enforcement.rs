@@ -5,7 +5,9 @@ use crate::judge::policy::PolicySet;
 use crate::judge::policy::compile::{Effect, PathRule, Rules};
 use crate::observation::{CgroupId, RuleNumber};
 use crate::sensor::{ControlError, Controls, PathPattern};
-use norma_abi::{SCOPE_ANY, SCOPE_EXEMPT, SCOPE_MUTE_FILE, SCOPE_MUTE_OPEN, SCOPE_MUTE_SOCKET, Scope};
+use norma_abi::{
+    SCOPE_ANY, SCOPE_EXEMPT, SCOPE_MUTE_FILE, SCOPE_MUTE_OPEN, SCOPE_MUTE_SOCKET, SCOPE_RECOGNISE, Scope,
+};
 use std::collections::HashMap;
 
 /// Steers the kernel side.
@@ -73,7 +75,13 @@ impl Enforcement {
             self.install()?;
             id
         };
-        self.controls.set_scope(cgroup, Scope { id, flags: 0 })
+        self.controls.set_scope(
+            cgroup,
+            Scope {
+                id,
+                flags: SCOPE_RECOGNISE,
+            },
+        )
     }
 
     fn install(&mut self) -> Result<(), ControlError> {

@@ -22,6 +22,8 @@ pub struct Totals {
     pub lost: [u64; KINDS],
     /// Acts that could not be described.
     pub failed: [u64; KINDS],
+    /// Acts that were recognised, and for which no record was made.
+    pub recognised: [u64; KINDS],
 }
 
 impl Totals {
@@ -33,6 +35,7 @@ impl Totals {
                 totals.seen[kind] += counters.seen[kind];
                 totals.lost[kind] += counters.lost[kind];
                 totals.failed[kind] += counters.failed[kind];
+                totals.recognised[kind] += counters.recognised[kind];
             }
         }
         totals

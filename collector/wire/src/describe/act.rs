@@ -62,7 +62,16 @@ pub fn act(event: &Event) -> String {
             } else {
                 format!("; alerts raised before: {repeated}")
             };
-            format!("nothing new in {}{repeated}", or_nothing(counts(&rollup.counts)))
+            let recognised = counts(&rollup.recognised);
+            let recognised = if recognised.is_empty() {
+                recognised
+            } else {
+                format!("; recognised in the kernel: {recognised}")
+            };
+            format!(
+                "nothing new in {}{recognised}{repeated}",
+                or_nothing(counts(&rollup.counts))
+            )
         }
         Some(Detail::Lifecycle(lifecycle)) => {
             let detail = if lifecycle.detail.is_empty() {

@@ -1,0 +1,329 @@
+//! What is expected, kept in step with what the kernel side recognises.
+//!
+//! An act that the judge holds for nothing special is entered into the kernel side's table when it comes for the
+//! second time: what happens once would only fill the table. From then on it is counted there. What was counted is
+//! taken over container by container, every [`SWEEP_EVERY`] at least; it becomes part of the roll-up, and the
+//! baseline is shown each behaviour as often as if it had been reported. An entry goes as soon as the norm that it
+//! was judged by is another one and does not hold it for expected any more, when its file turns out to be a
+//! sensitive one, when its container is described anew or ends, and after [`IDLE`] without use.
+
+use crate::identity::{Container, Placed};
+use crate::judge::baseline::NormInForce;
+use crate::judge::{Access, Fact, Judge};
+use crate::observation::{Act, BootTime, CgroupId, FileId, Observation};
+use crate::sensor::{KnownPlace, KnownTable};
+use foldhash::{HashMap, HashMapExt as _};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often what was counted is taken over.
+const SWEEP_EVERY: Duration = Duration::from_secs(20);
+/// Entries that are looked at in one go, so that the rings do not fill up meanwhile.
+const SWEEP_ENTRIES: usize = 20_000;
+/// An entry that is not used for so long makes room.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Most entries of one container: more would be made by whoever wants the table full.
+const CONTAINER_MAX: usize = 20_000;
+/// Identities that were seen once and are remembered; a power of two.
+const ONCE: usize = 1 << 16;
+
+/// What the kernel side recognised of one container.
+pub struct Recognised {
+    /// Whose.
+    pub container: Arc<Container>,
+    /// Opens since the last time.
+    pub opens: u64,
+}
+
+/// How the table is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct KnownUse {
+    /// Acts that are recognised.
+    pub entries: usize,
+    /// How many there is room for.
+    pub room: usize,
+    /// Acts that found no room since the start; they are reported each time.
+    pub refused: u64,
+}
+
+/// The stage's state.
+pub struct Known {
+    table: Option<KnownTable>,
+    groups: HashMap<CgroupId, Group>,
+    /// In the order in which they are swept.
+    turns: VecDeque<CgroupId>,
+    once: Box<[u64]>,
+    refused: u64,
+}
+
+struct Group {
+    container: Arc<Container>,
+    entries: Vec<Entry>,
+    programs: Vec<Arc<str>>,
+    /// The norm that its entries were judged by.
+    norm: Option<NormInForce>,
+    swept: BootTime,
+    /// Counted by entries that are no more, and not taken over yet.
+    left: u64,
+}
+
+/// An act that is recognised. There are hundreds of thousands.
+struct Entry {
+    path: Arc<str>,
+    inode: u64,
+    dev: u32,
+    /// Index into the programs of its group.
+    program: u32,
+    place: KnownPlace,
+    /// Lower half of the count as it was taken over last.
+    counted: u32,
+    /// When it was last found used, and when the baseline was shown it, in seconds since boot.
+    used: u32,
+    shown: u32,
+    access: Access,
+}
+
+impl Entry {
+    fn file(&self) -> FileId {
+        FileId {
+            dev: self.dev,
+            inode: self.inode,
+        }
+    }
+
+    fn fact(&self, programs: &[Arc<str>]) -> Option<Fact> {
+        Some(Fact::Open {
+            exe: Arc::clone(programs.get(self.program as usize)?),
+            path: Arc::clone(&self.path),
+            access: self.access,
+        })
+    }
+}
+
+impl Known {
+    /// Nothing is known yet; without a table nothing ever is.
+    pub fn new(table: Option<KnownTable>) -> Self {
+        Self {
+            once: vec![0; if table.is_some() { ONCE } else { 0 }].into_boxed_slice(),
+            table,
+            groups: HashMap::new(),
+            turns: VecDeque::new(),
+            refused: 0,
+        }
+    }
+
+    /// Has an act recognised from now on, if it was seen before. The judge holds it for nothing special.
+    pub fn learn(
+        &mut self,
+        container: &Arc<Container>,
+        observation: &Observation,
+        fact: &Fact,
+        judge: &mut Judge,
+    ) {
+        let (Fact::Open { exe, path, access }, Act::Open(open)) = (fact, &observation.act) else {
+            return;
+        };
+        let (Some(id), now) = (open.id, observation.at) else {
+            return;
+        };
+        let (Some(table), false) = (&mut self.table, self.once.is_empty()) else {
+            return;
+        };
+        let once = &mut self.once[id.0.get() as usize & (ONCE - 1)];
+        if *once != id.0.get() {
+            *once = id.0.get();
+            return;
+        }
+        // It came in before it was entered.
+        if table.find(id).is_some() {
+            return;
+        }
+        let group = self.groups.entry(container.cgroup).or_insert_with(|| {
+            self.turns.push_back(container.cgroup);
+            Group {
+                container: Arc::clone(container),
+                entries: Vec::new(),
+                programs: Vec::new(),
+                norm: judge.baselines().norm_of(container),
+                swept: now,
+                left: 0,
+            }
+        });
+        let place = (group.entries.len() < CONTAINER_MAX)
+            .then(|| table.enter(id))
+            .flatten();
+        let Some(place) = place else {
+            self.refused += 1;
+            return;
+        };
+        let program = group
+            .programs
+            .iter()
+            .position(|known| known == exe)
+            .unwrap_or_else(|| {
+                group.programs.push(Arc::clone(exe));
+                group.programs.len() - 1
+            });
+        group.entries.push(Entry {
+            path: Arc::clone(path),
+            inode: open.file.inode,
+            dev: open.file.dev,
+            program: program as u32,
+            place,
+            counted: table.count(place) as u32,
+            used: seconds(now),
+            shown: seconds(now),
+            access: *access,
+        });
+    }
+
+    /// Follows what became known of control groups: what was judged under another description is judged anew.
+    pub fn follow(&mut self, placed: &[Placed]) {
+        for placed in placed {
+            if let Placed::Host(cgroup) | Placed::Container(cgroup, _) = placed
+                && let (Some(group), Some(table)) = (self.groups.get_mut(cgroup), &mut self.table)
+            {
+                group.retain(table, |_, _| false);
+                if let Placed::Container(_, container) = placed {
+                    group.container = Arc::clone(container);
+                }
+            }
+        }
+    }
+
+    /// Drops at once what a changed norm does not hold for expected any more, and takes over what was counted of
+    /// those whose turn it is; to be called about once a second.
+    pub fn tick(&mut self, judge: &mut Judge, now: BootTime) -> Vec<Recognised> {
+        let Some(table) = &mut self.table else {
+            return Vec::new();
+        };
+        for group in self.groups.values_mut() {
+            let norm = judge.baselines().norm_of(&group.container);
+            if norm != group.norm {
+                group.norm = norm;
+                let container = Arc::clone(&group.container);
+                group.retain(table, |fact, _| judge.still_expects(&container, fact));
+            }
+        }
+        let mut taken = Vec::new();
+        let mut looked_at = 0;
+        while let Some(cgroup) = self.turns.front().copied() {
+            let Some(group) = self.groups.get_mut(&cgroup) else {
+                self.turns.pop_front();
+                continue;
+            };
+            let due = now.0 >= group.swept.0.saturating_add(SWEEP_EVERY.as_nanos() as u64);
+            if !due || looked_at >= SWEEP_ENTRIES {
+                break;
+            }
+            looked_at += group.entries.len();
+            self.turns.rotate_left(1);
+            taken.extend(group.sweep(table, judge, now));
+        }
+        taken
+    }
+
+    /// Takes over all that was counted.
+    pub fn take_all(&mut self, judge: &mut Judge, now: BootTime) -> Vec<Recognised> {
+        let Some(table) = &mut self.table else {
+            return Vec::new();
+        };
+        self.groups
+            .values_mut()
+            .filter_map(|group| group.sweep(table, judge, now))
+            .collect()
+    }
+
+    /// Forgets a container that is gone; gives what was counted of it.
+    pub fn forget(&mut self, cgroup: CgroupId) -> Option<Recognised> {
+        let mut group = self.groups.remove(&cgroup)?;
+        self.turns.retain(|turn| *turn != cgroup);
+        group.retain(self.table.as_mut()?, |_, _| false);
+        group.taken()
+    }
+
+    /// How much of the table is in use.
+    pub fn usage(&self) -> KnownUse {
+        KnownUse {
+            entries: self.groups.values().map(|group| group.entries.len()).sum(),
+            room: self.table.as_ref().map_or(0, KnownTable::entries),
+            refused: self.refused,
+        }
+    }
+}
+
+impl Group {
+    /// Takes over what was counted, shows the baseline what it has not seen for a while, and drops what is not used.
+    fn sweep(&mut self, table: &mut KnownTable, judge: &mut Judge, now: BootTime) -> Option<Recognised> {
+        self.swept = now;
+        let at = seconds(now);
+        let (container, stands_for) = (
+            Arc::clone(&self.container),
+            judge.baselines().stands_for().as_secs(),
+        );
+        self.retain(table, |fact, entry| {
+            if judge.is_sensitive(container.cgroup, entry.file()) {
+                return false;
+            }
+            if entry.used != at {
+                return u64::from(at.saturating_sub(entry.used)) < IDLE.as_secs();
+            }
+            if u64::from(at.saturating_sub(entry.shown)) < stands_for {
+                return true;
+            }
+            entry.shown = at;
+            judge.recognised_again(&container, fact, now)
+        });
+        self.taken()
+    }
+
+    /// Takes over what was counted, and keeps the entries that `keep` wants; those that were used just now have
+    /// that time.
+    fn retain(&mut self, table: &mut KnownTable, mut keep: impl FnMut(&Fact, &mut Entry) -> bool) {
+        let at = seconds(self.swept);
+        let Self {
+            entries,
+            programs,
+            left,
+            ..
+        } = self;
+        entries.retain_mut(|entry| {
+            let wanted = entry.fact(programs).is_some_and(|fact| {
+                entry.count(table, at, left);
+                keep(&fact, entry)
+            });
+            if !wanted {
+                // First, so that all but what is on its way at this moment is in the count.
+                table.clear(entry.place);
+                entry.count(table, at, left);
+            }
+            wanted
+        });
+    }
+
+    fn taken(&mut self) -> Option<Recognised> {
+        let opens = std::mem::take(&mut self.left);
+        (opens > 0).then(|| Recognised {
+            container: Arc::clone(&self.container),
+            opens,
+        })
+    }
+}
+
+impl Entry {
+    /// Adds what was counted since the last time.
+    fn count(&mut self, table: &KnownTable, at: u32, sum: &mut u64) {
+        let count = table.count(self.place) as u32;
+        let since = count.wrapping_sub(self.counted);
+        if since > 0 {
+            self.counted = count;
+            self.used = at;
+            *sum += u64::from(since);
+        }
+    }
+}
+
+fn seconds(now: BootTime) -> u32 {
+    (now.0 / 1_000_000_000) as u32
+}
