@@ -3,6 +3,8 @@
 
 #[path = "collector/agent.rs"]
 mod agent;
+#[path = "collector/baselines.rs"]
+mod baselines;
 #[path = "collector/crash.rs"]
 mod crash;
 #[path = "collector/delivery.rs"]

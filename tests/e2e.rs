@@ -13,6 +13,8 @@ mod events;
 mod existing;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/fleet.rs"]
+mod fleet;
 #[path = "e2e/hash.rs"]
 mod hash;
 #[path = "e2e/hostile.rs"]

@@ -7,6 +7,7 @@
 
 use crate::config::Config;
 use crate::event::{self, Hashes, ProcessNames};
+use crate::fleet;
 use crate::identity::{Hierarchy, Identity, Naming, Sources, cri};
 use crate::judge::baseline::{Baselines, Settings};
 use crate::judge::{Finder, Judge};
@@ -39,7 +40,7 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
 pub fn run(config: &Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
-    let baselines = Baselines::open(
+    let mut baselines = Baselines::open(
         &config.state_dir.join("baselines"),
         Settings {
             node: config.node.as_str().to_owned(),
@@ -63,6 +64,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             (None, Vec::new())
         }
     };
+
+    let shared = (config.share && config.collector.is_some()).then(|| {
+        let (link, shipping_end) = fleet::link();
+        baselines.join_fleet(link);
+        shipping_end
+    });
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -154,7 +161,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let (ship_stop, ship_stopped) = watch::channel(false);
     let result = runtime.block_on(async {
         let shipper = reader.zip(config.collector.clone()).map(|(reader, target)| {
-            tokio::spawn(ship::run(target, hello, reader, Arc::clone(&shipping), ahead_tx, ship_stopped))
+            tokio::spawn(ship::run(target, hello, reader, shared, Arc::clone(&shipping), ahead_tx, ship_stopped))
         });
         tracing::info!(node = config.node.as_str(), policies = config.policies.len(), "watching");
         tokio::select! {

@@ -83,6 +83,8 @@ pub struct Config {
     pub collector: Option<CollectorTarget>,
     /// When a workload has been learned.
     pub learning: Learning,
+    /// What is learned is told to the collector, and what other nodes learned is judged by.
+    pub share: bool,
     /// Whose decisions on baselines count.
     pub trusted_keys: TrustedKeys,
     /// Declared policies.
@@ -130,6 +132,11 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         .collector
         .as_ref()
         .and_then(|raw| raw.validate(path, base, &mut faults));
+    let share = raw
+        .learning
+        .as_ref()
+        .and_then(|learning| learning.share)
+        .unwrap_or(true);
     let learning = raw
         .learning
         .map_or_else(Learning::default, |raw| raw.validate(path, &mut faults));
@@ -174,6 +181,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
             .map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |place| base.join(place)),
         collector,
         learning,
+        share,
         trusted_keys,
         policies,
         outbox,

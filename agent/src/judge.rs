@@ -271,12 +271,24 @@ impl Judge {
             let part = (now.0.saturating_sub(since.0) / steps).saturating_mul(steps - step);
             completed.extend(self.baselines.tick(running, course.at(BootTime(now.0 - part))));
         }
+        self.reconsider();
+        completed
+    }
+
+    /// Tells the fleet what was learned, and takes what it knows; to be called often.
+    pub fn exchange(&mut self, now: BootTime) -> baseline::Exchanged {
+        let exchanged = self.baselines.exchange(now);
+        self.reconsider();
+        exchanged
+    }
+
+    /// What was no alert may be one by another norm.
+    fn reconsider(&mut self) {
         for cgroup in self.baselines.reconsidered() {
             if let Some(said) = self.said.get_mut(&cgroup) {
                 said.facts.retain(|_, last| last.alert);
             }
         }
-        completed
     }
 
     /// Forgets what was said of a container that is gone.

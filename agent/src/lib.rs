@@ -24,6 +24,7 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod event;
+pub mod fleet;
 pub mod hash;
 pub mod identity;
 pub mod judge;

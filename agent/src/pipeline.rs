@@ -14,6 +14,7 @@ use crate::decode;
 use crate::event::{self, Hashes, ProcessNames};
 use crate::hash::Answer;
 use crate::identity::{Identified, Identity, Place, Placed};
+use crate::judge::baseline::Completed;
 use crate::judge::{Finder, Judge, News};
 use crate::observation::{BootTime, CgroupId, Observation};
 use crate::outbox::{Outbox, named};
@@ -23,6 +24,7 @@ use crate::sensor::Sensor;
 use crate::ship::Ahead;
 use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
 use counts::{KernelCounts, Rollups};
+use norma_baseline::overlay::SignedDecision;
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event, describe};
 use pending::PendingEvents;
@@ -198,6 +200,8 @@ impl Pipeline {
             self.parts.enforcement.follow(&placed);
             self.parts.known.follow(&placed);
         }
+        // Before what a container does first is judged.
+        self.exchange(now);
         for identified in ready.drain(..) {
             self.handle(&identified);
         }
@@ -265,6 +269,24 @@ impl Pipeline {
         self.store(event);
     }
 
+    /// Tells the fleet and is told by it.
+    fn exchange(&mut self, now: BootTime) {
+        let exchanged = self.parts.judge.exchange(now);
+        for completed in exchanged.completed {
+            self.say_complete(&completed);
+        }
+        for taken in exchanged.taken {
+            for decision in taken.new.iter().map(SignedDecision::decision) {
+                let (workload, verb, who) = (&decision.workload, decision.verb.name(), &decision.who);
+                tracing::info!(%workload, verb, %who, "a decision is in force");
+            }
+            for (decision, error) in taken.refused {
+                let decision = decision.decision();
+                tracing::error!(workload = %decision.workload, who = %decision.who, %error, "a decision is refused");
+            }
+        }
+    }
+
     /// Completes what was sent as pending, and says once what the runtime tells of a container.
     fn say_what_is_known(&mut self, placed: &[Placed]) {
         for placed in placed {
@@ -309,24 +331,7 @@ impl Pipeline {
                 .collect(),
         );
         for completed in self.parts.judge.tick(&running, now, self.clock) {
-            tracing::info!(
-                workload = completed.workload.0,
-                facts = completed.facts.values().sum::<u64>(),
-                "baseline complete: from here on novelty is an alert"
-            );
-            let facts: BTreeMap<String, u64> = completed
-                .facts
-                .iter()
-                .map(|(kind, count)| ((*kind).to_owned(), *count))
-                .collect();
-            self.store(event::own(
-                Kind::BaselineReady,
-                Detail::BaselineReady(pb::BaselineReady {
-                    workload: completed.workload.0.clone(),
-                    facts: named(&facts),
-                    learned_for_ns: completed.learned_for.as_nanos() as u64,
-                }),
-            ));
+            self.say_complete(&completed);
         }
         self.parts.identity.expire(now);
         let recognised = self.parts.known.tick(&mut self.parts.judge, now);
@@ -355,6 +360,27 @@ impl Pipeline {
             outbox.tick();
         }
         self.write_status();
+    }
+
+    fn say_complete(&mut self, completed: &Completed) {
+        tracing::info!(
+            workload = completed.workload.0,
+            facts = completed.facts.values().sum::<u64>(),
+            "baseline complete: from here on novelty is an alert"
+        );
+        let facts: BTreeMap<String, u64> = completed
+            .facts
+            .iter()
+            .map(|(kind, count)| ((*kind).to_owned(), *count))
+            .collect();
+        self.store(event::own(
+            Kind::BaselineReady,
+            Detail::BaselineReady(pb::BaselineReady {
+                workload: completed.workload.0.clone(),
+                facts: named(&facts),
+                learned_for_ns: completed.learned_for.as_nanos() as u64,
+            }),
+        ));
     }
 
     /// Has what was not delivered admitted at once, with exact numbers.

@@ -2,12 +2,14 @@
 //!
 //! One stream at a time. Events go up in order, at most [`session::WINDOW`] ahead of the
 //! acknowledgements; when the stream breaks, the next one goes on after what the collector says it has.
+//! What is told of baselines goes over the same stream, a message at a time, and waits for nothing else than itself.
 //! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays.
 
 mod session;
 mod tls;
 
 use crate::config::CollectorTarget;
+use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use norma_wire::pb::Hello;
@@ -75,6 +77,7 @@ pub async fn run(
     target: CollectorTarget,
     hello: Hello,
     mut reader: SpoolReader,
+    mut fleet: Option<ShippingEnd>,
     status: SharedStatus,
     ahead: watch::Sender<Ahead>,
     mut stop: watch::Receiver<bool>,
@@ -89,7 +92,16 @@ pub async fn run(
     };
     let mut delays = new_delays();
     loop {
-        let result = session::run(&target, &hello, &mut reader, &status, &ahead, &mut stop).await;
+        let result = session::run(
+            &target,
+            &hello,
+            &mut reader,
+            fleet.as_mut(),
+            &status,
+            &ahead,
+            &mut stop,
+        )
+        .await;
         let was_connected = {
             let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
             status.last_error = result.as_ref().err().map(ToString::to_string);

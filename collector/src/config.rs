@@ -3,6 +3,7 @@
 mod raw;
 
 use crate::audit::WriterSettings;
+use norma_baseline::signature::TrustedKeys;
 use norma_settings::{Faults, SettingsError, Spanned};
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -38,6 +39,8 @@ pub struct Config {
     pub audit: WriterSettings,
     /// Larger events are rejected.
     pub max_event_bytes: usize,
+    /// Whose decisions on baselines count.
+    pub trusted_keys: TrustedKeys,
     /// Where events are forwarded.
     pub sinks: Vec<SinkConfig>,
 }
@@ -95,6 +98,11 @@ impl Config {
     /// Where the audit log lies.
     pub fn audit_dir(&self) -> PathBuf {
         self.state_dir.join("audit")
+    }
+
+    /// Where what nodes learned and people decided lies.
+    pub fn baselines_dir(&self) -> PathBuf {
+        self.state_dir.join("baselines")
     }
 
     /// Where the cursors of the sinks lie.
@@ -157,8 +165,20 @@ impl Check<'_> {
                 MIN_MAX_EVENT_BYTES,
                 MAX_MAX_EVENT_BYTES,
             ) as usize,
+            trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
             sinks,
         }
+    }
+
+    fn trusted_keys(&mut self, raw: Option<&raw::Baselines>) -> TrustedKeys {
+        let mut keys = Vec::new();
+        for entry in raw.into_iter().flat_map(|baselines| &baselines.trusted_keys) {
+            match TrustedKeys::named(&entry.value, self.base) {
+                Ok(named) => keys.extend(named),
+                Err(error) => self.fault(entry, error.to_string()),
+            }
+        }
+        keys.into_iter().collect()
     }
 
     fn audit(&mut self, raw: Option<&raw::Audit>) -> WriterSettings {

@@ -14,6 +14,7 @@ mod refusals;
 pub use credentials::CredentialError;
 
 use crate::audit::AuditLog;
+use crate::baselines::Baselines;
 use crate::config::Config;
 use credentials::Credentials;
 use deliver::Deliver;
@@ -64,7 +65,7 @@ pub struct Ingest {
 }
 
 /// Begins to accept agents.
-pub async fn start(config: &Config, log: &AuditLog) -> Result<Ingest, StartError> {
+pub async fn start(config: &Config, log: &AuditLog, baselines: &Baselines) -> Result<Ingest, StartError> {
     let credentials = Credentials::load(&config.tls)?;
     let listen = |source| StartError::Listen {
         address: config.listen,
@@ -79,6 +80,7 @@ pub async fn start(config: &Config, log: &AuditLog) -> Result<Ingest, StartError
     let service = IngestServer::new(Deliver {
         log: log.clone(),
         refusals,
+        baselines: baselines.clone(),
         max_event_bytes: config.max_event_bytes,
         stop: stop.clone(),
     })

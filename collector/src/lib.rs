@@ -2,11 +2,12 @@
 //!
 //! Modules in the order in which data flows: [`config`] says what to do, [`pki`] who may talk, [`ingest`] takes
 //! events from agents over mutual TLS, [`audit`] keeps them in a tamper-evident log, [`sinks`] read that log
-//! and forward it.
+//! and forward it. [`baselines`] brings together what nodes learned.
 
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod baselines;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -1,11 +1,13 @@
 //! The collector's life: open the log, accept agents, feed the sinks, and end in the reverse order.
 
 use crate::audit::{self, OpenError, StorageError};
+use crate::baselines::{self, OpenError as BaselinesError};
 use crate::config::Config;
 use crate::ingest::{self, StartError};
 use crate::sinks::{self, SinkError};
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Why the collector did not start, or did not end in order.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,9 @@ pub enum RunError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] OpenError),
+    /// What nodes learned.
+    #[error(transparent)]
+    Baselines(#[from] BaselinesError),
     /// The port or the certificates.
     #[error(transparent)]
     Ingest(#[from] StartError),
@@ -42,10 +47,16 @@ async fn live(config: &Config) -> Result<(), RunError> {
     let (log, writing) = audit::open(&config.audit_dir(), config.audit)?;
     let started = async {
         let sinks = sinks::start(config, &log)?;
-        let ingest = ingest::start(config, &log).await?;
-        Ok::<_, RunError>((sinks, ingest))
+        let baselines_stop = CancellationToken::new();
+        let (baselines, task) = baselines::start(
+            &config.baselines_dir(),
+            config.trusted_keys.clone(),
+            baselines_stop.clone(),
+        )?;
+        let ingest = ingest::start(config, &log, &baselines).await?;
+        Ok::<_, RunError>((sinks, ingest, baselines_stop, task))
     };
-    let (sinks, ingest) = match started.await {
+    let (sinks, ingest, baselines_stop, baselines) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -60,6 +71,10 @@ async fn live(config: &Config) -> Result<(), RunError> {
     };
     tracing::info!(reason, "stopping");
     ingest.stop().await;
+    baselines_stop.cancel();
+    if baselines.await.is_err() {
+        tracing::error!("what keeps baselines ended in a panic");
+    }
     writing.stop(reason).await?;
     sinks.stop().await;
     tracing::info!("stopped");

@@ -94,6 +94,25 @@ impl Agent {
             .context("the stream is closed")
     }
 
+    /// Says what it runs, or what it saw.
+    pub async fn tell(&self, message: to_collector::Message) -> Result<()> {
+        self.batches
+            .send(ToCollector {
+                message: Some(message),
+            })
+            .await
+            .context("the stream is closed")
+    }
+
+    /// Waits for an answer of which something is looked for.
+    pub async fn hears<T>(&mut self, find: impl Fn(to_agent::Message) -> Option<T>) -> Result<T> {
+        loop {
+            if let Some(found) = find(self.answer().await?) {
+                return Ok(found);
+            }
+        }
+    }
+
     /// The next answer.
     pub async fn answer(&mut self) -> Result<to_agent::Message> {
         let answer = self

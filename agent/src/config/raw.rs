@@ -49,6 +49,7 @@ pub(super) struct RawLearning {
     budget: Option<Spanned<f64>>,
     unit: Option<Spanned<String>>,
     observe: Option<Spanned<String>>,
+    pub share: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,7 @@
 //! after a fixed time where the operator says so. The statistics, the patterns and the norm that is judged by
 //! are `norma-baseline`'s; here they meet containers, time and the disk.
 
-mod decisions;
+mod exchange;
 mod learned;
 mod learner;
 mod store;
@@ -14,17 +14,20 @@ mod summary;
 mod tests;
 
 pub use decisions::{DecisionsError, Taken};
+pub use exchange::Exchanged;
 pub use summary::{FieldSummary, Summary};
 
 use super::fact::Fact;
 use super::sensitive::Sensitive;
 use crate::clock::{Course, WallClock};
+use crate::fleet::Others;
 use crate::identity::{Container, IdentityState, WorkloadName};
 use crate::observation::{BootTime, CgroupId};
-use decisions::Decisions;
+use exchange::{Exchange, Sharing};
 use foldhash::{HashMap, HashMapExt as _};
 use learner::{Learner, Terms};
 use norma_baseline::Timestamp;
+use norma_baseline::decisions::{self, Decisions};
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{Observed, Recorder, Sampling, Saved, SourceId, Start, Tuning};
 use norma_baseline::fact::Field;
@@ -42,6 +45,8 @@ use std::time::{Duration, SystemTime};
 /// A changed baseline is written this often at most, besides when it becomes complete and at the end. One at a time:
 /// each is on stable storage before the next event is looked at.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// One in which there is a new behaviour is written after this: a crash loses no more of what is new.
+const SAVE_NEWS_AFTER: Duration = Duration::from_secs(10);
 /// Most baselines that are kept; those whose workload was gone longest make room.
 const KEPT_MAX: usize = 2_000;
 /// What is expected is worked out anew this often at most, of the workload that waits longest.
@@ -176,7 +181,9 @@ pub struct Baselines {
     directory: PathBuf,
     terms: Terms,
     decisions: Decisions,
-    source: SourceId,
+    node: Arc<str>,
+    /// The node's end of the exchange with the fleet, where it takes part in one.
+    exchange: Option<Exchange>,
     learners: HashMap<Arc<Subject>, Learner>,
     subjects: HashMap<CgroupId, (Arc<Container>, Arc<Subject>)>,
     /// Containers of which something may be judged otherwise than before.
@@ -195,17 +202,19 @@ impl Baselines {
             path: directory.to_owned(),
             reason,
         })?;
+        let (decisions, dropped) = Decisions::open(directory, settings.trusted_keys);
+        for dropped in dropped {
+            tracing::error!("{dropped}");
+        }
         let mut this = Self {
             directory: directory.to_owned(),
-            decisions: Decisions::open(directory, settings.trusted_keys),
+            decisions,
             terms: Terms {
                 learning: settings.learning,
                 protection: Protected(settings.sensitive),
             },
-            source: SourceId {
-                node: Arc::from(settings.node),
-                generation: RandomState::new().hash_one(SystemTime::now()),
-            },
+            node: Arc::from(settings.node),
+            exchange: None,
             learners: HashMap::new(),
             subjects: HashMap::new(),
             reconsidered: Vec::new(),
@@ -236,6 +245,11 @@ impl Baselines {
                 // People may have decided since it was written.
                 stale: Some(URGENT),
                 dirty: None,
+                news: None,
+                observed: Duration::ZERO,
+                facts: 0,
+                others: stored.others,
+                sharing: Sharing::new(),
             };
             this.learners.insert(Arc::new(stored.subject), learner);
         }
@@ -260,10 +274,7 @@ impl Baselines {
         mut circumstances: Circumstances,
         now: BootTime,
     ) -> Membership {
-        // What is put down to nobody yet may turn out to be another workload's.
-        if container.state == IdentityState::Pending
-            && matches!(self.terms.learning, Learning::ByEvidence { .. })
-        {
+        if self.is_provisional(container) {
             return Membership::LearnedBefore;
         }
         let fact = fact.learned();
@@ -292,6 +303,8 @@ impl Baselines {
         if observed == Some(Observed::New) {
             learner.stale.get_or_insert(now);
             learner.dirty.get_or_insert(now);
+            learner.news.get_or_insert(now);
+            learner.facts += 1;
         }
         match membership {
             norm::Membership::Expected(_) => Membership::Known,
@@ -350,8 +363,14 @@ impl Baselines {
         self.last_tick = Some(now);
         self.now = self.now.max(now);
         let wall = self.wall();
+        if let Some(exchange) = &mut self.exchange {
+            exchange.look_again();
+        }
         let mut alive: HashMap<Arc<Subject>, HashSet<&str>> = HashMap::new();
         for container in running {
+            if self.is_provisional(container) {
+                continue;
+            }
             let subject = self.subject(container);
             alive.entry(subject).or_default().insert(&container.id.0);
         }
@@ -407,17 +426,18 @@ impl Baselines {
 
     /// Writes the baseline that has waited longest, if that was long enough.
     fn save_one(&mut self, now: BootTime) {
-        let due = |learner: &Learner| {
-            learner
-                .dirty
-                .is_some_and(|since| now.0 >= since.0.saturating_add(SAVE_EVERY.as_nanos() as u64))
+        let is_over = |since: Option<BootTime>, wait: Duration| {
+            since.is_some_and(|since| now.0 >= since.0.saturating_add(wait.as_nanos() as u64))
         };
+        let due =
+            |learner: &Learner| is_over(learner.dirty, SAVE_EVERY) || is_over(learner.news, SAVE_NEWS_AFTER);
         let waiting = self.learners.iter_mut().filter(|(_, learner)| due(learner));
         if let Some((subject, learner)) = waiting.min_by_key(|(_, learner)| learner.dirty)
             && !learner.save(&self.directory, subject)
         {
             // The others have their turn before.
             learner.dirty = Some(now);
+            learner.news = None;
         }
     }
 
@@ -429,7 +449,7 @@ impl Baselines {
             .filter(|(_, learner)| learner.stale.is_some())
             .min_by_key(|(_, learner)| learner.stale)?;
         let was_ready = learner.norm.survey().is_ready();
-        let settled = learner.norm.survey().settled();
+        let settled = learner.settled(subject, self.decisions.overlay());
         if learner.stale == Some(URGENT) {
             let containers = self.subjects.iter().filter(|(_, (_, of))| of == subject);
             self.reconsidered.extend(containers.map(|(cgroup, _)| *cgroup));
@@ -494,7 +514,9 @@ impl Baselines {
         let mut all: Vec<_> = self
             .learners
             .iter()
-            .map(|(subject, learner)| Summary::of(subject, learner, self.terms.learning))
+            .map(|(subject, learner)| {
+                Summary::of(subject, learner, self.terms.learning, self.exchange.is_some())
+            })
             .collect();
         all.sort_by(|left, right| (&left.workload, &left.revision).cmp(&(&right.workload, &right.revision)));
         all
@@ -525,13 +547,28 @@ impl Baselines {
             workload: Arc::from(container.workload.0.as_str()),
             revision: Arc::from(revision),
         });
+        let subject = self.learner_of(subject);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.look_again();
+        }
+        self.subjects
+            .insert(container.cgroup, (Arc::clone(container), Arc::clone(&subject)));
+        subject
+    }
+
+    /// What is put down to nobody yet may turn out to be another workload's.
+    fn is_provisional(&self, container: &Container) -> bool {
+        container.state == IdentityState::Pending
+            && matches!(self.terms.learning, Learning::ByEvidence { .. })
+    }
+
+    /// Begins a baseline where there is none. Gives the name under which it is kept.
+    fn learner_of(&mut self, subject: Arc<Subject>) -> Arc<Subject> {
         if !self.learners.contains_key(&subject) {
             let learner = self.begin(&subject);
             self.make_room();
             self.learners.insert(Arc::clone(&subject), learner);
         }
-        self.subjects
-            .insert(container.cgroup, (Arc::clone(container), Arc::clone(&subject)));
         subject
     }
 
@@ -565,7 +602,8 @@ impl Baselines {
         let recorder = self.recorder(None);
         let norm = self.terms.norm(
             subject,
-            &recorder,
+            recorder.evidence(),
+            0,
             predecessor.as_deref(),
             self.decisions.overlay(),
             &Settled::default(),
@@ -577,6 +615,11 @@ impl Baselines {
             learned_ns: 0,
             stale: None,
             dirty: Some(BootTime(0)),
+            news: None,
+            observed: Duration::ZERO,
+            facts: 0,
+            others: Others::default(),
+            sharing: Sharing::new(),
         }
     }
 
@@ -589,10 +632,20 @@ impl Baselines {
             sampling,
             ..Tuning::default()
         };
-        Recorder::open(saved, self.source.clone(), tuning, self.wall())
+        // What is forgotten and begun again must not be taken for the same account.
+        let source = SourceId {
+            node: Arc::clone(&self.node),
+            generation: generation(),
+        };
+        Recorder::open(saved, source, tuning, self.wall())
     }
 
     fn wall(&self) -> Timestamp {
         Timestamp::from_unix(self.course.wall_seconds(self.now))
     }
+}
+
+/// A number that no other recorder has.
+fn generation() -> u64 {
+    RandomState::new().hash_one(SystemTime::now())
 }

@@ -2,6 +2,7 @@
 
 use super::{Ahead, SharedStatus, ShipError, tls};
 use crate::config::CollectorTarget;
+use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use hyper_util::rt::TokioIo;
 use norma_wire::pb::ingest_client::IngestClient;
@@ -24,6 +25,8 @@ const BATCH_EVENTS: usize = 1_024;
 const BATCH_BYTES: usize = 256 << 10;
 /// Batches that wait in memory for the network.
 const QUEUED_BATCHES: usize = 4;
+/// What the fleet knows of a workload comes in one message; the collector stays below.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -43,6 +46,7 @@ pub async fn run(
     target: &CollectorTarget,
     hello: &Hello,
     reader: &mut SpoolReader,
+    mut fleet: Option<&mut ShippingEnd>,
     status: &SharedStatus,
     ahead: &watch::Sender<Ahead>,
     stop: &mut watch::Receiver<bool>,
@@ -51,7 +55,8 @@ pub async fn run(
     let channel = connect(target).await?;
     let mut client = IngestClient::new(channel)
         .send_compressed(CompressionEncoding::Zstd)
-        .accept_compressed(CompressionEncoding::Zstd);
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (outgoing, queue) = mpsc::channel(QUEUED_BATCHES);
     let message = |message| ToCollector {
         message: Some(message),
@@ -91,6 +96,9 @@ pub async fn run(
         "shipping"
     );
 
+    if let Some(fleet) = &mut fleet {
+        fleet.join().await;
+    }
     let mut sent = welcome.durable_sequence;
     let mut identity_check = tokio::time::interval(IDENTITY_CHECK);
     loop {
@@ -101,7 +109,11 @@ pub async fn run(
         tokio::select! {
             answer = incoming.message() => match answer.map_err(|status| ShipError::Stream(explain(target, &status)))? {
                 None => return Err(gone()),
-                Some(answer) => take(reader, status, answer.message),
+                Some(answer) => {
+                if let Some(message) = answer.message {
+                    take(reader, status, fleet.as_deref(), message).await;
+                }
+            }
             },
             () = reader.ready(), if room && !outgoing.is_closed() => {
                 // Reserved first: a batch that was read is never dropped by another branch.
@@ -112,6 +124,11 @@ pub async fn run(
                     place.send(message(to_collector::Message::Batch(Batch { events: batch.events })));
                 }
             }
+            told = next(fleet.as_deref_mut()), if !outgoing.is_closed() => match told {
+                Some(told) => outgoing.send(message(told)).await.map_err(|_| gone())?,
+                // The judge has ended; what is on the disk is shipped without it.
+                None => fleet = None,
+            },
             _ = identity_check.tick() => {
                 if tls::fingerprint(target) != identity && tls::config(target).is_ok() {
                     return Ok(Ended::NewIdentity);
@@ -135,10 +152,23 @@ fn resume(reader: &mut SpoolReader, welcome: &Welcome, ahead: &watch::Sender<Ahe
     reader.resume_after(welcome.durable_sequence.max(reader.acked()));
 }
 
-fn take(reader: &SpoolReader, status: &SharedStatus, message: Option<to_agent::Message>) {
+/// What is to be told of baselines; nothing ever, where this node tells nothing.
+async fn next(fleet: Option<&mut ShippingEnd>) -> Option<to_collector::Message> {
+    match fleet {
+        Some(fleet) => fleet.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn take(
+    reader: &SpoolReader,
+    status: &SharedStatus,
+    fleet: Option<&ShippingEnd>,
+    message: to_agent::Message,
+) {
     match message {
-        Some(to_agent::Message::Ack(ack)) => reader.acknowledge(ack.through.min(reader.durable())),
-        Some(to_agent::Message::Rejection(rejection)) => {
+        to_agent::Message::Ack(ack) => reader.acknowledge(ack.through.min(reader.durable())),
+        to_agent::Message::Rejection(rejection) => {
             let reason = norma_wire::pb::RejectionReason::try_from(rejection.reason).map_or_else(
                 |_| rejection.reason.to_string(),
                 |reason| reason.as_str_name().to_owned(),
@@ -152,14 +182,19 @@ fn take(reader: &SpoolReader, status: &SharedStatus, message: Option<to_agent::M
             status.lock().unwrap_or_else(PoisonError::into_inner).rejected += 1;
         }
         // The collector tries again by itself and acknowledges when it can store.
-        Some(to_agent::Message::Busy(busy)) => {
+        to_agent::Message::Busy(busy) => {
             tracing::warn!(
                 detail = busy.detail,
                 "the collector cannot store now; what is not acknowledged stays in the outbox"
             );
             status.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(busy.detail);
         }
-        Some(to_agent::Message::Welcome(_)) | None => {}
+        to_agent::Message::Welcome(_) => {}
+        of_baselines => {
+            if let Some(fleet) = fleet {
+                fleet.hear(of_baselines).await;
+            }
+        }
     }
 }
 

@@ -8,9 +8,11 @@
 //! What is counted is incidence, not events: in how many sampling units (container-hours, or runs of a job)
 //! and in how many replicas a fact was seen. Events are bursty; a unit is either with or without a fact.
 
+mod pool;
 mod recorder;
 mod unit;
 
+pub use pool::Pool;
 pub use recorder::{Limits, Observed, Phase, Recorder, Saved, Start, Tuning, UnknownFact, Version};
 
 use crate::fact::{Dictionary, Fact, FactId, Field};
@@ -231,6 +233,15 @@ impl Account {
             self.sightings.resize(id.index() + 1, Sighting::ABSENT);
         }
         &mut self.sightings[id.index()]
+    }
+
+    /// What was seen, by number of the fact.
+    fn seen(&self) -> impl Iterator<Item = (FactId, &Sighting)> {
+        self.sightings
+            .iter()
+            .enumerate()
+            .filter(|(_, sighting)| sighting.is_seen())
+            .map(|(index, sighting)| (FactId::from_index(index), sighting))
     }
 }
 
@@ -477,6 +488,12 @@ impl Evidence {
     #[must_use]
     pub const fn dictionary(&self) -> &Arc<Dictionary> {
         &self.dictionary
+    }
+
+    /// Keeps its facts in another dictionary, if that holds them all; whether it does. Texts that two pieces of
+    /// evidence have are thereby kept once.
+    pub fn share(&mut self, other: &Arc<Dictionary>) -> bool {
+        Arc::ptr_eq(&self.dictionary, other) || self.renumber(other).is_some()
     }
 
     /// Numbers its facts as another dictionary does, which takes the place of its own if it holds them all.

@@ -8,6 +8,7 @@
 //! - [`estimate`]: how much was not seen yet, and whether a field is ready to be judged.
 //! - [`pattern`]: typed wildcards for names that are another one each time.
 //! - [`overlay`]: what people decided, apart from what was observed; signed as [`signature`] says.
+//! - [`decisions`]: the overlay that is in force, in a file.
 //! - [`norm`]: what is expected, compiled from all of these; judges a fact and says how unusual it is.
 //! - [`revision`]: what a new revision does differently, to be decided on as one.
 //! - [`export`]: norms in the forms of others.
@@ -64,6 +65,7 @@
 //! ```
 
 pub mod bundle;
+pub mod decisions;
 pub mod estimate;
 pub mod evidence;
 pub mod export;

@@ -12,6 +12,7 @@ pub struct Config {
     pub tls: Tls,
     pub audit: Option<Audit>,
     pub limits: Option<Limits>,
+    pub baselines: Option<Baselines>,
     #[serde(default)]
     pub sinks: Vec<Sink>,
 }
@@ -35,6 +36,13 @@ pub struct Audit {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub max_event_bytes: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baselines {
+    #[serde(default)]
+    pub trusted_keys: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

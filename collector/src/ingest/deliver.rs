@@ -1,14 +1,16 @@
-//! One agent's stream: hello, welcome, batches up, acknowledgements down.
+//! One agent's stream: hello, welcome, batches up, acknowledgements down; and beside them, what is told of baselines.
 
 use super::arrival::Arrivals;
 use super::connection::Peer;
 use super::refusals::Refusals;
 use crate::audit::{Appended, Arrival, AuditLog, Content, Outbox, StorageError};
+use crate::baselines::{self, Baselines};
 use bytes::Bytes;
 use norma_wire::pb::{
     Ack, Busy, Rejection, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent, to_collector,
 };
 use norma_wire::text::printable;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -36,6 +38,8 @@ pub struct Deliver {
     pub log: AuditLog,
     /// Where refusals go.
     pub refusals: Refusals,
+    /// Where evidence goes.
+    pub baselines: Baselines,
     /// Larger events are rejected.
     pub max_event_bytes: usize,
     /// The collector stops.
@@ -57,6 +61,7 @@ impl Ingest for Deliver {
             peer,
             log: self.log.clone(),
             refusals: self.refusals.clone(),
+            baselines: self.baselines.clone(),
             max_event_bytes: self.max_event_bytes,
             stop: self.stop.clone(),
             answers,
@@ -70,6 +75,7 @@ struct Session {
     peer: Peer,
     log: AuditLog,
     refusals: Refusals,
+    baselines: Baselines,
     max_event_bytes: usize,
     stop: CancellationToken,
     answers: mpsc::Sender<Result<ToAgent, Status>>,
@@ -111,7 +117,12 @@ impl Session {
             Err(end) => return end,
         };
         let (batches, queue) = mpsc::channel(READ_AHEAD);
-        let reader = tokio::spawn(read(stream, batches, self.stop.clone()));
+        let joined = self
+            .baselines
+            .joined(self.peer.node.as_str(), self.answers.clone())
+            .await;
+        let joined = Arc::new(joined);
+        let reader = tokio::spawn(read(stream, batches, Arc::clone(&joined), self.stop.clone()));
         let arrivals = Arrivals::new(outbox.clone(), self.max_event_bytes, durable_sequence);
         let end = tokio::select! {
             end = self.store(outbox, arrivals, queue) => end,
@@ -120,6 +131,7 @@ impl Session {
             }
         };
         reader.abort();
+        joined.left().await;
         end
     }
 
@@ -264,10 +276,11 @@ impl Session {
     }
 }
 
-/// Reads batches ahead of the one that is being stored.
+/// Reads batches ahead of the one that is being stored, and hands on what is about baselines.
 async fn read(
     mut stream: Streaming<ToCollector>,
     batches: mpsc::Sender<Result<Vec<Bytes>, Status>>,
+    baselines: Arc<baselines::Stream>,
     stop: CancellationToken,
 ) {
     loop {
@@ -282,6 +295,18 @@ async fn read(
             Ok(Some(ToCollector {
                 message: Some(to_collector::Message::Hello(_)),
             })) => Err(Status::invalid_argument("a stream has one hello")),
+            Ok(Some(ToCollector {
+                message: Some(to_collector::Message::Interest(interest)),
+            })) => {
+                baselines.interest(interest).await;
+                continue;
+            }
+            Ok(Some(ToCollector {
+                message: Some(to_collector::Message::Evidence(delta)),
+            })) => {
+                baselines.evidence(delta);
+                continue;
+            }
             // Something that only a newer agent says.
             Ok(Some(ToCollector { message: None })) => continue,
             Ok(None) => return,

@@ -1,14 +1,17 @@
 //! One workload at one revision: what was recorded of it, and what follows.
 
+use super::exchange::Sharing;
 use super::{Completed, Expectation, Learning, Protected, store};
+use crate::fleet::Others;
 use crate::identity::WorkloadName;
 use crate::observation::BootTime;
 use norma_baseline::estimate::{Criteria, Settled};
-use norma_baseline::evidence::{Limits, Recorder};
+use norma_baseline::evidence::{Evidence, Limits, Recorder};
 use norma_baseline::fact;
 use norma_baseline::never::Origin;
 use norma_baseline::norm::{Inputs, Norm, Setting};
 use norma_baseline::overlay::{Overlay, Subject};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +27,16 @@ pub(super) struct Learner {
     pub stale: Option<BootTime>,
     /// What is on disk is not all; since when.
     pub dirty: Option<BootTime>,
+    /// Of what is not on disk, something was never seen before; since when.
+    pub news: Option<BootTime>,
+    /// Wall-clock time that all evidence spans, as of the norm.
+    pub observed: Duration,
+    /// Behaviours that are known, to this node or to others.
+    pub facts: usize,
+    /// What other nodes know.
+    pub others: Others,
+    /// How far this node's evidence has been told.
+    pub sharing: Sharing,
 }
 
 /// What norms are worked out by, besides what was seen and decided.
@@ -34,9 +47,48 @@ pub(super) struct Terms {
 
 impl Learner {
     pub fn compile(&mut self, subject: &Subject, terms: &Terms, overlay: &Overlay, settled: &Settled) {
+        let own = self.recorder.evidence();
+        let alone = self.others.evidence.sources().next().is_none();
+        let evidence = if alone {
+            Cow::Borrowed(own)
+        } else {
+            let mut all = self.others.evidence.clone();
+            all.merge(own);
+            Cow::Owned(all)
+        };
+        self.observed = evidence.total().span();
+        self.facts = evidence.facts().count();
         let predecessor = self.predecessor.as_deref();
-        self.norm = Arc::new(terms.norm(subject, &self.recorder, predecessor, overlay, settled));
+        let norm = terms.norm(subject, &evidence, self.replicas(), predecessor, overlay, settled);
+        drop(evidence);
+        if !alone {
+            // Texts are kept once, where the norm has them all. Otherwise they are kept twice, and nothing else differs.
+            let _shared =
+                self.recorder.share(norm.dictionary()) && self.others.evidence.share(norm.dictionary());
+        }
+        self.norm = Arc::new(norm);
         self.stale = None;
+    }
+
+    /// Since when each field is judged: by this node, or by the first that did. What is from before a person
+    /// unlocked the baseline counts no more.
+    pub fn settled(&self, subject: &Subject, overlay: &Overlay) -> Settled {
+        let unlocked = overlay.whole(subject).unlocked;
+        let mut settled = self.norm.survey().settled();
+        for (since, theirs) in settled.iter_mut().zip(self.others.settled) {
+            *since = [*since, theirs]
+                .into_iter()
+                .flatten()
+                .filter(|since| unlocked.is_none_or(|unlocked| *since > unlocked))
+                .min();
+        }
+        settled
+    }
+
+    /// Replicas that run, in the whole fleet where that is known.
+    pub fn replicas(&self) -> u32 {
+        let here = u32::try_from(self.recorder.replicas().count()).unwrap_or(u32::MAX);
+        here.max(self.others.replicas)
     }
 
     /// Whether it was written.
@@ -47,9 +99,12 @@ impl Learner {
             self.learned_ns,
             self.recorder.saved(),
             &self.norm,
+            &self.others,
         ) {
             Ok(()) => {
                 self.dirty = None;
+                self.news = None;
+                self.sharing.saved();
                 true
             }
             Err(error) => {
@@ -73,15 +128,14 @@ impl Learner {
 
     pub fn expectation(&self, fact: &fact::Fact, terms: &Terms, origin: Origin) -> Expectation {
         let known = self.norm.expectation(fact);
-        let seen_by = self
-            .recorder
-            .evidence()
-            .tally_of(fact)
-            .map_or(1, |tally| tally.replicas);
-        let running = u32::try_from(self.recorder.replicas().count()).unwrap_or(u32::MAX);
+        let seen = |evidence: &Evidence| evidence.tally_of(fact).map_or(0, |tally| tally.replicas);
+        let seen_by = seen(self.recorder.evidence()).saturating_add(seen(&self.others.evidence));
+        let replicas = self.replicas();
         let setting = Setting {
-            replicas: running,
-            replicas_with: u32::try_from(seen_by).unwrap_or(u32::MAX).min(running),
+            replicas,
+            replicas_with: u32::try_from(seen_by)
+                .unwrap_or(u32::MAX)
+                .clamp(1, replicas.max(1)),
             origin,
             ..Setting::default()
         };
@@ -97,18 +151,20 @@ impl Learner {
 
     pub fn learned_for(&self, learning: Learning) -> Duration {
         match learning {
-            Learning::Window(_) => Duration::from_nanos(self.learned_ns),
-            Learning::ByEvidence { .. } => self.recorder.evidence().total().span(),
+            // Others may have learned it before it was here.
+            Learning::Window(_) => Duration::from_nanos(self.learned_ns).max(self.observed),
+            Learning::ByEvidence { .. } => self.observed,
         }
     }
 }
 
 impl Terms {
-    /// The norm that follows from what was recorded and decided.
+    /// The norm that follows from what was seen and decided.
     pub fn norm(
         &self,
         subject: &Subject,
-        recorder: &Recorder,
+        evidence: &Evidence,
+        replicas: u32,
         predecessor: Option<&Norm>,
         overlay: &Overlay,
         settled: &Settled,
@@ -123,11 +179,11 @@ impl Terms {
         };
         Inputs {
             subject,
-            evidence: recorder.evidence(),
+            evidence,
             predecessor,
             overlay,
             settled,
-            replicas: u32::try_from(recorder.replicas().count()).unwrap_or(u32::MAX),
+            replicas,
             criteria: &criteria,
             protection: &self.protection,
             facts_max: Limits::default().facts,

@@ -1,6 +1,8 @@
 //! What is kept of a baseline on disk: one file each, written whole and renamed into place.
 
 use crate::config::hex;
+use crate::fleet::Others;
+use norma_baseline::estimate::Settled;
 use norma_baseline::evidence::Saved;
 use norma_baseline::file::{self, FormatError};
 use norma_baseline::norm::Norm;
@@ -47,6 +49,8 @@ pub(super) struct Stored {
     pub recorder: Saved,
     /// What followed from it.
     pub norm: Norm,
+    /// What other nodes knew.
+    pub others: Others,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,6 +62,17 @@ struct Form {
     recorder: Vec<u8>,
     #[serde(with = "serde_bytes")]
     norm: Vec<u8>,
+    /// Absent where nothing was known of others.
+    #[serde(default)]
+    others: Option<OthersForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OthersForm {
+    settled: Settled,
+    replicas: u32,
+    #[serde(with = "serde_bytes")]
+    evidence: Vec<u8>,
 }
 
 /// The baselines of a directory; a file that cannot be used is set aside with a warning.
@@ -95,6 +110,14 @@ fn read(path: &Path) -> Result<Stored, StoreError> {
         learned_ns: form.learned_ns,
         recorder: file::from_bytes(&form.recorder)?,
         norm: file::from_bytes(&form.norm)?,
+        others: match form.others {
+            Some(others) => Others {
+                settled: others.settled,
+                replicas: others.replicas,
+                evidence: file::from_bytes(&others.evidence)?,
+            },
+            None => Others::default(),
+        },
     })
 }
 
@@ -105,6 +128,7 @@ pub(super) fn write(
     learned_ns: u64,
     recorder: &Saved,
     norm: &Norm,
+    others: &Others,
 ) -> std::io::Result<()> {
     let form = Form {
         format: FORMAT,
@@ -112,6 +136,11 @@ pub(super) fn write(
         learned_ns,
         recorder: file::to_bytes(recorder).map_err(std::io::Error::other)?,
         norm: file::to_bytes(norm).map_err(std::io::Error::other)?,
+        others: Some(OthersForm {
+            settled: others.settled,
+            replicas: others.replicas,
+            evidence: file::to_bytes(&others.evidence).map_err(std::io::Error::other)?,
+        }),
     };
     let bytes = rmp_serde::to_vec_named(&form).map_err(std::io::Error::other)?;
     let place = place(directory, subject);

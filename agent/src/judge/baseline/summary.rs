@@ -22,6 +22,10 @@ pub struct Summary {
     pub facts: usize,
     /// There was no room for all that was seen.
     pub overflowed: bool,
+    /// The collector has all of this node's evidence that is on the disk; `None` where nothing is shared.
+    pub shared: Option<bool>,
+    /// Replicas that run, in the whole fleet where that is known.
+    pub replicas: u32,
     /// Per kind of behaviour.
     pub fields: Vec<FieldSummary>,
 }
@@ -41,7 +45,7 @@ pub struct FieldSummary {
 }
 
 impl Summary {
-    pub(super) fn of(subject: &Subject, learner: &Learner, learning: Learning) -> Self {
+    pub(super) fn of(subject: &Subject, learner: &Learner, learning: Learning, shares: bool) -> Self {
         let survey = learner.norm.survey();
         let fields = Field::ALL.map(|field| {
             let estimate = survey.field(field);
@@ -68,8 +72,10 @@ impl Summary {
             revision: subject.revision.to_string(),
             ready: survey.is_ready(),
             learned_seconds: learner.learned_for(learning).as_secs(),
-            facts: learner.recorder.evidence().dictionary().len(),
+            facts: learner.facts,
             overflowed: survey.overflowed,
+            shared: shares.then(|| learner.sharing.is_held()),
+            replicas: learner.replicas(),
             fields: fields.into(),
         }
     }

@@ -4,14 +4,14 @@ use crate::judge::fact::Access;
 use norma_baseline::overlay::{Decision, Item, Verb};
 use norma_baseline::signature::Signer;
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
 fn wall_now() -> Timestamp {
     let course = Course::default();
     Timestamp::from_unix(course.wall_seconds(course.begin()))
 }
 
-fn container(workload: &str, id: &str, image_digest: &str) -> Arc<Container> {
+pub(super) fn container(workload: &str, id: &str, image_digest: &str) -> Arc<Container> {
     Arc::new(Container {
         id: ContainerId(id.into()),
         name: id.into(),
@@ -29,7 +29,7 @@ fn container(workload: &str, id: &str, image_digest: &str) -> Arc<Container> {
     })
 }
 
-fn open(path: &str) -> Fact {
+pub(super) fn open(path: &str) -> Fact {
     Fact::Open {
         exe: "/bin/cat".into(),
         path: path.into(),
@@ -37,7 +37,7 @@ fn open(path: &str) -> Fact {
     }
 }
 
-fn settings(learning: Learning) -> Settings {
+pub(super) fn settings(learning: Learning) -> Settings {
     Settings {
         node: "node".to_owned(),
         learning,
@@ -50,7 +50,7 @@ fn baselines(directory: &Path, window: u64) -> Baselines {
     Baselines::open(directory, settings(learning)).unwrap()
 }
 
-fn see(baselines: &mut Baselines, container: &Arc<Container>, path: &str) -> Membership {
+pub(super) fn see(baselines: &mut Baselines, container: &Arc<Container>, path: &str) -> Membership {
     baselines.observe(container, &open(path), Circumstances::default(), BootTime(0))
 }
 

@@ -117,6 +117,18 @@ pub struct Version(u32);
 impl Version {
     /// Before everything: also what to go on from after a restart, when it is not known what arrived.
     pub const START: Self = Self(0);
+
+    /// As a number, to be sent with a delta and to come back when it arrived.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Of its number.
+    #[must_use]
+    pub const fn of_number(number: u32) -> Self {
+        Self(number)
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
