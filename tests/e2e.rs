@@ -19,6 +19,8 @@ mod fleet;
 mod hash;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "e2e/known.rs"]
+mod known;
 #[path = "e2e/line.rs"]
 mod line;
 #[path = "e2e/misuse.rs"]

@@ -14,7 +14,7 @@
 //! the set of namespaces that they entered with: whoever comes into a container from outside gets one of their own.
 
 use crate::emit;
-use crate::kernel::file::{Dentry, File, FileLook, Inode, Mount};
+use crate::kernel::file::{Dentry, File, FileIdentity, FileLook, Inode, InodeLook, Mount};
 use crate::kernel::task::Task;
 use crate::kernel::view::View;
 use crate::path::typed::{self, Tops};
@@ -40,6 +40,8 @@ const NAMES_MAX: usize = 12;
 const ACCESS: u32 = 3;
 /// The same: this open created the file, which by that is none that was known.
 const FMODE_CREATED: u32 = 1 << 20;
+/// Stands for the top of the mounts as the end of a walk: no address is this.
+const TOP: u64 = u64::MAX;
 /// 2^64 divided by the golden ratio: spreads numbers that lie close together.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -100,24 +102,21 @@ pub fn open_typed(
     tops: *mut Tops,
     cgroup: u64,
     look: &FileLook,
-    device: u32,
+    inode: &InodeLook,
 ) -> Recognised {
-    if look.mode & FMODE_CREATED != 0 || !settings::typed_loads() || settings::known_mask() == 0 {
-        return open(state, tops, cgroup, look, device);
+    if !settings::typed_loads() {
+        return open(state, tops, cgroup, look);
     }
     // SAFETY: a live map value.
     let this = unsafe { &mut *state };
-    if !this.actor(cgroup) {
-        return Recognised::No(0);
-    }
     let root = look.mount.root_typed();
     let mut dentry = look.dentry;
-    if dentry.is_unhashed_typed() && dentry.parent_typed() != dentry {
+    let is_gone = dentry.is_unhashed_typed() && dentry.parent_typed() != dentry;
+    if !may_be_known(look) || is_gone || !this.actor(cgroup) {
         return Recognised::No(0);
     }
-    this.entry::<true>(word::FILE, dentry, look.inode);
-    this.file::<true>(look, device);
-    store(&mut this.names, 0);
+    this.entry(word::FILE, dentry, look.inode, inode.number);
+    this.file(look, &look.inode.identity_typed(inode));
     let mut arrived = dentry == root;
     for _ in 0..NAMES_MAX {
         if arrived {
@@ -130,7 +129,7 @@ pub fn open_typed(
         dentry = parent;
         arrived = dentry == root;
         if !arrived {
-            let (changes, name) = (dentry.changes::<true>(), dentry.name_hash::<true>());
+            let (changes, name) = (dentry.changes_typed(), dentry.name_hash_typed());
             store(&mut this.number, dentry.0);
             this.add_name(load(&this.number), changes, name);
         }
@@ -138,8 +137,7 @@ pub fn open_typed(
     if !arrived {
         return Recognised::No(0);
     }
-    store(&mut this.mount, look.mount.0);
-    if !typed::is_top(tops, &mut this.view, look.mount) && !this.climb_from(look.mount, root) {
+    if typed::top(tops, &mut this.view, look.mount).is_none() && !this.climb_from(root, look.mount) {
         return Recognised::No(0);
     }
     this.recognise()
@@ -147,21 +145,40 @@ pub fn open_typed(
 
 /// Whether an open is known.
 #[inline(always)]
-pub fn open(state: *mut Words, tops: *mut Tops, cgroup: u64, look: &FileLook, device: u32) -> Recognised {
-    if look.mode & FMODE_CREATED != 0 || settings::known_mask() == 0 {
-        return Recognised::No(0);
-    }
+pub fn open(state: *mut Words, tops: *mut Tops, cgroup: u64, look: &FileLook) -> Recognised {
     // SAFETY: a live map value.
     let this = unsafe { &mut *state };
-    if !this.actor(cgroup) || !this.leaf(look) {
+    if !may_be_known(look) || !this.actor(cgroup) {
         return Recognised::No(0);
     }
-    this.file::<false>(look, device);
-    let top = typed::is_top(tops, &mut this.view, look.mount);
-    if !this.climb(look, top) {
+    // First, for what is read later may only be younger, see above.
+    let Some(parent) = this.leaf(look) else {
+        return Recognised::No(0);
+    };
+    let Some(identity) = look.inode.identity(&mut this.view) else {
+        return Recognised::No(0);
+    };
+    let word = load(&this.words[word::FILE + 2]);
+    this.set(word::FILE + 2, word | u64::from(identity.generation));
+    this.set(word::FILE + 3, identity.number);
+    this.file(look, &identity);
+    let arrived = match typed::top(tops, &mut this.view, look.mount) {
+        Some(root) => {
+            store(&mut this.root, root.0);
+            this.climb(look.dentry, parent, root.0)
+        }
+        None => this.enter(look.mount) && this.climb(look.dentry, parent, TOP),
+    };
+    if !arrived {
         return Recognised::No(0);
     }
     this.recognise()
+}
+
+/// Whether anything is recognised; a file that this open created is none that was known.
+#[inline(always)]
+fn may_be_known(look: &FileLook) -> bool {
+    look.mode & FMODE_CREATED == 0 && settings::known_mask() != 0
 }
 
 impl Words {
@@ -180,11 +197,12 @@ impl Words {
         if event == 0 || program.0 == 0 {
             return false;
         }
-        let (look, _) = program.look_typed();
+        store(&mut self.names, 0);
+        let (look, inode) = program.look_typed();
         self.set(word::CGROUP, cgroup);
         self.set(word::NAMESPACES, namespaces.address());
         self.set(word::MOUNTS, event);
-        self.entry::<true>(word::PROGRAM, look.dentry, look.inode);
+        self.entry(word::PROGRAM, look.dentry, look.inode, inode.number);
         self.set(word::PROGRAM_MOUNT, look.mount.0);
         self.set(word::PROGRAM_TIME, look.inode.changed_typed());
         true
@@ -192,40 +210,35 @@ impl Words {
 
     /// Four words for an entry of a directory and the file that it names.
     #[inline(always)]
-    fn entry<const TYPED: bool>(&mut self, at: usize, dentry: Dentry, inode: Inode) {
-        let changes = u64::from(dentry.changes::<TYPED>());
+    fn entry(&mut self, at: usize, dentry: Dentry, inode: Inode, number: u64) {
+        let changes = u64::from(dentry.changes_typed());
         self.set(at, dentry.0);
-        self.set(at + 1, dentry.name_hash::<TYPED>());
-        self.set(at + 2, changes << 32 | u64::from(inode.generation::<TYPED>()));
-        self.set(at + 3, inode.number_of::<TYPED>());
+        self.set(at + 1, dentry.name_hash_typed());
+        self.set(at + 2, changes << 32 | u64::from(inode.generation_typed()));
+        self.set(at + 3, number);
+    }
+
+    /// The first of them for an opened file, from one look at its entry; gives the directory, and `None` for a file
+    /// that is gone.
+    #[inline(always)]
+    fn leaf(&mut self, look: &FileLook) -> Option<Dentry> {
+        let entry = look.dentry.look_at_name(&mut self.view)?;
+        if entry.is_unhashed && entry.parent != look.dentry {
+            return None;
+        }
+        self.set(word::FILE, look.dentry.0);
+        self.set(word::FILE + 1, entry.name_hash);
+        self.set(word::FILE + 2, u64::from(entry.changes) << 32);
+        Some(entry.parent)
     }
 
     /// The words for an opened file besides its entry.
     #[inline(always)]
-    fn file<const TYPED: bool>(&mut self, look: &FileLook, device: u32) {
-        let how = u64::from(look.mode & ACCESS) << 30 | u64::from(look.inode.links::<TYPED>() & 0x3fff_ffff);
+    fn file(&mut self, look: &FileLook, identity: &FileIdentity) {
+        let how = u64::from(look.mode & ACCESS) << 30 | u64::from(identity.links & 0x3fff_ffff);
         self.set(word::FILE_MOUNT, look.mount.0);
-        self.set(word::DEVICE, how << 32 | u64::from(device));
-        self.set(word::LAYER, look.inode.upper::<TYPED>());
-    }
-
-    /// The file's entry, from one look at it; false for one that is gone.
-    #[inline(always)]
-    fn leaf(&mut self, look: &FileLook) -> bool {
-        let Some(entry) = look.dentry.look_at_name(&mut self.view) else {
-            return false;
-        };
-        if entry.is_unhashed && entry.parent != look.dentry {
-            return false;
-        }
-        let generation = u64::from(look.inode.generation::<false>());
-        self.set(word::FILE, look.dentry.0);
-        self.set(word::FILE + 1, entry.name_hash);
-        self.set(word::FILE + 2, u64::from(entry.changes) << 32 | generation);
-        self.set(word::FILE + 3, look.inode.number_of::<false>());
-        store(&mut self.dentry, look.dentry.0);
-        store(&mut self.number, entry.parent.0);
-        true
+        self.set(word::DEVICE, how << 32 | u64::from(identity.device));
+        self.set(word::LAYER, identity.upper);
     }
 
     /// Adds a name that a path leads through.
@@ -241,29 +254,22 @@ impl Words {
         store(&mut self.names, names);
     }
 
-    /// From an opened file, whose entry was looked at, to the top of the mounts.
+    /// From an opened file, whose entry was looked at, to `end` or to the top of the mounts.
     #[inline(always)]
-    fn climb(&mut self, look: &FileLook, top: bool) -> bool {
-        store(&mut self.names, 0);
-        if !self.enter(look.mount) {
-            return false;
-        }
-        let root = load(&self.root);
-        if load(&self.dentry) != root {
-            let parent = load(&self.number);
-            store(&mut self.dentry, parent);
-        }
-        self.steps(if top { root } else { 0 })
+    fn climb(&mut self, leaf: Dentry, parent: Dentry, end: u64) -> bool {
+        let at_root = leaf.0 == load(&self.root);
+        store(&mut self.dentry, if at_root { leaf.0 } else { parent.0 });
+        self.steps(end)
     }
 
     /// From the root of a mount to the top of the mounts.
     #[inline(always)]
-    fn climb_from(&mut self, mount: Mount, root: Dentry) -> bool {
+    fn climb_from(&mut self, root: Dentry, mount: Mount) -> bool {
         store(&mut self.dentry, root.0);
-        self.enter(mount) && self.steps(0)
+        self.enter(mount) && self.steps(TOP)
     }
 
-    /// Goes on up to `end`, or to the top; false where it does not come there.
+    /// Goes on up to `end`; false where it does not come there.
     #[inline(always)]
     fn steps(&mut self, end: u64) -> bool {
         store(&mut self.arrived, 0);

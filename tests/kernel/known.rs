@@ -137,9 +137,8 @@ impl Scene {
 
     /// Does it, and has it recognised from now on.
     fn learns(&mut self, path: &Path, order: &str) -> KnownPlace {
-        let (_, open) = self.reports(path, order).expect("it is not known yet");
-        let id = open.id.expect("it can be recognised");
-        let place = self.table.enter(id).unwrap();
+        let (_, open) = self.reports(path, order).unwrap();
+        let place = self.table.enter(open.id.unwrap()).unwrap();
         self.is_known(path, order, place);
         place
     }
@@ -264,7 +263,7 @@ fn another_file_of_a_known_name_is_reported() {
     let gone = scene.path("file");
     scene.does("exec 5< file; rm file");
     let fd = format!("cat /proc/{}/fd/5", scene.actor.shell.id());
-    let (_, open) = scene.reports(&gone, &fd).expect("a deleted file is reported");
+    let (_, open) = scene.reports(&gone, &fd).unwrap();
     assert!(open.path.deleted && open.id.is_none(), "{open:?}");
 }
 

@@ -373,15 +373,15 @@ impl Inode {
 impl Dentry {
     /// How often the kernel changed what it is called, where it lies or what it names; odd while it does.
     #[inline(always)]
-    pub fn changes<const TYPED: bool>(self) -> u32 {
-        field::<TYPED, _>(self.0, offset!(dentry_seq))
+    pub fn changes_typed(self) -> u32 {
+        field::<true, _>(self.0, offset!(dentry_seq))
     }
 
     /// The kernel's hash of its name and directory, and the length of the name.
     #[inline(always)]
-    pub fn name_hash<const TYPED: bool>(self) -> u64 {
-        let hash: u32 = field::<TYPED, _>(self.0, offset!(dentry_name_hash));
-        let len: u32 = field::<TYPED, _>(self.0, offset!(dentry_name_len));
+    pub fn name_hash_typed(self) -> u64 {
+        let hash: u32 = field::<true, _>(self.0, offset!(dentry_name_hash));
+        let len: u32 = field::<true, _>(self.0, offset!(dentry_name_len));
         u64::from(len) << 32 | u64::from(hash)
     }
 
@@ -403,36 +403,72 @@ impl Dentry {
 /// What an identity needs of a dentry, from one look at it.
 #[derive(Clone, Copy)]
 pub struct NameLook {
-    /// As [`Dentry::changes`].
+    /// As [`Dentry::changes_typed`].
     pub changes: u32,
     /// As [`DentryLook::is_unhashed`].
     pub is_unhashed: bool,
     /// As [`Dentry::parent`].
     pub parent: Dentry,
-    /// As [`Dentry::name_hash`].
+    /// As [`Dentry::name_hash_typed`].
     pub name_hash: u64,
 }
 
-impl Inode {
-    /// As [`Self::number`].
-    #[inline(always)]
-    pub fn number_of<const TYPED: bool>(self) -> u64 {
-        field::<TYPED, _>(self.0, offset!(inode_number))
-    }
-
+/// What tells a file from all others, besides its name.
+#[derive(Clone, Copy)]
+pub struct FileIdentity {
+    /// As [`Inode::number`].
+    pub number: u64,
+    /// As [`Inode::device`].
+    pub device: u32,
     /// Tells files apart that had the same number one after the other.
-    #[inline(always)]
-    pub fn generation<const TYPED: bool>(self) -> u32 {
-        field::<TYPED, _>(self.0, offset!(inode_generation))
-    }
-
+    pub generation: u32,
     /// Hard links.
+    pub links: u32,
+    /// Address of the upper layer's name for a file of an overlay; 0 for one that was not copied up, and of other
+    /// filesystems.
+    pub upper: u64,
+}
+
+impl Inode {
+    /// Looks at it; `None` where it cannot be read.
     #[inline(always)]
-    pub fn links<const TYPED: bool>(self) -> u32 {
-        field::<TYPED, _>(self.0, offset!(inode_nlink))
+    pub fn identity(self, view: &mut View) -> Option<FileIdentity> {
+        view.fill(self.0)?;
+        let number = view.word(self.0, offset!(inode_number));
+        let links = view.half(self.0, offset!(inode_nlink));
+        let superblock = view.word(self.0, offset!(inode_sb));
+        view.fill(superblock)?;
+        let magic = view.word(superblock, offset!(super_magic));
+        Some(FileIdentity {
+            number,
+            device: view.half(superblock, offset!(super_dev)),
+            generation: read(self.0, offset!(inode_generation)),
+            links,
+            upper: self.upper(magic),
+        })
     }
 
-    /// When it was changed last, of one that the verifier knows by its type.
+    /// The same of one that the verifier knows by its type, and that was looked at.
+    #[inline(always)]
+    pub fn identity_typed(self, look: &InodeLook) -> FileIdentity {
+        let superblock: u64 = field::<true, _>(self.0, offset!(inode_sb));
+        let magic: u64 = field::<true, _>(superblock, offset!(super_magic));
+        FileIdentity {
+            number: look.number,
+            device: look.device,
+            generation: self.generation_typed(),
+            links: field::<true, _>(self.0, offset!(inode_nlink)),
+            upper: self.upper(magic),
+        }
+    }
+
+    /// As [`FileIdentity::generation`].
+    #[inline(always)]
+    pub fn generation_typed(self) -> u32 {
+        field::<true, _>(self.0, offset!(inode_generation))
+    }
+
+    /// When it was changed last.
     #[inline(always)]
     pub fn changed_typed(self) -> u64 {
         let seconds: u64 = field::<true, _>(self.0, offset!(inode_ctime));
@@ -440,12 +476,9 @@ impl Inode {
         seconds << 30 | u64::from(nanoseconds & NANOSECONDS)
     }
 
-    /// Address of the upper layer's name for a file of an overlay; 0 for one that was not copied up, and of other
-    /// filesystems.
     #[inline(always)]
-    pub fn upper<const TYPED: bool>(self) -> u64 {
-        let superblock: u64 = field::<TYPED, _>(self.0, offset!(inode_sb));
-        if field::<TYPED, u64>(superblock, offset!(super_magic)) == OVERLAYFS_MAGIC {
+    fn upper(self, magic: u64) -> u64 {
+        if magic == OVERLAYFS_MAGIC {
             read(self.0, settings::overlay_upper())
         } else {
             0

@@ -32,6 +32,8 @@ pub struct Tops {
 #[repr(C)]
 struct Top {
     mount: u64,
+    /// Root of what is mounted there.
+    root: u64,
     /// State of the mount namespace, see `NsProxy::mount_event`; no two namespaces have the same.
     event: u64,
 }
@@ -87,7 +89,7 @@ pub fn walk_from(
     }
     // SAFETY: the state is a live map value.
     let walk = unsafe { &mut *state };
-    if is_top(tops, &mut walk.view, mount) {
+    if top(tops, &mut walk.view, mount).is_some() {
         return Some(Walked { len, flags });
     }
     store(&mut walk.dentry, root.0);
@@ -98,9 +100,9 @@ pub fn walk_from(
     climb(walk, out)
 }
 
-/// Whether nothing is above this mount of the current namespace.
+/// Root of what is mounted here, where nothing is above this mount of the current namespace.
 #[inline(always)]
-pub fn is_top(tops: *mut Tops, view: &mut View, mount: Mount) -> bool {
+pub fn top(tops: *mut Tops, view: &mut View, mount: Mount) -> Option<Dentry> {
     // SAFETY: a live map value.
     let tops = unsafe { &mut *tops };
     let namespaces = Task::current().namespaces();
@@ -109,15 +111,17 @@ pub fn is_top(tops: *mut Tops, view: &mut View, mount: Mount) -> bool {
     let number = load(&tops.number);
     let top = &mut tops.mounts[(number >> 6 ^ number >> 9) as usize & (REMEMBERED - 1)];
     if load(&top.mount) == number && load(&top.event) == event {
-        return true;
+        return Some(Dentry(load(&top.root)));
     }
     let namespace = namespaces.mount_namespace();
     if event == 0 || namespace == 0 || mount.namespace() != namespace || !lies_on_roots(view, mount) {
-        return false;
+        return None;
     }
+    let root = mount.root();
     store(&mut top.mount, number);
+    store(&mut top.root, root.0);
     store(&mut top.event, event);
-    true
+    Some(root)
 }
 
 /// Whether a mount lies on nothing, or on the root of one that does.

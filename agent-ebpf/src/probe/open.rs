@@ -54,16 +54,16 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
         if look.mode & FMODE_PATH != 0 {
             return Some(());
         }
-        let inode = look.inode.look(&mut scratch.walk.view);
         // Before the name is walked: what changes in between makes this identity one that never comes again.
         let mut identity = 0;
         if opens == Opens::Recognised {
             let (words, tops) = (&raw mut scratch.words, &raw mut scratch.tops);
-            match known::open(words, tops, cgroup, &look, inode.device) {
+            match known::open(words, tops, cgroup, &look) {
                 Recognised::Yes => return Some(()),
                 Recognised::No(unknown) => identity = unknown,
             }
         }
+        let inode = look.inode.look(&mut scratch.walk.view);
         let out = (&raw mut scratch.path).cast();
         let path = path::walk_from(&raw mut scratch.walk, out, look.dentry, look.mount)?;
         record(scratch, cgroup, &look, &inode, &path, identity);
@@ -103,7 +103,7 @@ fn file_open(check: &impl Check) {
         let mut identity = 0;
         // As above.
         if opens == Opens::Recognised {
-            match known::open_typed(&raw mut scratch.words, tops, cgroup, &look, inode.device) {
+            match known::open_typed(&raw mut scratch.words, tops, cgroup, &look, &inode) {
                 Recognised::Yes => return Some(()),
                 Recognised::No(unknown) => identity = unknown,
             }

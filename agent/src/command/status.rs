@@ -64,16 +64,23 @@ fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
     if let Some(kernel) = document.get("kernel").and_then(Value::as_object) {
         for (kind, totals) in kernel {
             let of = |name: &str| totals.get(name).and_then(Value::as_u64).unwrap_or(0);
-            if of("seen") > 0 {
+            if of("seen") + of("recognised") > 0 {
                 say(&format!(
-                    "  {kind:<8} seen {:>10}  lost {:>6}  unreadable {:>6}",
+                    "  {kind:<8} seen {:>10}  lost {:>6}  unreadable {:>6}  recognised {:>10}",
                     of("seen"),
                     of("lost"),
-                    of("failed")
+                    of("failed"),
+                    of("recognised")
                 ))?;
             }
         }
     }
+    say(&format!(
+        "known: {} behaviours of {} that the kernel side has room for, {} found no room",
+        text("/known/entries"),
+        text("/known/room"),
+        text("/known/refused")
+    ))?;
     if document.get("outbox").is_some_and(|outbox| !outbox.is_null()) {
         say(&format!(
             "outbox: next sequence {}, acknowledged {}, {} bytes, refused {}",

@@ -10,13 +10,16 @@ const TIME: Duration = Duration::from_secs(3);
 
 /// Mode and operations in a second; `None` for as many as one thread can.
 ///
-/// Opens that the baseline knows are judged and counted; each connection is judged, stored and shipped.
+/// Opens that the baseline knows are counted by the kernel side; those of a file without a name are judged and
+/// counted; each connection is judged, stored and shipped.
 const RATES: &[(&str, Option<u64>)] = &[
     ("open", Some(0)),
     ("open", Some(1_000)),
     ("open", Some(10_000)),
     ("open", Some(100_000)),
     ("open", None),
+    ("open-nameless", Some(100_000)),
+    ("open-nameless", None),
     ("tcp", Some(1_000)),
     ("tcp", Some(10_000)),
 ];

@@ -8,6 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -55,6 +56,7 @@ const MODES: &[Mode] = &[
     mode("stat", 2048, stat),
     mode("read", 4096, read),
     mode("open", 512, open),
+    mode("open-nameless", 512, open_nameless),
     mode("open-write", 512, open_write),
     mode("create", 64, create),
     mode("novel", 16, novel),
@@ -114,6 +116,20 @@ fn read(_: &Site) -> Result<Box<Operation>> {
 fn open(_: &Site) -> Result<Box<Operation>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     each(move || Ok(rustix::fs::open(c"/etc/hostname", flags, Permissions::empty()).map(drop)?))
+}
+
+/// Of a file that has no name any more: nobody can know it by one, so that each open is reported.
+fn open_nameless(site: &Site) -> Result<Box<Operation>> {
+    let path = made(site, "nameless")?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Permissions::empty())?;
+    rustix::fs::unlink(&path)?;
+    let path = terminated(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
+    each(move || {
+        // Captured, so that it stays open.
+        let _nameless = &file;
+        Ok(rustix::fs::open(&path, flags, Permissions::empty()).map(drop)?)
+    })
 }
 
 fn open_write(site: &Site) -> Result<Box<Operation>> {
