@@ -1,7 +1,8 @@
 //! What is expected, kept in step with what the kernel side recognises.
 //!
-//! An act that the judge holds for nothing special is entered into the kernel side's table when it comes for the
-//! second time: what happens once would only fill the table. From then on it is counted there. What was counted is
+//! An act that the judge holds for nothing special is entered into the kernel side's table when it comes again
+//! [`PROBATION`] after it came first: what happens once would only fill the table, and by then it is known which
+//! files are the sensitive ones. From then on it is counted there. What was counted is
 //! taken over container by container, every [`SWEEP_EVERY`] at least; it becomes part of the roll-up, and the
 //! baseline is shown each behaviour as often as if it had been reported. An entry goes as soon as the norm that it
 //! was judged by is another one and does not hold it for expected any more, when its file turns out to be a
@@ -17,6 +18,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long an act is watched before it is entered; sensitive files are looked up every second.
+const PROBATION: Duration = Duration::from_secs(3);
 /// How often what was counted is taken over.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 /// Entries that are looked at in one go, so that the rings do not fill up meanwhile.
@@ -25,7 +28,7 @@ const SWEEP_ENTRIES: usize = 20_000;
 const IDLE: Duration = Duration::from_secs(3600);
 /// Most entries of one container: more would be made by whoever wants the table full.
 const CONTAINER_MAX: usize = 20_000;
-/// Identities that were seen once and are remembered; a power of two.
+/// Identities that were seen and are remembered until they are entered; a power of two.
 const ONCE: usize = 1 << 16;
 
 /// What the kernel side recognised of one container.
@@ -53,7 +56,8 @@ pub struct Known {
     groups: HashMap<CgroupId, Group>,
     /// In the order in which they are swept.
     turns: VecDeque<CgroupId>,
-    once: Box<[u64]>,
+    /// Identities that were seen, and when first.
+    once: Box<[(u64, BootTime)]>,
     refused: u64,
 }
 
@@ -78,10 +82,13 @@ struct Entry {
     place: KnownPlace,
     /// Lower half of the count as it was taken over last.
     counted: u32,
-    /// When it was last found used, and when the baseline was shown it, in seconds since boot.
+    /// When it was last found used, in seconds since boot.
     used: u32,
+    /// When the baseline was shown it, in seconds of the course in which it learns.
     shown: u32,
     access: Access,
+    /// It was used, and it was not looked at yet whether the baseline is to be shown it.
+    fresh: bool,
 }
 
 impl Entry {
@@ -105,7 +112,7 @@ impl Known {
     /// Nothing is known yet; without a table nothing ever is.
     pub fn new(table: Option<KnownTable>) -> Self {
         Self {
-            once: vec![0; if table.is_some() { ONCE } else { 0 }].into_boxed_slice(),
+            once: vec![(0, BootTime(0)); if table.is_some() { ONCE } else { 0 }].into_boxed_slice(),
             table,
             groups: HashMap::new(),
             turns: VecDeque::new(),
@@ -130,9 +137,11 @@ impl Known {
         let (Some(table), false) = (&mut self.table, self.once.is_empty()) else {
             return;
         };
-        let once = &mut self.once[id.0.get() as usize & (ONCE - 1)];
-        if *once != id.0.get() {
-            *once = id.0.get();
+        let (seen, first) = &mut self.once[id.0.get() as usize & (ONCE - 1)];
+        if *seen != id.0.get() {
+            (*seen, *first) = (id.0.get(), now);
+        }
+        if now.0 < first.0.saturating_add(PROBATION.as_nanos() as u64) {
             return;
         }
         // It came in before it was entered.
@@ -173,8 +182,9 @@ impl Known {
             place,
             counted: table.count(place) as u32,
             used: seconds(now),
-            shown: seconds(now),
+            shown: seconds(judge.baselines().course().at(now)),
             access: *access,
+            fresh: false,
         });
     }
 
@@ -206,6 +216,8 @@ impl Known {
                 group.retain(table, |fact, _| judge.still_expects(&container, fact));
             }
         }
+        // In a faster course more often, so that no sampling unit is passed over.
+        let every = SWEEP_EVERY / judge.baselines().course().speed();
         let mut taken = Vec::new();
         let mut looked_at = 0;
         while let Some(cgroup) = self.turns.front().copied() {
@@ -213,7 +225,7 @@ impl Known {
                 self.turns.pop_front();
                 continue;
             };
-            let due = now.0 >= group.swept.0.saturating_add(SWEEP_EVERY.as_nanos() as u64);
+            let due = now.0 >= group.swept.0.saturating_add(every.as_nanos() as u64);
             if !due || looked_at >= SWEEP_ENTRIES {
                 break;
             }
@@ -257,7 +269,7 @@ impl Group {
     /// Takes over what was counted, shows the baseline what it has not seen for a while, and drops what is not used.
     fn sweep(&mut self, table: &mut KnownTable, judge: &mut Judge, now: BootTime) -> Option<Recognised> {
         self.swept = now;
-        let at = seconds(now);
+        let (at, learned_at) = (seconds(now), seconds(judge.baselines().course().at(now)));
         let (container, stands_for) = (
             Arc::clone(&self.container),
             judge.baselines().stands_for().as_secs(),
@@ -266,20 +278,19 @@ impl Group {
             if judge.is_sensitive(container.cgroup, entry.file()) {
                 return false;
             }
-            if entry.used != at {
+            if !std::mem::take(&mut entry.fresh) {
                 return u64::from(at.saturating_sub(entry.used)) < IDLE.as_secs();
             }
-            if u64::from(at.saturating_sub(entry.shown)) < stands_for {
+            if u64::from(learned_at.saturating_sub(entry.shown)) < stands_for {
                 return true;
             }
-            entry.shown = at;
+            entry.shown = learned_at;
             judge.recognised_again(&container, fact, now)
         });
         self.taken()
     }
 
-    /// Takes over what was counted, and keeps the entries that `keep` wants; those that were used just now have
-    /// that time.
+    /// Takes over what was counted, and keeps the entries that `keep` wants.
     fn retain(&mut self, table: &mut KnownTable, mut keep: impl FnMut(&Fact, &mut Entry) -> bool) {
         let at = seconds(self.swept);
         let Self {
@@ -319,6 +330,7 @@ impl Entry {
         if since > 0 {
             self.counted = count;
             self.used = at;
+            self.fresh = true;
             *sum += u64::from(since);
         }
     }

@@ -32,7 +32,8 @@ pub struct Norma;
 
 impl Watcher for Norma {
     fn start(&mut self, stage: &mut Stage<'_>) -> Result<()> {
-        stage.start_agent()
+        stage.start_agent()?;
+        stage.repeat_until_known()
     }
 
     fn stop(&mut self, stage: &mut Stage<'_>) -> Result<()> {

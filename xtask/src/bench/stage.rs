@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Short, since the load repeats itself.
 const LEARNING: Duration = Duration::from_secs(2);
+/// Modes of `norma-load` whose opens the kernel side recognises after a while.
+const KNOWN: &[&str] = &["open", "open-write"];
 const SLACK: Duration = Duration::from_secs(60);
 /// Room for the outbox of an agent that runs as long as this command.
 const TMPFS_BYTES: u64 = 2 << 30;
@@ -87,6 +89,16 @@ impl<'a> Stage<'a> {
     /// Starts the agent, which finds what it has learned before.
     pub fn start_agent(&mut self) -> Result<()> {
         self.agent.run(self.scratch)
+    }
+
+    /// Has the container open what it opens until the kernel side recognises it.
+    pub fn repeat_until_known(&self) -> Result<()> {
+        wait_until("the container's opens to be recognised", LEARNING + SLACK, || {
+            self.container.blocks(1, Duration::from_millis(2), KNOWN)?;
+            let status = self.agent.status()?;
+            let entries = status["known"]["entries"].as_u64().unwrap_or(0);
+            Ok((entries >= KNOWN.len() as u64).then_some(()))
+        })
     }
 
     /// Ends the agent in order.

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// What a kernel does after its start, or that of the watcher, is over then.
 const SETTLE: Duration = Duration::from_secs(2);
+/// What happens again after this is known to the watcher.
+const KNOWN: Duration = Duration::from_secs(4);
 /// Programs are slow to load where each instruction is emulated.
 const START_LIMIT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
@@ -41,8 +43,11 @@ pub fn compare(words: &[String]) -> Result<()> {
     let mut phase = |name: &str| -> Result<()> {
         std::thread::sleep(SETTLE);
         for (mode, operation) in &mut prepared {
-            // The first block fetches what the others find.
+            // The first blocks fetch what the others find, and make it known.
             block(&mut **operation, operations)?;
+            std::thread::sleep(KNOWN);
+            block(&mut **operation, operations)?;
+            std::thread::sleep(SETTLE);
             for _ in 0..blocks {
                 println!("{name} {mode} {:.1}", block(&mut **operation, operations)?);
             }
