@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod events;
+mod findings;
 mod status;
 
 use crate::config;
@@ -50,6 +51,8 @@ enum Command {
     Doctor(doctor::Options),
     /// Tell how the running agent is doing; exit status 1 where it is not.
     Status(status::Options),
+    /// List the kinds of findings: what each weighs, why it matters, and which controls it belongs to.
+    Findings(findings::Options),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -156,6 +159,7 @@ impl Cli {
             Command::Events(options) => events::run(options),
             Command::Doctor(options) => doctor::run(options),
             Command::Status(options) => status::run(options),
+            Command::Findings(options) => findings::run(options),
             Command::Config(ConfigCommand::Check(file)) => check::config(&file.config),
             Command::Policy(PolicyCommand::Check { files, output }) => check::policies(files, *output),
         }

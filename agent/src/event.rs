@@ -12,10 +12,12 @@ mod socket;
 pub use hash::{Hashes, Question, file_hash, mark_hashes};
 pub use name::ProcessNames;
 pub use resolved::{Pending, identity_resolved};
+pub(crate) use socket::{family as socket_family, protocol as socket_protocol};
 
 use crate::clock::WallClock;
 use crate::identity::cri::Described;
 use crate::identity::{Container, Identified, IdentityState, Process, Session};
+use crate::judge::{Incident, PeerNames};
 use crate::observation::{Act, Actor, KernelPath, Open, Protocol};
 use bytes::Bytes;
 use norma_wire::pb::{self, Kind};
@@ -82,6 +84,37 @@ pub fn mark_sensitive(event: &mut Event, name: &str) {
     }
 }
 
+/// Says by what name the other end of a connection is known.
+pub fn mark_peer(event: &mut Event, peer: &PeerNames) {
+    let named = match (&peer.workload, &peer.domain) {
+        (Some(workload), _) => Some((workload, "workload")),
+        (None, Some(domain)) => Some((domain, "domain")),
+        (None, None) => None,
+    };
+    if let (Some(Detail::Connect(connect)), Some((name, kind))) = (&mut event.detail, named) {
+        connect.peer_name = name.to_string();
+        connect.peer_kind = kind.to_owned();
+    }
+}
+
+/// Says that the session is a probe's.
+pub fn mark_probe(event: &mut Event) {
+    if let Some(process) = &mut event.process {
+        process.session = "probe".to_owned();
+    }
+}
+
+/// Says which incident it is part of.
+pub fn mark_incident(event: &mut Event, incident: Incident, clock: &WallClock) {
+    event.incident = Some(pb::Incident {
+        id: incident.id.to_string(),
+        findings: incident.findings,
+        repeated: incident.repeated,
+        first_wall_ns: clock.wall_ns(incident.first),
+        kinds: incident.kinds,
+    });
+}
+
 /// The admission of a loss.
 pub fn loss(loss: pb::Loss) -> Event {
     own(Kind::Loss, Detail::Loss(loss))
@@ -106,6 +139,7 @@ fn detail(identified: &Identified) -> Option<Detail> {
             local_port: connect.local.map_or(0, |local| local.port().into()),
             protocol: protocol(connect.protocol),
             cookie: socket::cookie(connect.cookie),
+            ..pb::Connect::default()
         }),
         Act::Listen(listen) => Detail::Listen(pb::Listen {
             address: listen.local.ip().to_string(),

@@ -5,33 +5,46 @@
 //! can be replaced behind [`policy::PolicySet::evaluate`] and [`baseline::Baselines::observe`].
 
 pub mod baseline;
+mod classify;
+mod crowd;
 mod fact;
+mod incident;
+pub mod kinds;
+mod peers;
+mod places;
 pub mod policy;
+mod probe;
+mod rates;
 mod reasons;
+mod said;
 mod sensitive;
+mod session;
+#[cfg(test)]
+mod tests;
+mod weigh;
 
-pub use fact::{Access, Fact};
+pub use fact::{Access, Fact, PeerNames};
+pub use incident::Incident;
 pub use sensitive::{Finder, Sensitive};
 
 use crate::clock::WallClock;
 use crate::identity::{Container, Identified, IdentityState, Place, Session};
 use crate::observation::{self, Act, BootTime, CgroupId, FileId};
-use baseline::{Baselines, Membership};
+use baseline::{Baselines, Expectation, Membership};
+use classify::Scene;
 use foldhash::{HashMap, HashMapExt as _};
+use incident::{Incidents, Lineage};
+use kinds::{FindingKind, Holds};
 use norma_baseline::never::{Circumstances, Origin};
 use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};
+use peers::Peers;
 use policy::{PolicySet, Response, Verb};
+use probe::Probes;
+use rates::Rates;
+use said::{Judged, Said};
+use session::Sessions;
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// The same alert of the same container is raised again after this time; repeats before are counted.
-const REALERT_AFTER: Duration = Duration::from_secs(3600);
-/// Alerts of medium severity or less about files that one executable of a container may raise in
-/// [`REALERT_AFTER`]; more are counted. A program that makes up a name for each of its files would
-/// otherwise drown everything else. What is worse than medium is never held back.
-const FILE_ALERTS: u32 = 50;
-/// Most behaviours per container that are remembered as reported; above it the older half is forgotten.
-const REMEMBERED: usize = 20_000;
 
 /// Seconds of learning time that may pass from one look to the next, in an evaluation where it goes faster.
 const STEP: u32 = 5;
@@ -47,6 +60,12 @@ pub struct Judgement {
     pub news: News,
     /// The configured name of the sensitive file that it is about, by whatever name it was reached.
     pub sensitive: Option<Arc<str>>,
+    /// What an alert is part of.
+    pub incident: Option<Incident>,
+    /// By what names the other end of a connection is known.
+    pub peer: PeerNames,
+    /// It is what a probe does, in a session that comes like clockwork.
+    pub of_probe: bool,
     /// The behaviour, where the kernel side may recognise it from now on instead of reporting it.
     pub recognisable: Option<Fact>,
 }
@@ -67,34 +86,14 @@ pub struct Judge {
     policies: PolicySet,
     baselines: Baselines,
     said: HashMap<CgroupId, Said>,
+    sessions: Sessions,
+    incidents: Incidents,
+    probes: Probes,
+    peers: Peers,
+    rates: Rates,
     sensitive: Sensitive,
     sensitive_files: Arc<sensitive::Found>,
     ticked: Option<BootTime>,
-}
-
-/// What was said of a container already.
-#[derive(Default)]
-struct Said {
-    facts: HashMap<Fact, Last>,
-    file_alerts: HashMap<Arc<str>, Budget>,
-}
-
-/// Alerts raised since a moment.
-#[derive(Clone, Copy)]
-struct Budget {
-    since: BootTime,
-    raised: u32,
-}
-
-/// How a behaviour was judged last, and when it was last reported.
-#[derive(Clone, Copy)]
-struct Last {
-    alert: bool,
-    /// Expected or being learned, and no policy names it.
-    ordinary: bool,
-    reported: BootTime,
-    /// When the baseline was shown it.
-    observed: BootTime,
 }
 
 impl Judge {
@@ -104,6 +103,11 @@ impl Judge {
             policies,
             baselines,
             said: HashMap::new(),
+            sessions: Sessions::default(),
+            incidents: Incidents::default(),
+            probes: Probes::default(),
+            peers: Peers::default(),
+            rates: Rates::default(),
             sensitive,
             sensitive_files: Arc::default(),
             ticked: None,
@@ -157,11 +161,25 @@ impl Judge {
             Place::Runtime(_) => return Judgement::unjudged(News::Yes),
             Place::Workload(container) => container,
         };
-        let Some(fact) = Fact::of(identified) else {
+        let (cgroup, at) = (container.cgroup, identified.observation.at);
+        if let Some(command) = self.sessions.follow(identified) {
+            let first = identified.process.key;
+            self.probes
+                .begin(&container.workload.0, cgroup, &command, first, at);
+        }
+        if let Act::Dns(dns) = &identified.observation.act {
+            self.peers.hear(cgroup, dns, at);
+        }
+        let Some(mut fact) = Fact::of(identified) else {
             return Judgement::unjudged(News::Yes);
         };
+        fact.name_peer(|address| self.peers.names(cgroup, address, at));
         let (sensitive, fact) = self.under_sensitive_name(identified, fact);
-        let at = self.baselines.course().at(identified.observation.at);
+        let session = self.sessions.of(identified);
+        let is_probes = session.as_ref().is_some_and(|(first, command)| {
+            let fact = fact.clone().recurring();
+            self.probes.takes(&container.workload.0, command, *first, &fact)
+        });
         if sensitive.is_none() && self.is_old_news(container, identified, &fact) {
             return Judgement {
                 news: News::Repeated,
@@ -169,45 +187,107 @@ impl Judge {
                 ..Judgement::plain(expected())
             };
         }
-        let mut ordinary = sensitive.is_none();
+        let scene = Scene {
+            identified,
+            fact: &fact,
+            sensitive: sensitive.is_some(),
+        };
         let judgement = match self.policies.evaluate(container, &fact) {
             Some(hit) if hit.verb != Verb::Allow => Judgement {
-                verdict: reasons::violation(container, &fact, &hit),
+                verdict: reasons::violation(
+                    container,
+                    &fact,
+                    classify::novel(&scene, &Expectation::default()),
+                    &hit,
+                ),
                 response: hit.response.map(|response| (hit.clause.clone(), response)),
-                news: News::Yes,
-                sensitive: None,
-                recognisable: None,
+                ..Judgement::plain(Verdict::default())
             },
-            Some(hit) => {
-                ordinary = false;
-                Judgement::plain(reasons::allowed(&hit))
+            Some(hit) => Judgement::plain(reasons::allowed(&hit)),
+            None => {
+                let verdict = judged_by_baseline(&mut self.baselines, &mut self.rates, container, &scene);
+                let grave = FindingKind::of_verdict(&verdict).is_some_and(|kind| kind.row().grave);
+                Judgement {
+                    of_probe: is_probes && !grave,
+                    ..Judgement::plain(if is_probes && !grave {
+                        reasons::of_probe()
+                    } else {
+                        verdict
+                    })
+                }
             }
-            None => match self
-                .baselines
-                .observe(container, &fact, circumstances(identified), at)
-            {
-                Membership::Learned | Membership::LearnedBefore => {
-                    Judgement::plain(verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new()))
-                }
-                Membership::Known | Membership::Open => Judgement::plain(expected()),
-                Membership::Novel(context) | Membership::Rejected(context) => {
-                    ordinary = false;
-                    Judgement::plain(reasons::novel(container, &fact, &context, sensitive.is_some()))
-                }
-            },
         };
-        let mild = judgement.verdict.severity <= Severity::Medium as i32 && judgement.response.is_none();
-        let said = self.said.entry(container.cgroup).or_default();
-        let held_back = judgement.is_alert() && mild && said.is_over_budget(&fact, at);
-        let ordinary = ordinary && !judgement.is_alert();
-        let recognisable = (ordinary && may_be_recognised(container, identified)).then(|| fact.clone());
-        let news = said.news(fact, at, judgement.is_alert(), ordinary);
-        Judgement {
-            news: if held_back { News::RepeatedAlert } else { news },
+        let peer = match &fact {
+            Fact::Connect { names, .. } => names.clone(),
+            _ => PeerNames::default(),
+        };
+        let judgement = Judgement {
             sensitive,
+            peer,
+            ..judgement
+        };
+        if judgement.is_alert() {
+            return self.settle_alert(container, identified, fact, judgement);
+        }
+        if let Fact::Connect {
+            peer,
+            port: peers::DNS_PORT,
+            ..
+        } = &fact
+        {
+            self.peers.trust(cgroup, *peer);
+        }
+        // Expected or being learned, and neither a policy nor a probe is the reason.
+        let ordinary = judgement.sensitive.is_none() && judgement.verdict.reasons.is_empty();
+        let recognisable = (ordinary && may_be_recognised(container, identified)).then(|| fact.clone());
+        let judged = Judged {
+            incident: None,
+            settled: judgement.verdict.kind == VerdictKind::Expected as i32,
+            ordinary,
+            course: self.baselines.course().at(at),
+        };
+        let said = self.said.entry(cgroup).or_default();
+        said.remember(identified, fact.recurring(), judged);
+        Judgement {
             recognisable,
             ..judgement
         }
+    }
+
+    /// Puts an alert into its incident, where the same may have been raised before.
+    fn settle_alert(
+        &mut self,
+        container: &Arc<Container>,
+        identified: &Identified,
+        fact: Fact,
+        mut judgement: Judgement,
+    ) -> Judgement {
+        let at = identified.observation.at;
+        let lineage = Lineage::of(container, identified, &self.sessions);
+        let incident = self.incidents.current(lineage, at);
+        let said = self.said.entry(container.cgroup).or_default();
+        let fact = fact.recurring();
+        let repeated = said.is_repeated(identified, &fact, &incident);
+        if repeated {
+            judgement.news = News::RepeatedAlert;
+        } else {
+            let mild = judgement.verdict.severity <= Severity::Medium as i32 && judgement.response.is_none();
+            let kind = FindingKind::of_verdict(&judgement.verdict).filter(|_| mild);
+            if let Some((kind, place)) = kind.zip(fact.place()) {
+                let standing = said.crowds.take(fact.actor(), kind.code(), &place, at);
+                reasons::put_into_crowd(&mut judgement.verdict, &standing);
+            }
+            let alert = judgement.is_alert().then_some(incident);
+            let judged = Judged {
+                incident: alert,
+                settled: false,
+                ordinary: false,
+                course: self.baselines.course().at(at),
+            };
+            said.remember(identified, fact, judged);
+        }
+        judgement.incident = self.incidents.count(lineage, at, judgement.code(), repeated);
+        judgement
     }
 
     /// A behaviour that is old news, where the kernel side may recognise it.
@@ -215,9 +295,7 @@ impl Judge {
         if !may_be_recognised(container, identified) {
             return None;
         }
-        // As remembered, so that its text is kept once.
-        let (fact, last) = self.said.get(&container.cgroup)?.facts.get_key_value(fact)?;
-        last.ordinary.then(|| fact.clone())
+        self.said.get(&container.cgroup)?.ordinary(fact)
     }
 
     /// The kernel side recognised a behaviour of a container that it had been told; whether that is still expected.
@@ -245,7 +323,7 @@ impl Judge {
     /// What comes next is judged as if it came for the first time.
     fn unsay(&mut self, container: &Container, fact: &Fact) {
         if let Some(said) = self.said.get_mut(&container.cgroup) {
-            said.facts.remove(fact);
+            said.unsay(fact);
         }
     }
 
@@ -262,6 +340,7 @@ impl Judge {
         wall: WallClock,
     ) -> Vec<baseline::Completed> {
         self.baselines.follow(wall);
+        self.peers.follow(running);
         let course = self.baselines.course();
         let since = self.ticked.replace(now).unwrap_or(now);
         // In a faster course many times the time passes, and is looked at as often.
@@ -286,7 +365,7 @@ impl Judge {
     fn reconsider(&mut self) {
         for cgroup in self.baselines.reconsidered() {
             if let Some(said) = self.said.get_mut(&cgroup) {
-                said.facts.retain(|_, last| last.alert);
+                said.reconsider();
             }
         }
     }
@@ -294,6 +373,9 @@ impl Judge {
     /// Forgets what was said of a container that is gone.
     pub fn forget(&mut self, cgroup: CgroupId) {
         self.said.remove(&cgroup);
+        self.incidents.forget(cgroup);
+        self.peers.forget(cgroup);
+        self.rates.forget(cgroup);
         self.baselines.forget(cgroup);
     }
 
@@ -314,80 +396,18 @@ impl Judge {
         if !fact.gets_old() {
             return false;
         }
-        let said = self.said.get_mut(&container.cgroup);
-        let Some(last) = said
-            .and_then(|said| said.facts.get_mut(fact))
-            .filter(|last| !last.alert)
-        else {
+        let Some(said) = self.said.get_mut(&container.cgroup) else {
             return false;
         };
-        let at = self.baselines.course().at(identified.observation.at);
-        if Duration::from_nanos(at.0.saturating_sub(last.observed.0)) >= self.baselines.stands_for() {
-            last.observed = at;
-            self.baselines
-                .observe(container, fact, circumstances(identified), at);
-        }
-        true
-    }
-}
-
-impl Said {
-    fn news(&mut self, fact: Fact, at: BootTime, alert: bool, ordinary: bool) -> News {
-        if self.facts.len() >= REMEMBERED {
-            self.forget_older_half();
-        }
-        match self.facts.get_mut(&fact) {
-            Some(last) if alert && last.alert && !is_past(last.reported, at) => News::RepeatedAlert,
-            Some(last) => {
-                *last = Last {
-                    alert,
-                    ordinary,
-                    reported: at,
-                    observed: at,
-                };
-                News::Yes
-            }
-            None => {
-                self.facts.insert(
-                    fact,
-                    Last {
-                        alert,
-                        ordinary,
-                        reported: at,
-                        observed: at,
-                    },
-                );
-                News::Yes
-            }
-        }
-    }
-
-    /// Counts an alert about a file against its executable's budget.
-    fn is_over_budget(&mut self, fact: &Fact, at: BootTime) -> bool {
-        let (Fact::Open { exe, .. } | Fact::Act { exe, .. }) = fact else {
-            return false;
+        let baselines = &mut self.baselines;
+        let fact = match fact {
+            Fact::Connect { .. } | Fact::Accept { .. } => Cow::Owned(fact.clone().recurring()),
+            same => Cow::Borrowed(same),
         };
-        if self.facts.get(fact).is_some_and(|last| last.alert) {
-            return false;
-        }
-        let budget = self
-            .file_alerts
-            .entry(Arc::clone(exe))
-            .or_insert(Budget { since: at, raised: 0 });
-        if is_past(budget.since, at) {
-            *budget = Budget { since: at, raised: 0 };
-        }
-        budget.raised = budget.raised.saturating_add(1);
-        budget.raised > FILE_ALERTS
-    }
-
-    fn forget_older_half(&mut self) {
-        let mut times: Vec<BootTime> = self.facts.values().map(|last| last.reported).collect();
-        times.sort_unstable();
-        let Some(middle) = times.get(times.len() / 2).copied() else {
-            return;
-        };
-        self.facts.retain(|_, last| last.reported > middle);
+        let at = baselines.course().at(identified.observation.at);
+        said.is_old(identified, &fact, at, baselines.stands_for(), || {
+            baselines.observe(container, &fact, circumstances(identified), at)
+        })
     }
 }
 
@@ -398,6 +418,9 @@ impl Judgement {
             response: None,
             news,
             sensitive: None,
+            incident: None,
+            peer: PeerNames::default(),
+            of_probe: false,
             recognisable: None,
         }
     }
@@ -408,8 +431,17 @@ impl Judgement {
             response: None,
             news: News::Yes,
             sensitive: None,
+            incident: None,
+            peer: PeerNames::default(),
+            of_probe: false,
             recognisable: None,
         }
+    }
+
+    /// The stable name of its first reason; empty where there is none.
+    pub fn code(&self) -> &str {
+        let first = self.verdict.reasons.first();
+        first.map_or("", |reason| reason.code.as_str())
     }
 
     /// Somebody should read it.
@@ -418,9 +450,63 @@ impl Judgement {
     }
 }
 
+/// The verdict of what no policy decides: of rules that hold for every container, and of what was learned.
+fn judged_by_baseline(
+    baselines: &mut Baselines,
+    rates: &mut Rates,
+    container: &Arc<Container>,
+    scene: &Scene<'_>,
+) -> Verdict {
+    let (cgroup, now) = (container.cgroup, scene.identified.observation.at);
+    let kind = classify::standing(scene);
+    let holds = kind.map_or(Holds::Novel, |kind| kind.row().holds);
+    let mut circumstances = circumstances(scene.identified);
+    // What a rule objects to is learned as little as what a policy does.
+    circumstances.violation |= holds == Holds::Always || rates.is_tunnel(cgroup, scene.fact);
+    let at = baselines.course().at(now);
+    let membership = baselines.observe(container, scene.fact, circumstances, at);
+    if !matches!(membership, Membership::Known | Membership::Approved)
+        && let Some((domain, names)) = {
+            let is_novel = matches!(membership, Membership::Novel(_) | Membership::Rejected(_));
+            rates.ask(cgroup, scene.fact, is_novel, now)
+        }
+    {
+        let near = baselines.expectation(container, scene.fact, circumstances.origin);
+        return reasons::tunnel(container, scene.fact, &near, &domain, names);
+    }
+    match (membership, kind) {
+        (Membership::Approved, _) => expected(),
+        (Membership::Novel(near) | Membership::Rejected(near), _) => {
+            reasons::finding(container, scene.fact, classify::novel(scene, &near), &near)
+        }
+        (Membership::Open { .. }, Some(kind)) if holds == Holds::OpenField => {
+            let near = baselines.expectation(container, scene.fact, circumstances.origin);
+            reasons::finding(container, scene.fact, kind, &near)
+        }
+        (_, Some(kind)) if holds == Holds::Always => {
+            let near = baselines.expectation(container, scene.fact, circumstances.origin);
+            reasons::finding(container, scene.fact, kind, &near)
+        }
+        (Membership::Open { per_day }, _) => {
+            let field = scene.fact.learned().field();
+            match rates.count(cgroup, field, per_day, now) {
+                Some(count) => {
+                    let near = baselines.expectation(container, scene.fact, circumstances.origin);
+                    reasons::burst(container, scene.fact, &near, count, per_day)
+                }
+                None => expected(),
+            }
+        }
+        (Membership::Learned | Membership::LearnedBefore, _) => {
+            verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new())
+        }
+        (Membership::Known, _) => expected(),
+    }
+}
+
 /// Whether the kernel side may recognise what was observed: an open by the container's own program, by a name that
-/// is known as a whole. Who acts for an exec session is another one to the kernel side, too, so that what is
-/// recognised of the container is not of the session.
+/// is known as a whole, and that may be learned. Who acts for an exec session is another one to the kernel side, too,
+/// so that what is recognised of the container is not of the session.
 fn may_be_recognised(container: &Container, identified: &Identified) -> bool {
     let Act::Open(open) = &identified.observation.act else {
         return false;
@@ -430,12 +516,19 @@ fn may_be_recognised(container: &Container, identified: &Identified) -> bool {
         && identified.process.session == Session::Own
         && identified.process.exe.starts_with('/')
         && container.state != IdentityState::Pending
+        && circumstances(identified).learnable().is_ok()
 }
 
 /// What decides whether a behaviour may be learned. What a policy objects to does not come that far.
 fn circumstances(identified: &Identified) -> Circumstances {
-    let origin = match &identified.observation.act {
-        Act::Exec(exec) => match exec.program.origin(true) {
+    let origin = match (&identified.observation.act, identified.process.program) {
+        (Act::Exec(exec), _) => exec.origin(),
+        // Whoever approves a program on a volume wants to know what it normally does.
+        (_, observation::Origin::Volume) => observation::Origin::Unknown(""),
+        (_, program) => program,
+    };
+    Circumstances {
+        origin: match origin {
             observation::Origin::Image => Origin::Image,
             observation::Origin::UpperLayer => Origin::UpperLayer,
             observation::Origin::Volume => Origin::Volume,
@@ -444,18 +537,9 @@ fn circumstances(identified: &Identified) -> Circumstances {
             observation::Origin::Deleted => Origin::Deleted,
             observation::Origin::Host | observation::Origin::Unknown(_) => Origin::Unknown,
         },
-        _ => Origin::Unknown,
-    };
-    Circumstances {
-        origin,
         exec_session: identified.process.session == Session::Exec,
         ..Circumstances::default()
     }
-}
-
-/// It is time to raise an alert again.
-fn is_past(reported: BootTime, now: BootTime) -> bool {
-    now.0 >= reported.0.saturating_add(REALERT_AFTER.as_nanos() as u64)
 }
 
 fn expected() -> Verdict {
@@ -468,5 +552,6 @@ fn verdict(kind: VerdictKind, severity: Severity, score: u32, reasons: Vec<Reaso
         severity: severity as i32,
         score,
         reasons,
+        ..Verdict::default()
     }
 }

@@ -129,6 +129,18 @@ pub struct Exec {
     pub action: KernelAction,
 }
 
+impl Exec {
+    /// Where what is executed in a container comes from: the worse of executable and script.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        let program = self.program.origin(true);
+        match &self.script {
+            Some(script) => program.or_worse(script.origin(true)),
+            None => program,
+        }
+    }
+}
+
 /// A process ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exit {

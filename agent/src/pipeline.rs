@@ -246,8 +246,10 @@ impl Pipeline {
             known.learn(container, &identified.observation, fact, judge);
         }
         if judgement.news != News::Yes && response.is_none() && judgement.sensitive.is_none() {
-            let alert = judgement.news == News::RepeatedAlert;
-            self.rollups.count(identified, kind, alert);
+            let incident = judgement.incident.as_ref();
+            let repeated = incident.filter(|_| judgement.news == News::RepeatedAlert);
+            let repeated = repeated.map(|incident| (judgement.code(), incident.id.as_ref()));
+            self.rollups.count(identified, kind, repeated);
             return;
         }
         let Some(mut event) = event::from_observation(identified, &self.clock) else {
@@ -261,7 +263,14 @@ impl Pipeline {
             event::mark_hashes(&mut event, identified, hashes);
         }
         let alert = judgement.is_alert();
+        event::mark_peer(&mut event, &judgement.peer);
+        if judgement.of_probe {
+            event::mark_probe(&mut event);
+        }
         event.verdict = Some(judgement.verdict);
+        if let Some(incident) = judgement.incident {
+            event::mark_incident(&mut event, incident, &self.clock);
+        }
         if alert {
             self.alerts += 1;
             tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));

@@ -104,12 +104,14 @@ fn said(container: &Container, finding: &Finding, (change, before): (&str, &str)
             .iter()
             .map(|control| (*control).to_owned())
             .collect(),
+        next: "the workload's manifest: change it, or have somebody sign for it".to_owned(),
     };
     let verdict = Verdict {
         kind: VerdictKind::Violation as i32,
         severity: finding.severity as i32,
         score: score(finding.severity),
         reasons: vec![reason],
+        ..Verdict::default()
     };
     posture(
         container,

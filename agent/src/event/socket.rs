@@ -60,7 +60,7 @@ fn endpoint(endpoint: Endpoint) -> (String, u32) {
 }
 
 /// AF_* without the prefix and in lower case.
-fn family(family: u16) -> String {
+pub fn family(family: u16) -> String {
     /// Those that rustix does not name: AF_ALG, AF_NFC, AF_KCM, AF_QIPCRTR, AF_SMC, AF_MCTP.
     const NEWER: &[(u16, &str)] = &[
         (38, "alg"),
@@ -119,7 +119,7 @@ fn socket_type(number: u16) -> String {
 }
 
 /// Protocol of a socket of a family by name.
-fn protocol(family: u16, number: u32) -> String {
+pub fn protocol(family: u16, number: u32) -> String {
     const INTERNET: &[(Protocol, &str)] = &[
         (ipproto::ICMP, "icmp"),
         (ipproto::TCP, "tcp"),

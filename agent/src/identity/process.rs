@@ -1,7 +1,7 @@
 //! Processes and their lineage.
 
 use super::cgroups::Hierarchy;
-use crate::observation::{Act, Actor, BootTime, CgroupId, Observation, ProcessKey};
+use crate::observation::{self, Act, Actor, BootTime, CgroupId, Observation, ProcessKey};
 use foldhash::{HashMap, HashMapExt as _};
 use norma_wire::text::printable;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ const ANCESTORS_MAX: usize = 16;
 const DETACHED: &str = "<detached>";
 /// How long a process is remembered after its end, for observations that arrive late.
 const KEEP_DEAD: Duration = Duration::from_secs(30);
+/// Of a program whose start was not seen.
+const NOT_SEEN: observation::Origin = observation::Origin::Unknown("its start was not seen");
 /// /proc gives start times in clock ticks of 10 ms; the kernel side gives nanoseconds.
 pub(super) const TICK_NS: u64 = 10_000_000;
 
@@ -31,10 +33,22 @@ pub struct Process {
     pub from_proc: bool,
     /// Whose doing it is.
     pub session: Session,
+    /// Where its program comes from, in a container.
+    pub program: observation::Origin,
     origin: Origin,
 }
 
 impl Process {
+    /// One of which no more is known.
+    #[cfg(test)]
+    pub(crate) fn for_tests(key: ProcessKey, exe: &str, session: Session) -> Self {
+        Self {
+            exe: Arc::from(exe),
+            session,
+            ..nobody(key)
+        }
+    }
+
     /// The same process as another's doing.
     pub(super) fn in_session(&self, session: Session) -> Self {
         Self {
@@ -85,6 +99,20 @@ pub struct Ancestor {
     /// Its program came from outside the container, see [`Before::outside`].
     pub outside: bool,
     origin: Origin,
+}
+
+impl Ancestor {
+    /// One of which no more is known.
+    #[cfg(test)]
+    pub(crate) fn for_tests(key: ProcessKey, exe: &str) -> Self {
+        Self {
+            key,
+            exe: Arc::from(exe),
+            cgroup: CgroupId(0),
+            outside: false,
+            origin: Origin::default(),
+        }
+    }
 }
 
 struct Entry {
@@ -193,6 +221,7 @@ impl Processes {
                         Arc::from(printable(&exec.program.path.bytes))
                     },
                     argv: exec.argv.iter().map(|argument| printable(argument)).collect(),
+                    program: exec.origin(),
                     origin: Origin {
                         mnt_ns: actor.namespaces.mnt,
                         cgroup: actor.cgroup,
@@ -423,6 +452,7 @@ fn nobody(key: ProcessKey) -> Process {
         ancestors: Arc::from([]),
         from_proc: false,
         session: Session::Own,
+        program: NOT_SEEN,
         origin: Origin::default(),
     }
 }
@@ -476,6 +506,7 @@ fn read_proc(key: ProcessKey, cgroup: CgroupId, ancestors: Arc<[Ancestor]>) -> P
         ancestors,
         from_proc: true,
         session: Session::Own,
+        program: NOT_SEEN,
         origin: Origin {
             mnt_ns: namespace(key.pid, "mnt"),
             cgroup,

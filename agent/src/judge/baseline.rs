@@ -30,9 +30,9 @@ use norma_baseline::Timestamp;
 use norma_baseline::decisions::{self, Decisions};
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{Observed, Recorder, Sampling, Saved, SourceId, Start, Tuning};
-use norma_baseline::fact::Field;
-use norma_baseline::never::Circumstances;
-use norma_baseline::norm::{self, Norm, Score};
+use norma_baseline::fact::{self, Field};
+use norma_baseline::never::{Circumstances, Origin};
+use norma_baseline::norm::{self, Norm, Score, Setting};
 use norma_baseline::overlay::{Overlay, SignedDecision, Subject};
 use norma_baseline::pattern::Protection;
 use norma_baseline::signature::TrustedKeys;
@@ -53,6 +53,8 @@ const KEPT_MAX: usize = 2_000;
 const COMPILE_EVERY: Duration = Duration::from_secs(5);
 /// A norm that is stale since then is worked out anew in the next second: people decided, or the fleet told.
 const URGENT: BootTime = BootTime(0);
+/// Most workloads that are asked whether they show a novel behaviour too: the first so many of all.
+const FLEET_ASKED: usize = 64;
 /// Longest step of learning time that is credited at once; a longer one means that the agent was not there.
 const TICK_MAX: Duration = Duration::from_secs(5);
 
@@ -103,8 +105,13 @@ pub enum Membership {
     LearnedBefore,
     /// Part of what is expected.
     Known,
+    /// A person said that it is expected.
+    Approved,
     /// Behaviours of this kind never stop being new for this workload, so that novelty says nothing.
-    Open,
+    Open {
+        /// How many new ones are to be expected in a day.
+        per_day: f64,
+    },
     /// Not part of what is expected.
     Novel(Box<Expectation>),
     /// A person said that it is not normal, learned or not.
@@ -120,6 +127,8 @@ pub struct Expectation {
     pub actor_known: bool,
     /// The target (program, file, peer, port) is known from another executable.
     pub target_known: bool,
+    /// For an exec: the one program is known to start the other, but not like this.
+    pub edge_known: bool,
     /// What the acting executable does of the same kind, those first that have most in common.
     pub usual: Vec<String>,
     /// How many there are in all.
@@ -277,7 +286,8 @@ impl Baselines {
         if self.is_provisional(container) {
             return Membership::LearnedBefore;
         }
-        let fact = fact.learned();
+        let otherwise = fact.otherwise();
+        let mut fact = fact.learned();
         self.now = self.now.max(now);
         let mut at = self.wall();
         let subject = self.subject(container);
@@ -286,7 +296,19 @@ impl Baselines {
             return Membership::LearnedBefore;
         };
         learner.recorder.container_started(&container.id.0, start);
-        let membership = learner.norm.judge(&fact, &self.terms.protection);
+        let mut membership = learner.norm.judge(&fact, &self.terms.protection);
+        if !matches!(
+            membership,
+            norm::Membership::Expected(_) | norm::Membership::Rejected
+        ) {
+            for other in otherwise {
+                let judged = learner.norm.judge(&other, &self.terms.protection);
+                if matches!(judged, norm::Membership::Expected(_)) {
+                    (fact, membership) = (other, judged);
+                    break;
+                }
+            }
+        }
         let recorded = match &membership {
             norm::Membership::Expected(norm::Expected::Pattern(pattern)) => pattern,
             _ => &fact,
@@ -307,20 +329,19 @@ impl Baselines {
             learner.facts += 1;
         }
         match membership {
+            norm::Membership::Expected(norm::Expected::Approved) => Membership::Approved,
             norm::Membership::Expected(_) => Membership::Known,
-            norm::Membership::OpenField => Membership::Open,
+            norm::Membership::OpenField => Membership::Open {
+                per_day: learner.norm.survey().field(fact.field()).per_day.point,
+            },
             norm::Membership::NotReady if observed == Some(Observed::New) => Membership::Learned,
             norm::Membership::NotReady => Membership::LearnedBefore,
-            norm::Membership::Novel(_) => Membership::Novel(Box::new(learner.expectation(
-                &fact,
-                &self.terms,
-                circumstances.origin,
-            ))),
-            norm::Membership::Rejected => Membership::Rejected(Box::new(learner.expectation(
-                &fact,
-                &self.terms,
-                circumstances.origin,
-            ))),
+            norm::Membership::Novel(_) => {
+                Membership::Novel(Box::new(self.near(&subject, &fact, circumstances.origin)))
+            }
+            norm::Membership::Rejected => {
+                Membership::Rejected(Box::new(self.near(&subject, &fact, circumstances.origin)))
+            }
         }
     }
 
@@ -339,6 +360,35 @@ impl Baselines {
         let (_, subject) = self.subjects.get(&container.cgroup)?;
         let learner = self.learners.get(subject)?;
         Some(NormInForce(Arc::clone(&learner.norm)))
+    }
+
+    /// What there is to say of a behaviour, whether it is expected or not.
+    pub fn expectation(&mut self, container: &Arc<Container>, fact: &Fact, origin: Origin) -> Expectation {
+        let subject = self.subject(container);
+        self.near(&subject, &fact.learned(), origin)
+    }
+
+    fn near(&self, subject: &Arc<Subject>, fact: &fact::Fact, origin: Origin) -> Expectation {
+        let Some(learner) = self.learners.get(subject) else {
+            return Expectation::default();
+        };
+        let mut workloads: HashMap<&str, bool> = HashMap::new();
+        for (other, learner) in self.learners.iter().take(FLEET_ASKED) {
+            let does = other.workload != subject.workload
+                && matches!(
+                    learner.norm.judge(fact, &self.terms.protection),
+                    norm::Membership::Expected(_)
+                );
+            *workloads.entry(&other.workload).or_default() |= does;
+        }
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let fleet = Setting {
+            workloads: count(workloads.len()),
+            workloads_with: count(workloads.values().filter(|does| **does).count()),
+            origin,
+            ..Setting::default()
+        };
+        learner.expectation(fact, &self.terms, fleet)
     }
 
     /// How long an observation stands for all that come after it: a behaviour has to be seen once in each sampling

@@ -1,9 +1,11 @@
 //! Typed facts: a behaviour in the context of the executable that showed it.
 
+use super::places;
+use crate::event::{socket_family, socket_protocol};
 use crate::identity::Identified;
-use crate::observation::{Act, Dns, Endpoint, Operation, Protocol, Socket, SocketOp};
+use crate::observation::{Act, Dns, Endpoint, Exec, Operation, Protocol, Socket, SocketOp};
+use norma_baseline::fact::{ArgumentShape, PeerClass};
 use norma_wire::text::printable;
-use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,8 +17,7 @@ const FIRST_CHOSEN: u16 = 32_768;
 const IPPROTO_UDP: u32 = 17;
 
 /// How a file was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// For reading only.
     Read,
@@ -26,8 +27,17 @@ pub enum Access {
     Create,
 }
 
+/// By what names the other end of a connection is known, besides its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerNames {
+    /// The workload of this node that has the address.
+    pub workload: Option<Arc<str>>,
+    /// The name that this very container resolved to the address.
+    pub domain: Option<Arc<str>>,
+}
+
 /// A behaviour.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// `by` executed `exe`.
     Exec {
@@ -35,6 +45,11 @@ pub enum Fact {
         by: Arc<str>,
         /// Executable after.
         exe: Arc<str>,
+        /// What it was told to be besides: the script that it interprets, or the name under which a program that is
+        /// many was called.
+        script: Option<Arc<str>>,
+        /// Form of its arguments.
+        arguments: ArgumentShape,
     },
     /// `exe` opened `path`.
     Open {
@@ -51,6 +66,8 @@ pub enum Fact {
         exe: Arc<str>,
         /// Remote address.
         peer: IpAddr,
+        /// Its names.
+        names: PeerNames,
         /// Remote port.
         port: u16,
         /// Whether by UDP; otherwise TCP.
@@ -62,6 +79,19 @@ pub enum Fact {
         exe: Arc<str>,
         /// Local port, 0 for one that the kernel chooses.
         port: u16,
+        /// Whether by UDP; otherwise TCP.
+        udp: bool,
+    },
+    /// `exe` accepted a connection.
+    Accept {
+        /// Executable.
+        exe: Arc<str>,
+        /// Local port, 0 for one that the kernel chose.
+        port: u16,
+        /// What kind of peer it came from.
+        class: PeerClass,
+        /// Remote address.
+        peer: IpAddr,
     },
     /// `exe` did something else.
     Act {
@@ -79,13 +109,7 @@ impl Fact {
     pub fn of(identified: &Identified) -> Option<Self> {
         let exe = Arc::clone(&identified.process.exe);
         match &identified.observation.act {
-            Act::Exec(_) => {
-                let by = match &identified.exec_by {
-                    Some(before) if !before.outside => Arc::clone(&before.exe),
-                    _ => Arc::from(RUNTIME),
-                };
-                Some(Self::Exec { by, exe })
-            }
+            Act::Exec(exec) => Some(Self::of_exec(exe, exec, identified)),
             // Pipes, sockets and memory files have no path that could be expected.
             Act::Open(open) if open.path.disconnected => None,
             Act::Open(open) => Some(Self::Open {
@@ -102,12 +126,14 @@ impl Fact {
             Act::Connect(connect) => Some(Self::Connect {
                 exe,
                 peer: connect.remote.ip(),
+                names: PeerNames::default(),
                 port: connect.remote.port(),
                 udp: connect.protocol == Protocol::Udp,
             }),
             Act::Listen(listen) => Some(Self::Listen {
                 exe,
                 port: listen.local.port(),
+                udp: listen.protocol == Protocol::Udp,
             }),
             Act::Operation(operation) => Some(Self::Act {
                 exe,
@@ -120,6 +146,29 @@ impl Fact {
         }
     }
 
+    fn of_exec(exe: Arc<str>, exec: &Exec, identified: &Identified) -> Self {
+        let by = match &identified.exec_by {
+            Some(before) if !before.outside => Arc::clone(&before.exe),
+            _ => Arc::from(RUNTIME),
+        };
+        let argv = &identified.process.argv;
+        let script = match &exec.script {
+            Some(script) => Some(Arc::from(printable(&script.path.bytes))),
+            None if exec.is_script => Some(Arc::from(printable(&exec.filename))),
+            None => argv
+                .first()
+                .and_then(|called| places::applet(&exe, called))
+                .map(Arc::from),
+        };
+        let arguments = ArgumentShape::of(argv.iter().skip(1).map(String::as_str));
+        Self::Exec {
+            by,
+            exe,
+            script,
+            arguments,
+        }
+    }
+
     /// What a socket shows beyond its connections and listeners, which are facts of their own.
     fn of_socket(exe: Arc<str>, socket: &Socket) -> Option<Self> {
         let object = match (socket.op, socket.remote, socket.local) {
@@ -127,6 +176,7 @@ impl Fact {
                 return Some(Self::Connect {
                     exe,
                     peer: peer.ip(),
+                    names: PeerNames::default(),
                     port: peer.port(),
                     udp: true,
                 });
@@ -136,14 +186,31 @@ impl Fact {
                 return Some(Self::Connect {
                     exe,
                     peer: peer.ip(),
+                    names: PeerNames::default(),
                     port: peer.port(),
                     udp: socket.protocol == IPPROTO_UDP,
+                });
+            }
+            (SocketOp::Accepted, Endpoint::Internet(peer), Endpoint::Internet(local)) => {
+                return Some(Self::Accept {
+                    exe,
+                    port: lasting(local.port()),
+                    class: PeerClass::of(peer.ip(), false),
+                    peer: peer.ip(),
                 });
             }
             (SocketOp::Listening, _, Endpoint::Internet(local)) => {
                 return Some(Self::Listen {
                     exe,
                     port: local.port(),
+                    udp: false,
+                });
+            }
+            (SocketOp::Bound, _, Endpoint::Internet(local)) if socket.protocol == IPPROTO_UDP => {
+                return Some(Self::Listen {
+                    exe,
+                    port: lasting(local.port()),
+                    udp: true,
                 });
             }
             (SocketOp::Bound, _, Endpoint::Internet(local)) if local.port() >= FIRST_CHOSEN => {
@@ -152,10 +219,15 @@ impl Fact {
             (SocketOp::Bound, _, Endpoint::Internet(local)) => local.port().to_string(),
             // As the program gave it, and not resolved: what is seen of others cannot be compared with it.
             _ if socket.from_proc && socket.path.is_some() => return None,
-            (SocketOp::Made, _, _) => format!("family {} protocol {}", socket.family, socket.protocol),
+            (SocketOp::Made, _, _) => format!(
+                "{} {}",
+                socket_family(socket.family),
+                socket_protocol(socket.family, socket.protocol)
+            ),
             (SocketOp::Connected | SocketOp::Listening, _, _) => match &socket.path {
+                Some(path) if socket.abstract_name => format!("@{}", printable(path.bytes())),
                 Some(path) => printable(path.bytes()),
-                None => format!("family {}", socket.family),
+                None => socket_family(socket.family),
             },
             _ => return None,
         };
@@ -164,6 +236,45 @@ impl Fact {
             operation: Arc::from(format!("socket.{}", socket.op.name())),
             object: Arc::from(object),
         })
+    }
+
+    /// Names the other end, where there is one. `of` knows the names of an address.
+    pub fn name_peer(&mut self, of: impl FnOnce(IpAddr) -> PeerNames) {
+        match self {
+            Self::Connect { peer, names, .. } => *names = of(*peer),
+            Self::Accept { peer, class, .. } => {
+                *class = PeerClass::of(*peer, of(*peer).workload.is_some());
+            }
+            _ => {}
+        }
+    }
+
+    /// The behaviour without what differs from time to time, by which repetitions are told: a peer that has a name is
+    /// the same at each of its addresses.
+    pub fn recurring(self) -> Self {
+        const ANY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        match self {
+            Self::Connect {
+                exe,
+                names,
+                port,
+                udp,
+                ..
+            } if names != PeerNames::default() => Self::Connect {
+                exe,
+                peer: ANY,
+                names,
+                port,
+                udp,
+            },
+            Self::Accept { exe, port, class, .. } => Self::Accept {
+                exe,
+                port,
+                class,
+                peer: ANY,
+            },
+            other => other,
+        }
     }
 
     /// The name that is asked for. An answer says nothing of the behaviour of who asked.
@@ -189,7 +300,7 @@ impl Fact {
                 .iter()
                 .any(|bulk| operation.starts_with(bulk)),
             Self::Connect { udp, .. } => *udp,
-            Self::Exec { .. } | Self::Listen { .. } => false,
+            Self::Exec { .. } | Self::Listen { .. } | Self::Accept { .. } => false,
         }
     }
 
@@ -200,7 +311,25 @@ impl Fact {
             Self::Open { exe, .. }
             | Self::Connect { exe, .. }
             | Self::Listen { exe, .. }
+            | Self::Accept { exe, .. }
             | Self::Act { exe, .. } => exe,
+        }
+    }
+
+    /// Where a name that can be made up lies, as a path: of files, of DNS names (the last label first), of sockets.
+    /// `None` for what has no such name.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Open { path, .. } => Some(path.to_string()),
+            Self::Act {
+                operation, object, ..
+            } if operation.as_ref() == "dns.query" => {
+                let labels = object.rsplit('.');
+                Some(labels.fold(String::new(), |path, label| path + "/" + label))
+            }
+            Self::Act { object, .. } if object.starts_with('/') => Some(object.to_string()),
+            Self::Act { object, .. } => Some(format!("/{object}")),
+            Self::Exec { .. } | Self::Connect { .. } | Self::Listen { .. } | Self::Accept { .. } => None,
         }
     }
 
@@ -211,9 +340,15 @@ impl Fact {
             Self::Open { .. } => "open",
             Self::Connect { .. } => "connect",
             Self::Listen { .. } => "listen",
+            Self::Accept { .. } => "accept",
             Self::Act { .. } => "act",
         }
     }
+}
+
+/// A port that is the same the next time; 0 for one that the kernel chose.
+const fn lasting(port: u16) -> u16 {
+    if port >= FIRST_CHOSEN { 0 } else { port }
 }
 
 /// What an operation was done to.

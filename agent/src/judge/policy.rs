@@ -230,7 +230,9 @@ impl Subject {
 mod tests {
     use super::*;
     use crate::identity::{ContainerId, IdentityState, WorkloadName};
+    use crate::judge::fact::PeerNames;
     use crate::observation::CgroupId;
+    use norma_baseline::fact::ArgumentShape;
 
     fn container(workload: &str, image: &str) -> Container {
         Container {
@@ -267,6 +269,8 @@ mod tests {
         Fact::Exec {
             by: "/bin/bash".into(),
             exe: exe.into(),
+            script: None,
+            arguments: ArgumentShape::default(),
         }
     }
 
@@ -274,6 +278,7 @@ mod tests {
         Fact::Connect {
             exe: "/bin/bash".into(),
             peer: peer.parse().unwrap(),
+            names: PeerNames::default(),
             port,
             udp: false,
         }

@@ -76,6 +76,21 @@ impl Executable {
 }
 
 impl Origin {
+    /// The one that says more against what is executed, of an interpreter and its script.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        let rank = |origin: Self| match origin {
+            Self::Host | Self::Image => 0,
+            Self::Unknown(_) => 1,
+            Self::Volume => 2,
+            Self::Tmpfs => 3,
+            Self::UpperLayer => 4,
+            Self::Deleted => 5,
+            Self::Memfd => 6,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+
     /// Its stable name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -116,6 +131,13 @@ mod tests {
         assert!(matches!(file(EXT4, false, true).origin(true), Origin::Unknown(_)));
         assert_eq!(file(EXT4, false, true).origin(false), Origin::Host);
         assert_eq!(file(EXT4, false, false).origin(false), Origin::Host);
+    }
+
+    #[test]
+    fn a_script_from_elsewhere_counts_though_its_interpreter_is_of_the_image() {
+        assert_eq!(Origin::Image.or_worse(Origin::UpperLayer), Origin::UpperLayer);
+        assert_eq!(Origin::Memfd.or_worse(Origin::Image), Origin::Memfd);
+        assert_eq!(Origin::Volume.or_worse(Origin::Unknown("x")), Origin::Volume);
     }
 
     #[test]

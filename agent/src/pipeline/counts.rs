@@ -111,6 +111,8 @@ struct Rollup {
     counts: BTreeMap<i32, u64>,
     repeated_alerts: BTreeMap<i32, u64>,
     recognised: BTreeMap<i32, u64>,
+    /// By code and incident.
+    repeated_findings: BTreeMap<(String, String), u64>,
 }
 
 /// Events that said nothing new, by control group.
@@ -120,14 +122,16 @@ pub(super) struct Rollups {
 }
 
 impl Rollups {
-    /// Counts one.
-    pub fn count(&mut self, identified: &Identified, kind: Kind, alert: bool) {
+    /// Counts one; of an alert that was raised before, by its code and incident too.
+    pub fn count(&mut self, identified: &Identified, kind: Kind, repeated: Option<(&str, &str)>) {
         let cgroup = identified.observation.actor.cgroup;
         let container = identified.place.container();
         let rollup = self.of(cgroup, container.map(AsRef::as_ref), identified.observation.at);
         *rollup.counts.entry(kind as i32).or_default() += 1;
-        if alert {
+        if let Some((code, incident)) = repeated {
             *rollup.repeated_alerts.entry(kind as i32).or_default() += 1;
+            let finding = (code.to_owned(), incident.to_owned());
+            *rollup.repeated_findings.entry(finding).or_default() += 1;
         }
     }
 
@@ -147,6 +151,7 @@ impl Rollups {
             counts: BTreeMap::new(),
             repeated_alerts: BTreeMap::new(),
             recognised: BTreeMap::new(),
+            repeated_findings: BTreeMap::new(),
         })
     }
 
@@ -187,6 +192,15 @@ impl Rollup {
                 repeated_alerts: named(self.repeated_alerts),
                 since_boot_ns: self.since.0,
                 recognised: named(self.recognised),
+                repeated_findings: self
+                    .repeated_findings
+                    .into_iter()
+                    .map(|((code, incident), count)| pb::FindingCount {
+                        code,
+                        incident,
+                        count,
+                    })
+                    .collect(),
             })),
             ..Event::default()
         }

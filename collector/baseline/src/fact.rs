@@ -13,10 +13,9 @@ mod peer;
 pub use arguments::ArgumentShape;
 pub use dictionary::{Dictionary, DictionaryError, FactId};
 pub use identity::{Code, Identity, Key};
-pub use peer::{Block, Peer, PeerClass};
+pub use peer::{Block, Peer, PeerClass, registered_domain};
 
 pub(crate) use arguments::is_uuid;
-pub(crate) use peer::registered_domain;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

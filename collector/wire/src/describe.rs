@@ -7,7 +7,8 @@
 mod act;
 
 use crate::pb::{
-    Action, Container, Event, Kind, Process, Reason, Response, ResponseResult, Severity, VerdictKind,
+    Action, Container, Event, Incident, Kind, Process, Reason, Response, ResponseResult, Severity, Verdict,
+    VerdictKind,
 };
 use crate::text::single_line;
 use crate::{id, json};
@@ -45,12 +46,23 @@ pub fn sentence(event: &Event) -> String {
     single_line(&line)
 }
 
+/// What an alert on one line says besides its sentence.
+const IN_ALERT: [&str; 7] = [
+    "who",
+    "started by",
+    "incident",
+    "how unusual",
+    "why it matters",
+    "look at next",
+    "controls",
+];
+
 /// An alert on one line, for a receiver that shows nothing else: the sentence, who did it and what started
 /// that, why it matters, and the control identifiers, with ` | ` between them.
 pub fn alert(event: &Event) -> String {
     let mut parts = vec![sentence(event)];
     for (name, text) in facts(event) {
-        if ["who", "started by", "why it matters", "controls"].contains(&name) && !text.is_empty() {
+        if IN_ALERT.contains(&name) && !text.is_empty() {
             parts.push(format!("{name}: {text}"));
         }
     }
@@ -78,9 +90,22 @@ fn facts(event: &Event) -> Vec<(&'static str, String)> {
         facts.push(("revision", container.revision.clone()));
     }
     facts.push(("unit", event.unit.clone()));
+    facts.extend(
+        event
+            .incident
+            .as_ref()
+            .map(|incident| ("incident", incident_words(incident))),
+    );
+    facts.extend(
+        event
+            .verdict
+            .as_ref()
+            .map(|verdict| ("how unusual", unusual(verdict))),
+    );
     for reason in event.verdict.iter().flat_map(|verdict| &verdict.reasons) {
         facts.push(("expected", reason.expected.clone()));
         facts.push(("why it matters", reason.why.clone()));
+        facts.push(("look at next", reason.next.clone()));
         facts.push(("rule", rule(reason)));
         facts.push(("controls", reason.controls.join(", ")));
     }
@@ -101,6 +126,37 @@ fn alerting(event: &Event) -> Option<i32> {
         .as_ref()
         .filter(|verdict| id::calls_for_action(verdict))
         .map(|verdict| verdict.kind)
+}
+
+/// Which incident an alert is part of, and what else belongs to it.
+fn incident_words(incident: &Incident) -> String {
+    let repeated = match incident.repeated {
+        0 => String::new(),
+        times => format!(", {times} times repeated"),
+    };
+    format!(
+        "{} (finding {}{repeated}: {})",
+        incident.id,
+        incident.findings,
+        incident.kinds.join(", ")
+    )
+}
+
+/// The terms of a score; empty where there are none.
+fn unusual(verdict: &Verdict) -> String {
+    if verdict.terms.is_empty() {
+        return String::new();
+    }
+    let terms = verdict
+        .terms
+        .iter()
+        .map(|term| format!("{} {:+.1} ({})", term.name, term.value, term.words));
+    format!(
+        "score {} from weight {}; {}",
+        verdict.score,
+        verdict.weight,
+        terms.collect::<Vec<_>>().join("; ")
+    )
 }
 
 fn severity_name(event: &Event) -> String {
@@ -150,8 +206,12 @@ fn process_words(process: &Process) -> String {
         append(&mut words, format_args!(", effective uid {}", process.euid));
     }
     words.push(')');
-    if process.session == "exec" {
-        words.push_str(", in a session that the container runtime was asked for (exec)");
+    match process.session.as_str() {
+        "exec" => words.push_str(", in a session that the container runtime was asked for (exec)"),
+        "probe" => {
+            words.push_str(", in a session that the container runtime begins at a regular distance (probe)")
+        }
+        _ => {}
     }
     if !process.argv.is_empty() {
         append(

@@ -184,13 +184,17 @@ prop_compose! {
         result in -1i32..6, known in any::<bool>(), detail in detail()
     ) -> Event {
         let ancestors = vec![pb::Ancestor { pid: 1, exe: exe.clone(), ..Default::default() }];
-        let reasons = vec![pb::Reason { expected, controls: vec!["NIST 800-53 SI-4".into()], ..Default::default() }];
+        let words = expected.clone();
+        let reasons = vec![pb::Reason { expected, controls: vec!["NIST 800-53 SI-4".into()], next: words.clone(), ..Default::default() }];
+        let terms = vec![pb::Term { name: words.clone(), value: 0.5, words: words.clone() }];
+        let incident = pb::Incident { id: words.clone(), findings: 2, repeated: 1, kinds: vec![words], ..Default::default() };
         Event {
             id: known.then_some(EventId { node, epoch, sequence }),
             kind,
             process: known.then(|| pb::Process { exe, argv, ancestors, ..Default::default() }),
             container: known.then(|| pb::Container { id: container.clone(), name: container, ..Default::default() }),
-            verdict: known.then_some(pb::Verdict { kind: verdict, severity, score: 1, reasons }),
+            verdict: known.then_some(pb::Verdict { kind: verdict, severity, score: 1, reasons, terms, weight: 2 }),
+            incident: known.then_some(incident),
             responses: vec![pb::Response { action, result, ..Default::default() }],
             detail,
             ..Default::default()
@@ -264,6 +268,7 @@ fn alert() -> Event {
                 policy: "no-exfiltration".into(),
                 ..Default::default()
             }],
+            ..Default::default()
         }),
         responses: vec![pb::Response {
             action: pb::Action::Deny.into(),
@@ -310,11 +315,11 @@ fn the_json_form_is_what_others_rely_on() {
         "kind": "connect",
         "verdict": {"kind": "violation", "severity": "critical", "score": 100, "reasons": [{
             "code": "policy.connect", "expected": "no connection to 203.0.113.9", "why": "",
-            "policy": "no-exfiltration", "clause": "", "controls": []
-        }]},
+            "policy": "no-exfiltration", "clause": "", "controls": [], "next": ""
+        }], "terms": [], "weight": 0},
         "responses": [{"action": "deny", "result": "prevented", "policy": "", "policy_revision": "", "detail": ""}],
         "connect": {"remote_address": "203.0.113.9", "remote_port": 443, "local_address": "", "local_port": 0,
-                    "protocol": "tcp", "cookie": 0},
+                    "protocol": "tcp", "cookie": 0, "peer_name": "", "peer_kind": ""},
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&json[name], value, "{name}");

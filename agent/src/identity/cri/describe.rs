@@ -6,6 +6,7 @@ use crate::identity::workload;
 use norma_wire::text::printable;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Longest text that is kept, in bytes before it is made printable: as long as a path can be shown.
@@ -45,6 +46,8 @@ pub struct Pod {
     pub host: HostNamespaces,
     /// What its containers are, by name, as far as that is told.
     pub types: BTreeMap<String, Kind>,
+    /// Its addresses; none where it uses the node's.
+    pub ips: Vec<IpAddr>,
 }
 
 /// Namespaces of the node that are shared.
@@ -210,6 +213,15 @@ pub(super) fn pod(
         .and_then(|namespaces| namespaces.options.clone())
         .unwrap_or_default();
     let on_node = |mode: i32| mode == NamespaceMode::Node as i32;
+    let network = status
+        .and_then(|status| status.network.clone())
+        .unwrap_or_default();
+    let further = network.additional_ips.iter().map(|further| further.ip.as_str());
+    let ips = std::iter::once(network.ip.as_str())
+        .chain(further)
+        .filter(|_| !on_node(options.network))
+        .filter_map(|address| address.parse().ok())
+        .take(LIST_MAX);
     Pod {
         name: text(&metadata.name),
         namespace: text(&metadata.namespace),
@@ -229,6 +241,7 @@ pub(super) fn pod(
             .and_then(|applied| serde_json::from_str(applied).ok())
             .map(|applied| types(&applied))
             .unwrap_or_default(),
+        ips: ips.collect(),
     }
 }
 

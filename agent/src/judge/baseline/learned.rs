@@ -1,11 +1,11 @@
 //! The form in which a behaviour is learned.
 
 use crate::judge::fact::{Access, Fact};
-use norma_baseline::fact::{self, ArgumentShape, Peer, Protocol};
+use norma_baseline::fact::{self, Peer, Protocol};
 use std::sync::Arc;
 
 /// Stable names of operations, and what they do to the file that they name.
-const FILE_OPERATIONS: [(&str, fact::Access); 15] = [
+const FILE_OPERATIONS: [(&str, fact::Access); 17] = [
     ("file.unlink", fact::Access::Delete),
     ("file.rmdir", fact::Access::Delete),
     ("file.rename", fact::Access::Create),
@@ -21,18 +21,26 @@ const FILE_OPERATIONS: [(&str, fact::Access); 15] = [
     ("file.removexattr", fact::Access::Attribute),
     ("file.open-failed", fact::Access::Probe),
     ("file.receive", fact::Access::Read),
+    // Whoever connects to the socket of a path has to be allowed to write it.
+    ("socket.connected", fact::Access::Write),
+    ("socket.listening", fact::Access::Create),
 ];
 
 impl Fact {
     /// The same behaviour, typed by what can be learned of it. Names of files and DNS names can be open sets, for
     /// which patterns stand; so operations that name a file are about the file and not about their name.
-    pub(super) fn learned(&self) -> fact::Fact {
+    pub(in crate::judge) fn learned(&self) -> fact::Fact {
         match self {
-            Self::Exec { by, exe } => fact::Fact::Exec {
+            Self::Exec {
+                by,
+                exe,
+                script,
+                arguments,
+            } => fact::Fact::Exec {
                 parent: Arc::clone(by),
                 exe: Arc::clone(exe),
-                script: None,
-                arguments: ArgumentShape::default(),
+                script: script.clone(),
+                arguments: arguments.clone(),
             },
             Self::Open { exe, path, access } => fact::Fact::File {
                 exe: Arc::clone(exe),
@@ -43,16 +51,28 @@ impl Fact {
                     Access::Create => fact::Access::Create,
                 },
             },
-            Self::Connect { exe, peer, port, udp } => fact::Fact::Connect {
+            Self::Connect {
+                exe,
+                peer,
+                names,
+                port,
+                udp,
+            } => connect(
+                exe,
+                Peer::of(*peer, names.workload.clone(), names.domain.as_deref()),
+                *port,
+                *udp,
+            ),
+            Self::Listen { exe, port, udp } => fact::Fact::Listen {
                 exe: Arc::clone(exe),
-                peer: Peer::of(*peer, None, None),
-                protocol: if *udp { Protocol::Udp } else { Protocol::Tcp },
+                protocol: protocol(*udp),
                 port: *port,
             },
-            Self::Listen { exe, port } => fact::Fact::Listen {
+            Self::Accept { exe, port, class, .. } => fact::Fact::Accept {
                 exe: Arc::clone(exe),
                 protocol: Protocol::Tcp,
                 port: *port,
+                peer: *class,
             },
             Self::Act {
                 exe,
@@ -61,6 +81,42 @@ impl Fact {
             } => act(exe, operation, object),
         }
     }
+
+    /// The same behaviour under the further names of its peer. What is expected under one of them is expected: which
+    /// name is known changes with where the peer runs and with when the agent was started.
+    pub(super) fn otherwise(&self) -> Vec<fact::Fact> {
+        let Self::Connect {
+            exe,
+            peer,
+            names,
+            port,
+            udp,
+        } = self
+        else {
+            return Vec::new();
+        };
+        let domain = names.workload.as_ref().and(names.domain.as_deref());
+        let named = domain.map(|name| Peer::of(*peer, None, Some(name)));
+        let bare = (names.workload.is_some() || names.domain.is_some()).then(|| Peer::of(*peer, None, None));
+        named
+            .into_iter()
+            .chain(bare)
+            .map(|peer| connect(exe, peer, *port, *udp))
+            .collect()
+    }
+}
+
+fn connect(exe: &Arc<str>, peer: Peer, port: u16, udp: bool) -> fact::Fact {
+    fact::Fact::Connect {
+        exe: Arc::clone(exe),
+        peer,
+        protocol: protocol(udp),
+        port,
+    }
+}
+
+const fn protocol(udp: bool) -> Protocol {
+    if udp { Protocol::Udp } else { Protocol::Tcp }
 }
 
 fn act(exe: &Arc<str>, operation: &Arc<str>, object: &Arc<str>) -> fact::Fact {
@@ -68,7 +124,7 @@ fn act(exe: &Arc<str>, operation: &Arc<str>, object: &Arc<str>) -> fact::Fact {
     let on_file = FILE_OPERATIONS
         .iter()
         .find(|(name, _)| *name == operation.as_ref())
-        .filter(|_| object.starts_with('/'));
+        .filter(|_| object.starts_with('/') || object.starts_with('@'));
     match (operation.as_ref(), on_file) {
         ("dns.query", _) => fact::Fact::Dns {
             exe,
@@ -82,6 +138,12 @@ fn act(exe: &Arc<str>, operation: &Arc<str>, object: &Arc<str>) -> fact::Fact {
             exe,
             path: Arc::clone(object),
             access: *access,
+        },
+        ("socket.bound", _) => fact::Fact::Listen {
+            exe,
+            protocol: Protocol::Tcp,
+            // One that the kernel may choose another time, where it is not a number.
+            port: object.parse().unwrap_or(0),
         },
         (_, None) => fact::Fact::Privilege {
             exe,
@@ -111,6 +173,9 @@ mod tests {
         assert_eq!(field("file.map-exec", "/lib/libc.so.6"), Field::Library);
         assert_eq!(field("dns.query", "example.org"), Field::Dns);
         assert_eq!(field("mount.new", "/mnt"), Field::Privilege);
+        assert_eq!(field("socket.bound", "8080"), Field::Listen);
+        assert_eq!(field("socket.connected", "@abstract"), Field::File);
+        assert_eq!(field("socket.made", "packet 0x0003"), Field::Privilege);
         for (operation, _) in FILE_OPERATIONS {
             assert_eq!(field(operation, "/a"), Field::File, "{operation}");
         }

@@ -8,7 +8,6 @@ use crate::observation::BootTime;
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{Evidence, Limits, Recorder};
 use norma_baseline::fact;
-use norma_baseline::never::Origin;
 use norma_baseline::norm::{Inputs, Norm, Setting};
 use norma_baseline::overlay::{Overlay, Subject};
 use std::borrow::Cow;
@@ -126,23 +125,25 @@ impl Learner {
         }
     }
 
-    pub fn expectation(&self, fact: &fact::Fact, terms: &Terms, origin: Origin) -> Expectation {
+    /// `fleet` is what is known of other workloads.
+    pub fn expectation(&self, fact: &fact::Fact, terms: &Terms, fleet: Setting) -> Expectation {
         let known = self.norm.expectation(fact);
         let seen = |evidence: &Evidence| evidence.tally_of(fact).map_or(0, |tally| tally.replicas);
         let seen_by = seen(self.recorder.evidence()).saturating_add(seen(&self.others.evidence));
         let replicas = self.replicas();
         let setting = Setting {
             replicas,
+            // This one shows it now.
             replicas_with: u32::try_from(seen_by)
                 .unwrap_or(u32::MAX)
                 .clamp(1, replicas.max(1)),
-            origin,
-            ..Setting::default()
+            ..fleet
         };
         Expectation {
             learned_for: self.learned_for(terms.learning),
             actor_known: known.actor_known,
             target_known: known.target_known,
+            edge_known: known.edge_known,
             usual: known.usual,
             usual_count: known.usual_count,
             score: Some(self.norm.score(fact, &setting)),

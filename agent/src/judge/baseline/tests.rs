@@ -214,7 +214,7 @@ fn what_a_person_rejected_is_a_finding_and_never_learned() {
     let approve = decision_at(later, Verb::Approve, item, &signer);
     second.take_decisions(&approve).unwrap();
     second.tick(&running, BootTime(2 * SECOND));
-    assert_eq!(see(&mut second, &running[0], "/b"), Membership::Known);
+    assert_eq!(see(&mut second, &running[0], "/b"), Membership::Approved);
 }
 
 #[test]

@@ -63,7 +63,8 @@ impl Peer<&str> {
 /// The part of a name that somebody registered, by the public suffix list: `example.co.uk` of
 /// `a.b.example.co.uk`. `None` for a public suffix itself, and for names within a cluster, whose suffixes are
 /// nobody's to register.
-pub(crate) fn registered_domain(name: &str) -> Option<&str> {
+#[must_use]
+pub fn registered_domain(name: &str) -> Option<&str> {
     if name.ends_with(".local") || name.ends_with(".internal") {
         return None;
     }

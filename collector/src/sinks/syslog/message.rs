@@ -155,6 +155,10 @@ fn event_params(data: &mut Element, event: &Event) {
         data.param("score", &verdict.score.to_string());
     }
     data.param("severity", &json::name::<Severity>(id::severity(event).into()));
+    if let Some(incident) = &event.incident {
+        data.param("incident", &incident.id);
+        data.param("incident_findings", &incident.findings.to_string());
+    }
     if let Some(container) = &event.container {
         data.param("container_id", &container.id);
         data.param("container", &container.name);

@@ -133,6 +133,17 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
             }
         }
         Some(Detail::Open(open)) => facts.push(("flags", open.flags.join(" "))),
+        Some(Detail::Rollup(rollup)) => {
+            for finding in &rollup.repeated_findings {
+                facts.push((
+                    "repeated",
+                    format!(
+                        "{} {} of incident {}",
+                        finding.count, finding.code, finding.incident
+                    ),
+                ));
+            }
+        }
         Some(Detail::Operation(operation)) => operation::details(operation, &mut facts),
         Some(Detail::IdentityResolved(resolved)) => known::details(resolved, &mut facts),
         Some(Detail::Loss(loss)) if loss.last_sequence > 0 => {
@@ -260,8 +271,13 @@ fn access(open: &Open) -> &'static str {
 }
 
 fn remote(connect: &Connect) -> String {
+    let name = if connect.peer_name.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", connect.peer_name)
+    };
     format!(
-        "{}/{}",
+        "{}/{}{name}",
         endpoint(&connect.remote_address, connect.remote_port),
         connect.protocol
     )

@@ -1,0 +1,210 @@
+//! By what names addresses are known: the pods of this node, and what each container resolved itself.
+//!
+//! A name counts for the container that asked for it, and only if the server that answered is one that it is expected
+//! to ask: whoever asks a server of his own can have it answer with any name. Names of what runs on other nodes are
+//! not known here but by DNS; the address alone remains.
+
+use super::fact::PeerNames;
+use crate::identity::Container;
+use crate::observation::{BootTime, CgroupId, Dns};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The port of DNS servers.
+pub(super) const DNS_PORT: u16 = 53;
+/// A name is kept this long at least, and this long after each use: programs go on with what they resolved, whatever
+/// its time to live was.
+const KEPT: Duration = Duration::from_secs(3600);
+/// Longest time to live that is believed.
+const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Most addresses of a container that are remembered with a name, and most servers.
+const NAMED_MAX: usize = 4_096;
+
+/// The names.
+#[derive(Default)]
+pub(super) struct Peers {
+    pods: HashMap<IpAddr, Arc<str>>,
+    resolved: HashMap<CgroupId, Resolved>,
+}
+
+#[derive(Default)]
+struct Resolved {
+    names: HashMap<IpAddr, Bound>,
+    servers: HashSet<IpAddr>,
+}
+
+struct Bound {
+    name: Arc<str>,
+    until: BootTime,
+}
+
+impl Peers {
+    /// Takes over which pods there are.
+    pub fn follow(&mut self, running: &[Arc<Container>]) {
+        let mut pods = HashMap::with_capacity(self.pods.len());
+        for container in running {
+            let Some(described) = &container.described else {
+                continue;
+            };
+            for address in &described.pod.ips {
+                // Without the container's own name: they share the address.
+                let name = container.workload.0.rsplit_once('/').map_or("", |(pod, _)| pod);
+                pods.entry(*address).or_insert_with(|| Arc::from(name));
+            }
+        }
+        self.pods = pods;
+    }
+
+    /// A container is expected to ask this server.
+    pub fn trust(&mut self, cgroup: CgroupId, server: IpAddr) {
+        let servers = &mut self.resolved.entry(cgroup).or_default().servers;
+        if servers.len() < NAMED_MAX {
+            servers.insert(server);
+        }
+    }
+
+    /// Takes an answer that a container received.
+    pub fn hear(&mut self, cgroup: CgroupId, dns: &Dns, at: BootTime) {
+        let Ok(message) = &dns.message else { return };
+        let Some(resolved) = self.resolved.get_mut(&cgroup) else {
+            return;
+        };
+        if dns.sent || !message.answer || !resolved.servers.contains(&dns.remote.ip()) {
+            return;
+        }
+        let name: Arc<str> = Arc::from(message.name.to_ascii_lowercase());
+        for record in &message.answers {
+            let Ok(address) = record.value.parse::<IpAddr>() else {
+                continue;
+            };
+            let keep = Duration::from_secs(record.ttl.into()).clamp(KEPT, TTL_MAX);
+            let until = BootTime(at.0.saturating_add(keep.as_nanos() as u64));
+            resolved.bind(address, Arc::clone(&name), until, at);
+        }
+    }
+
+    /// The names of an address, as a container knows it.
+    pub fn names(&mut self, cgroup: CgroupId, address: IpAddr, at: BootTime) -> PeerNames {
+        if address.is_loopback() {
+            return PeerNames::default();
+        }
+        let bound = self
+            .resolved
+            .get_mut(&cgroup)
+            .and_then(|resolved| resolved.names.get_mut(&address))
+            .filter(|bound| bound.until > at);
+        PeerNames {
+            workload: self.pods.get(&address).cloned(),
+            domain: bound.map(|bound| {
+                bound.until = bound
+                    .until
+                    .max(BootTime(at.0.saturating_add(KEPT.as_nanos() as u64)));
+                Arc::clone(&bound.name)
+            }),
+        }
+    }
+
+    /// Forgets a container that is gone.
+    pub fn forget(&mut self, cgroup: CgroupId) {
+        self.resolved.remove(&cgroup);
+    }
+}
+
+impl Resolved {
+    fn bind(&mut self, address: IpAddr, name: Arc<str>, until: BootTime, now: BootTime) {
+        if self.names.len() >= NAMED_MAX && !self.names.contains_key(&address) {
+            self.names.retain(|_, bound| bound.until > now);
+            let soonest = self.names.iter().min_by_key(|(_, bound)| bound.until);
+            if self.names.len() >= NAMED_MAX
+                && let Some(soonest) = soonest.map(|(address, _)| *address)
+            {
+                self.names.remove(&soonest);
+            }
+        }
+        self.names.insert(address, Bound { name, until });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::{DnsAnswer, DnsMessage, Protocol};
+
+    const SECOND: u64 = 1_000_000_000;
+    const ONE: CgroupId = CgroupId(1);
+
+    fn answer(server: &str, name: &str, address: &str) -> Dns {
+        Dns {
+            sent: false,
+            protocol: Protocol::Udp,
+            remote: format!("{server}:53").parse().unwrap(),
+            local_port: 4000,
+            total_len: 100,
+            cookie: 1,
+            cut: false,
+            message: Ok(DnsMessage {
+                answer: true,
+                name: name.into(),
+                answers: vec![DnsAnswer {
+                    name: name.into(),
+                    record_type: "A".into(),
+                    value: address.into(),
+                    ttl: 5,
+                }],
+                ..DnsMessage::default()
+            }),
+        }
+    }
+
+    fn domain(peers: &mut Peers, cgroup: CgroupId, address: &str, second: u64) -> Option<String> {
+        let names = peers.names(cgroup, address.parse().unwrap(), BootTime(second * SECOND));
+        names.domain.map(|name| name.to_string())
+    }
+
+    #[test]
+    fn a_name_counts_for_who_resolved_it_at_a_server_that_it_is_to_ask() {
+        let mut peers = Peers::default();
+        peers.trust(ONE, "10.0.0.53".parse().unwrap());
+        peers.hear(ONE, &answer("10.0.0.53", "Db.Example", "192.0.2.1"), BootTime(0));
+        peers.hear(ONE, &answer("6.6.6.6", "db.example", "6.6.6.7"), BootTime(0));
+        assert_eq!(
+            domain(&mut peers, ONE, "192.0.2.1", 1).as_deref(),
+            Some("db.example")
+        );
+        assert_eq!(
+            domain(&mut peers, ONE, "6.6.6.7", 1),
+            None,
+            "an intruder's server"
+        );
+        assert_eq!(
+            domain(&mut peers, CgroupId(2), "192.0.2.1", 1),
+            None,
+            "another container"
+        );
+    }
+
+    #[test]
+    fn a_name_is_known_for_as_long_as_it_is_used() {
+        let mut peers = Peers::default();
+        peers.trust(ONE, "10.0.0.53".parse().unwrap());
+        peers.hear(ONE, &answer("10.0.0.53", "db.example", "192.0.2.1"), BootTime(0));
+        for second in [3_000, 6_000, 9_000] {
+            assert!(domain(&mut peers, ONE, "192.0.2.1", second).is_some(), "{second}");
+        }
+        assert_eq!(domain(&mut peers, ONE, "192.0.2.1", 9_000 + 3_600), None);
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_a_container_can_have_remembered() {
+        let mut peers = Peers::default();
+        peers.trust(ONE, "10.0.0.53".parse().unwrap());
+        for number in 0..2 * NAMED_MAX as u32 {
+            let address = std::net::Ipv4Addr::from(0x0b00_0000 + number).to_string();
+            let heard = answer("10.0.0.53", "x.example", &address);
+            peers.hear(ONE, &heard, BootTime(u64::from(number)));
+        }
+        assert_eq!(peers.resolved[&ONE].names.len(), NAMED_MAX);
+    }
+}
