@@ -47,6 +47,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             learning: config.learning,
             sensitive: config.sensitive.clone(),
             trusted_keys: config.trusted_keys.clone(),
+            release_after: Some(config.release_after),
             ..Settings::default()
         },
     )?;

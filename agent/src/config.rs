@@ -19,6 +19,7 @@ use norma_settings::{Faults, Location, SettingsError};
 use raw::RawConfig;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Size of the kernel ring where the file names none: 8 MiB last 10 ms at 3 million events a second.
 pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
@@ -26,6 +27,8 @@ pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
 pub const DEFAULT_OUTBOX_BYTES: u64 = 1 << 30;
 /// Size at which an outbox segment is closed where the file names none.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
+/// How long a new revision runs before what it does differently is reported, where the file says nothing.
+pub const DEFAULT_RELEASE_AFTER: Duration = Duration::from_secs(2 * 3600);
 /// Smallest useful segment: room for the largest event many times over.
 const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 /// Where the agent keeps its state where the file names no place.
@@ -83,6 +86,8 @@ pub struct Config {
     pub collector: Option<CollectorTarget>,
     /// When a workload has been learned.
     pub learning: Learning,
+    /// What a new revision does differently is reported when it has run for so long.
+    pub release_after: Duration,
     /// What is learned is told to the collector, and what other nodes learned is judged by.
     pub share: bool,
     /// Whose decisions on baselines count.
@@ -137,6 +142,11 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         .as_ref()
         .and_then(|learning| learning.share)
         .unwrap_or(true);
+    let release_after = raw
+        .learning
+        .as_ref()
+        .and_then(|learning| learning.release_after(path, &mut faults))
+        .unwrap_or(DEFAULT_RELEASE_AFTER);
     let learning = raw
         .learning
         .map_or_else(Learning::default, |raw| raw.validate(path, &mut faults));
@@ -181,6 +191,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
             .map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |place| base.join(place)),
         collector,
         learning,
+        release_after,
         share,
         trusted_keys,
         policies,

@@ -6,11 +6,13 @@ mod exec;
 mod hash;
 mod name;
 mod operation;
+mod release;
 mod resolved;
 mod socket;
 
 pub use hash::{Hashes, Question, file_hash, mark_hashes};
 pub use name::ProcessNames;
+pub use release::release;
 pub use resolved::{Pending, identity_resolved};
 pub(crate) use socket::{family as socket_family, protocol as socket_protocol};
 

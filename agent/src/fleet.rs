@@ -26,6 +26,8 @@ pub struct State {
     pub predecessor: Option<Arc<str>>,
     /// What all others saw, added up.
     pub others: Others,
+    /// This node alone is to report what the revision did differently in its first hours.
+    pub report_release: bool,
 }
 
 /// What other nodes know of a workload at a revision.
@@ -151,6 +153,7 @@ impl Told {
                         settled,
                         replicas: state.replicas,
                     },
+                    report_release: state.report_release,
                 }))
             }
             to_agent::Message::Decisions(decisions) => Self::Decisions(file::from_bytes(&decisions.overlay)?),

@@ -342,6 +342,10 @@ impl Pipeline {
         for completed in self.parts.judge.tick(&running, now, self.clock) {
             self.say_complete(&completed);
         }
+        if let Some(delta) = self.parts.judge.baselines().take_release() {
+            tracing::info!(workload = %delta.subject, "a release delta is to be decided on");
+            self.store(event::release(&delta));
+        }
         self.parts.identity.expire(now);
         let recognised = self.parts.known.tick(&mut self.parts.judge, now);
         self.count_recognised(recognised, now);

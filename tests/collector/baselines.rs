@@ -40,6 +40,7 @@ fn saw(node: &str, paths: &[&str]) -> Result<to_collector::Message> {
         run: 3,
         version: version.number(),
         ready_since: vec![0; 8],
+        release_reported: false,
     }))
 }
 
@@ -76,6 +77,8 @@ async fn what_is_said_to_be_held_is_there_after_a_kill_and_lies_leave_nothing() 
     let stage = Stage::new("baselines")?;
     let mut collector = stage.collector(None, &CollectorSettings::default())?;
     let connect = async |port: u16, node: &str| Agent::of_node(&stage.pki, port, node, 7, 90).await;
+    let identity = stage.pki.node("worker-1", 30)?;
+    let join = async |port: u16| Agent::connect(&stage.pki.ca(), &identity, port, "worker-1", 7).await;
     let mut liar = connect(collector.port(), "liar").await?;
     liar.tell(saw("worker-1", &["/lie"])?).await?;
     let refused = liar
@@ -85,7 +88,7 @@ async fn what_is_said_to_be_held_is_there_after_a_kill_and_lies_leave_nothing() 
         })
         .await?;
     ensure!(refused.reason.contains("`worker-1`"), "{refused:?}");
-    let mut worker = connect(collector.port(), "worker-1").await?;
+    let mut worker = join(collector.port()).await?;
     worker.tell(runs()).await?;
     ensure!(others(&mut worker).await? == 0, "nobody else knows anything");
     worker.tell(saw("worker-1", &["/a", "/b"])?).await?;
@@ -100,7 +103,7 @@ async fn what_is_said_to_be_held_is_there_after_a_kill_and_lies_leave_nothing() 
     let mut newcomer = connect(collector.port(), "worker-2").await?;
     newcomer.tell(runs()).await?;
     ensure!(others(&mut newcomer).await? == 2, "what was held is told");
-    let mut worker = connect(collector.port(), "worker-1").await?;
+    let mut worker = join(collector.port()).await?;
     worker.tell(runs()).await?;
     let again = worker.hears(held).await?;
     ensure!(again == told, "{again:?} {told:?}");

@@ -35,6 +35,14 @@ pub const TARGETS: &[Target] = &[
         name: "audit_file",
         crate_folder: "collector",
     },
+    Target {
+        name: "baseline_file",
+        crate_folder: "collector",
+    },
+    Target {
+        name: "evidence_delta",
+        crate_folder: "collector",
+    },
 ];
 
 /// What cargo-fuzz passes, less the sanitizers that need a nightly compiler.

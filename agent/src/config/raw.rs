@@ -50,6 +50,7 @@ pub(super) struct RawLearning {
     unit: Option<Spanned<String>>,
     observe: Option<Spanned<String>>,
     pub share: Option<bool>,
+    release_after: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +126,11 @@ impl RawCollector {
 const UNITS_OF_LARGE: u32 = 4;
 
 impl RawLearning {
+    /// How long a new revision runs before it is reported what it does differently.
+    pub fn release_after(&self, path: &Path, faults: &mut Faults) -> Option<Duration> {
+        positive(path, self.release_after.as_ref()?, faults)
+    }
+
     /// By evidence, or by the clock where a window is given. The default stands in for what is faulty.
     pub fn validate(&self, path: &Path, faults: &mut Faults) -> Learning {
         if let Some(window) = &self.window {

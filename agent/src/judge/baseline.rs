@@ -8,6 +8,7 @@
 mod exchange;
 mod learned;
 mod learner;
+mod release;
 mod store;
 mod summary;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use norma_baseline::norm::{self, Norm, Score, Setting};
 use norma_baseline::overlay::{Overlay, SignedDecision, Subject};
 use norma_baseline::pattern::Protection;
 use norma_baseline::signature::TrustedKeys;
+use release::Release;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
@@ -92,6 +94,8 @@ pub struct Settings {
     pub sensitive: Sensitive,
     /// Whose decisions count.
     pub trusted_keys: TrustedKeys,
+    /// What a new revision does differently is reported when it ran for so long; `None` for never.
+    pub release_after: Option<Duration>,
     /// The course of time by which is learned.
     pub course: Course,
 }
@@ -191,6 +195,7 @@ pub struct Baselines {
     terms: Terms,
     decisions: Decisions,
     node: Arc<str>,
+    release_after: Option<Duration>,
     /// The node's end of the exchange with the fleet, where it takes part in one.
     exchange: Option<Exchange>,
     learners: HashMap<Arc<Subject>, Learner>,
@@ -223,6 +228,7 @@ impl Baselines {
                 protection: Protected(settings.sensitive),
             },
             node: Arc::from(settings.node),
+            release_after: settings.release_after,
             exchange: None,
             learners: HashMap::new(),
             subjects: HashMap::new(),
@@ -259,6 +265,10 @@ impl Baselines {
                 facts: 0,
                 others: stored.others,
                 sharing: Sharing::new(),
+                release: Release {
+                    reported: stored.release_reported,
+                    ..Release::default()
+                },
             };
             this.learners.insert(Arc::new(stored.subject), learner);
         }
@@ -670,6 +680,7 @@ impl Baselines {
             facts: 0,
             others: Others::default(),
             sharing: Sharing::new(),
+            release: Release::default(),
         }
     }
 

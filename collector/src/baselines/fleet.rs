@@ -147,7 +147,14 @@ impl Fleet {
             Some(known) => known,
             None => Known::new(subject.clone(), self.newest_but(&subject)),
         };
-        let before = (known.evidence.facts().count(), known.settled("", None));
+        let news = |known: &Known| {
+            (
+                known.evidence.facts().count(),
+                known.settled("", None),
+                known.release_reported,
+            )
+        };
+        let before = news(&known);
         let merged = known.evidence.merge_within(&evidence, &Limits::merged());
         if merged.is_ok() {
             let said = Said {
@@ -155,8 +162,9 @@ impl Fleet {
                 held: (delta.run, delta.version),
             };
             known.nodes.insert(node.to_owned(), said);
+            known.release_reported |= delta.release_reported;
         }
-        let after = (known.evidence.facts().count(), known.settled("", None));
+        let after = news(&known);
         // What was refused of a workload that nobody else told of leaves nothing behind.
         if !known.nodes.is_empty() {
             self.subjects.insert(subject.clone(), known);
@@ -287,6 +295,12 @@ impl Fleet {
         };
         let pool = Pool::of(&known.evidence);
         let unlocked = overlay.whole(subject).unlocked;
+        let first = self
+            .interests
+            .iter()
+            .filter(|(_, runs)| runs.contains_key(subject))
+            .map(|(node, _)| node)
+            .min();
         let replicas = self
             .interests
             .values()
@@ -304,6 +318,8 @@ impl Fleet {
                     revision: subject.revision.to_string(),
                     predecessor: known.predecessor.as_deref().unwrap_or_default().to_owned(),
                     replicas,
+                    // One of those that run it, and another as soon as that one does not.
+                    report_release: !known.release_reported && first == Some(node),
                     ready_since: known.settled(node, unlocked).map(seconds).to_vec(),
                     evidence,
                 }),

@@ -42,6 +42,8 @@ pub struct Known {
     pub evidence: Evidence,
     /// By name of the node.
     pub nodes: BTreeMap<String, Said>,
+    /// A node has reported what the revision did differently in its first hours.
+    pub release_reported: bool,
 }
 
 /// A file that cannot be used.
@@ -73,6 +75,8 @@ struct Form {
     subject: Subject,
     predecessor: Option<Arc<str>>,
     nodes: BTreeMap<String, Said>,
+    #[serde(default)]
+    release_reported: bool,
     #[serde(with = "serde_bytes")]
     evidence: Vec<u8>,
 }
@@ -85,6 +89,7 @@ impl Known {
             predecessor,
             evidence: Evidence::new(),
             nodes: BTreeMap::new(),
+            release_reported: false,
         }
     }
 
@@ -113,6 +118,7 @@ impl Known {
             subject: self.subject.clone(),
             predecessor: self.predecessor.clone(),
             nodes: self.nodes.clone(),
+            release_reported: self.release_reported,
             evidence: file::to_bytes(&self.evidence)?,
         })
     }
@@ -133,6 +139,7 @@ impl Known {
             subject: form.subject,
             predecessor: form.predecessor,
             nodes: form.nodes,
+            release_reported: form.release_reported,
             evidence: file::from_bytes(&form.evidence)?,
         })
     }

@@ -37,6 +37,7 @@ fn delta(workload: &str, revision: &str, evidence: &Evidence) -> pb::EvidenceDel
         run: 7,
         version: 1,
         ready_since: vec![0; 8],
+        release_reported: false,
     }
 }
 
@@ -200,6 +201,36 @@ fn a_new_revision_is_told_with_those_that_it_takes_over_from() {
 }
 
 #[test]
+fn one_node_reports_a_release_and_another_if_it_is_lost() {
+    let mut fleet = Fleet::default();
+    fleet.take("b", &delta("w", "2", &saw("b", 1, &["/a"]))).unwrap();
+    for node in ["a", "b", "c"] {
+        fleet.interest(node, &runs(&[("w", "2", 1)]));
+    }
+    let w = subject("w", "2");
+    let reports = |fleet: &Fleet| -> Vec<&str> {
+        ["a", "b", "c"]
+            .into_iter()
+            .filter(|node| told(fleet, node, &w).report_release)
+            .collect()
+    };
+    assert_eq!(reports(&fleet), ["a"]);
+    fleet.left("a");
+    assert_eq!(reports(&fleet), ["b"]);
+    let reported = pb::EvidenceDelta {
+        release_reported: true,
+        ..delta("w", "2", &saw("b", 1, &[]))
+    };
+    assert_eq!(fleet.take("b", &reported).unwrap().1, Change::News);
+    assert!(reports(&fleet).is_empty());
+    let bytes = fleet.known(&w).unwrap().to_bytes().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    known::write(dir.path(), &w, &bytes).unwrap();
+    let again = Fleet::new(read_all(dir.path()).unwrap(), Bounds::default());
+    assert!(again.known(&w).unwrap().release_reported);
+}
+
+#[test]
 fn what_is_stored_is_read_again_and_damage_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = Fleet::default();
@@ -211,11 +242,11 @@ fn what_is_stored_is_read_again_and_damage_is_set_aside() {
     let known = fleet.known(&subject("w", "1")).unwrap();
     let bytes = known.to_bytes().unwrap();
     known::write(dir.path(), &known.subject, &bytes).unwrap();
-    assert_eq!(read_all(dir.path()).unwrap(), [known.clone()]);
+    assert_eq!(read_all(dir.path()).unwrap(), std::slice::from_ref(known));
     std::fs::write(dir.path().join("copy.fleet"), &bytes).unwrap();
     std::fs::write(dir.path().join("garbage.fleet"), b"\xc1").unwrap();
     std::fs::write(dir.path().join("short.fleet"), &bytes[..bytes.len() / 2]).unwrap();
-    assert_eq!(read_all(dir.path()).unwrap(), [known.clone()]);
+    assert_eq!(read_all(dir.path()).unwrap(), std::slice::from_ref(known));
     for aside in ["copy.damaged", "garbage.damaged", "short.damaged"] {
         assert!(dir.path().join(aside).exists(), "{aside}");
     }

@@ -167,6 +167,14 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
                 ..Default::default()
             }))
         }),
+        (text(), text(), any::<u16>()).prop_map(|(workload, text, added)| {
+            Some(Detail::ReleaseDelta(pb::ReleaseDelta {
+                workload,
+                text,
+                added: added.into(),
+                ..Default::default()
+            }))
+        }),
         (text(), counts(), any::<u64>()).prop_map(|(workload, facts, learned_for_ns)| {
             Some(Detail::BaselineReady(pb::BaselineReady {
                 workload,

@@ -267,6 +267,7 @@ impl Baselines {
                     evidence,
                     run: learner.sharing.run,
                     version: version.number(),
+                    release_reported: learner.release.reported,
                     ready_since: learner
                         .norm
                         .survey()
@@ -290,6 +291,7 @@ impl Baselines {
             subject,
             predecessor,
             others,
+            report_release,
         } = state;
         let before = predecessor.and_then(|revision| {
             let before = Subject {
@@ -311,6 +313,7 @@ impl Baselines {
             learner.predecessor = Some(before);
         }
         learner.others = others;
+        learner.release.chosen = report_release;
         learner.sharing.awaiting = false;
         learner.dirty.get_or_insert(self.now);
         let was_ready = learner.norm.survey().is_ready();

@@ -1,6 +1,7 @@
 //! One workload at one revision: what was recorded of it, and what follows.
 
 use super::exchange::Sharing;
+use super::release::Release;
 use super::{Completed, Expectation, Learning, Protected, store};
 use crate::fleet::Others;
 use crate::identity::WorkloadName;
@@ -36,6 +37,8 @@ pub(super) struct Learner {
     pub others: Others,
     /// How far this node's evidence has been told.
     pub sharing: Sharing,
+    /// Whether what this revision does differently is reported.
+    pub release: Release,
 }
 
 /// What norms are worked out by, besides what was seen and decided.
@@ -46,20 +49,13 @@ pub(super) struct Terms {
 
 impl Learner {
     pub fn compile(&mut self, subject: &Subject, terms: &Terms, overlay: &Overlay, settled: &Settled) {
-        let own = self.recorder.evidence();
-        let alone = self.others.evidence.sources().next().is_none();
-        let evidence = if alone {
-            Cow::Borrowed(own)
-        } else {
-            let mut all = self.others.evidence.clone();
-            all.merge(own);
-            Cow::Owned(all)
-        };
-        self.observed = evidence.total().span();
-        self.facts = evidence.facts().count();
+        let alone = self.is_alone();
+        let evidence = self.evidence();
+        let (observed, facts) = (evidence.total().span(), evidence.facts().count());
         let predecessor = self.predecessor.as_deref();
         let norm = terms.norm(subject, &evidence, self.replicas(), predecessor, overlay, settled);
         drop(evidence);
+        (self.observed, self.facts) = (observed, facts);
         if !alone {
             // Texts are kept once, where the norm has them all. Otherwise they are kept twice, and nothing else differs.
             let _shared =
@@ -67,6 +63,20 @@ impl Learner {
         }
         self.norm = Arc::new(norm);
         self.stale = None;
+    }
+
+    /// What this node and all others saw.
+    pub fn evidence(&self) -> Cow<'_, Evidence> {
+        if self.is_alone() {
+            return Cow::Borrowed(self.recorder.evidence());
+        }
+        let mut all = self.others.evidence.clone();
+        all.merge(self.recorder.evidence());
+        Cow::Owned(all)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.others.evidence.sources().next().is_none()
     }
 
     /// Since when each field is judged: by this node, or by the first that did. What is from before a person
@@ -99,6 +109,7 @@ impl Learner {
             self.recorder.saved(),
             &self.norm,
             &self.others,
+            self.release.reported,
         ) {
             Ok(()) => {
                 self.dirty = None;

@@ -51,6 +51,8 @@ pub(super) struct Stored {
     pub norm: Norm,
     /// What other nodes knew.
     pub others: Others,
+    /// What this revision does differently was reported.
+    pub release_reported: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +67,8 @@ struct Form {
     /// Absent where nothing was known of others.
     #[serde(default)]
     others: Option<OthersForm>,
+    #[serde(default)]
+    release_reported: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +114,7 @@ fn read(path: &Path) -> Result<Stored, StoreError> {
         learned_ns: form.learned_ns,
         recorder: file::from_bytes(&form.recorder)?,
         norm: file::from_bytes(&form.norm)?,
+        release_reported: form.release_reported,
         others: match form.others {
             Some(others) => Others {
                 settled: others.settled,
@@ -129,6 +134,7 @@ pub(super) fn write(
     recorder: &Saved,
     norm: &Norm,
     others: &Others,
+    release_reported: bool,
 ) -> std::io::Result<()> {
     let form = Form {
         format: FORMAT,
@@ -136,6 +142,7 @@ pub(super) fn write(
         learned_ns,
         recorder: file::to_bytes(recorder).map_err(std::io::Error::other)?,
         norm: file::to_bytes(norm).map_err(std::io::Error::other)?,
+        release_reported,
         others: Some(OthersForm {
             settled: others.settled,
             replicas: others.replicas,

@@ -245,6 +245,51 @@ fn what_a_stranger_signed_is_not_in_force() {
 }
 
 #[test]
+fn what_a_new_revision_does_differently_is_reported_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || Settings {
+        release_after: Some(Duration::from_secs(5)),
+        ..settings(Learning::Window(Duration::from_secs(1)))
+    };
+    let begin = Course::default().begin().0;
+    let mut baselines = Baselines::open(dir.path(), settings()).unwrap();
+    let old = [container("w", "c", "sha256:old")];
+    for path in ["/a", "/gone"] {
+        see(&mut baselines, &old[0], path);
+    }
+    for second in 0..=8 {
+        baselines.tick(&old, BootTime(begin + second * SECOND));
+        assert!(
+            baselines.take_release().is_none(),
+            "the first revision is no release"
+        );
+    }
+    let new = [container("w", "d", "sha256:new")];
+    for path in ["/a", "/new"] {
+        see(&mut baselines, &new[0], path);
+    }
+    baselines.tick(&new, BootTime(begin + 9 * SECOND));
+    assert!(baselines.take_release().is_none(), "too early");
+    baselines.tick(&new, BootTime(begin + 14 * SECOND));
+    let delta = baselines.take_release().unwrap();
+    assert_eq!(
+        (&*delta.from, &*delta.subject.revision),
+        ("sha256:old", "sha256:new")
+    );
+    assert_eq!(
+        delta.added.iter().map(|added| &added.fact).collect::<Vec<_>>(),
+        [&open("/new").learned()]
+    );
+    assert_eq!(delta.gone, [open("/gone").learned()]);
+    assert!(baselines.take_release().is_none(), "once");
+    baselines.save();
+    drop(baselines);
+    let mut again = Baselines::open(dir.path(), settings()).unwrap();
+    again.tick(&new, BootTime(begin + 30 * SECOND));
+    assert!(again.take_release().is_none(), "once, also after a restart");
+}
+
+#[test]
 fn learning_by_evidence_says_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let running = [container("w", "c", "")];

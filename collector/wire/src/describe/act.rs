@@ -89,6 +89,18 @@ pub fn act(event: &Event) -> String {
         ),
         Some(Detail::IdentityResolved(resolved)) => known::resolved(event.container.as_ref(), resolved),
         Some(Detail::Posture(posture)) => known::posture(posture),
+        Some(Detail::ReleaseDelta(delta)) => format!(
+            "the new revision of {} did {} in its first hours: {} added, {} changed, {} not seen yet",
+            delta.workload,
+            if delta.added + delta.changed + delta.gone == 0 {
+                "nothing that was not known"
+            } else {
+                "something else than the one before"
+            },
+            delta.added,
+            delta.changed,
+            delta.gone
+        ),
         None => format!(
             "{exe}: an event of kind {}, of which this version knows no more",
             super::kind(event)
@@ -100,6 +112,7 @@ pub fn act(event: &Event) -> String {
 pub fn details(event: &Event) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     match &event.detail {
+        Some(Detail::ReleaseDelta(delta)) => facts.push(("delta", delta.text.clone())),
         Some(Detail::Exec(exec)) => {
             if exec.file_deleted {
                 facts.push(("note", "the file of the executable was deleted".to_owned()));
