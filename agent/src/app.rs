@@ -19,6 +19,7 @@ use crate::sensor::{CoverageReport, Sensor};
 use crate::ship::{self, Ahead, ShipStatus};
 use crate::telemetry::StatusFile;
 use anyhow::Context as _;
+use norma_baseline_command::inbox;
 use norma_wire::pb::{self, Hello, Kind};
 use norma_wire::{Detail, Event};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +41,9 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
 pub fn run(config: &Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
+    let baselines_dir = config.state_dir.join(norma_baseline_command::DIRECTORY);
     let mut baselines = Baselines::open(
-        &config.state_dir.join("baselines"),
+        &baselines_dir,
         Settings {
             node: config.node.as_str().to_owned(),
             learning: config.learning,
@@ -142,6 +144,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             config.collector.as_ref().map(|_| Arc::clone(&shipping)),
         ),
         host_events: config.host_events,
+        inbox: inbox::take(&baselines_dir, config.trusted_keys.clone())
+            .context("cannot take decisions on baselines")?,
     });
     for event in opening(config, &coverage, &repairs) {
         pipeline.announce(event);

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod baseline;
 mod check;
 mod doctor;
 mod events;
@@ -53,6 +54,9 @@ enum Command {
     Status(status::Options),
     /// List the kinds of findings: what each weighs, why it matters, and which controls it belongs to.
     Findings(findings::Options),
+    /// Look at what was learned of workloads, decide on it, and carry it elsewhere.
+    #[command(subcommand)]
+    Baseline(norma_baseline_command::Command),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -160,6 +164,10 @@ impl Cli {
             Command::Doctor(options) => doctor::run(options),
             Command::Status(options) => status::run(options),
             Command::Findings(options) => findings::run(options),
+            Command::Baseline(command) => {
+                command.run(&baseline::PROGRAM)?;
+                Ok(ExitStatus::Success)
+            }
             Command::Config(ConfigCommand::Check(file)) => check::config(&file.config),
             Command::Policy(PolicyCommand::Check { files, output }) => check::policies(files, *output),
         }

@@ -36,7 +36,8 @@ use foldhash::{HashMap, HashMapExt as _};
 use incident::{Incidents, Lineage};
 use kinds::{FindingKind, Holds};
 use norma_baseline::never::{Circumstances, Origin};
-use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};
+use norma_baseline_command::inbox::Delivery;
+use norma_wire::pb::{self, Reason, Severity, Verdict, VerdictKind};
 use peers::Peers;
 use policy::{PolicySet, Response, Verb};
 use probe::Probes;
@@ -368,6 +369,11 @@ impl Judge {
                 said.reconsider();
             }
         }
+    }
+
+    /// Takes what people hand over for baselines; gives what is to be said of it.
+    pub fn take_delivery(&mut self, delivery: Delivery) -> Vec<pb::BaselineDecision> {
+        self.baselines.take_delivery(delivery)
     }
 
     /// Forgets what was said of a container that is gone.

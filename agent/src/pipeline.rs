@@ -24,13 +24,16 @@ use crate::sensor::Sensor;
 use crate::ship::Ahead;
 use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
 use counts::{KernelCounts, Rollups};
-use norma_baseline::overlay::SignedDecision;
+use norma_baseline_command::audit::{self, Source};
+use norma_baseline_command::inbox::Delivery;
+use norma_baseline_command::words::FieldState;
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event, describe};
 use pending::PendingEvents;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -71,6 +74,8 @@ pub struct Parts {
     pub status: StatusFile,
     /// Report what the host itself does.
     pub host_events: bool,
+    /// What people hand over for baselines.
+    pub inbox: Receiver<Delivery>,
 }
 
 /// The thread's state.
@@ -211,6 +216,7 @@ impl Pipeline {
             let answers = hashes.answers();
             self.tell(answers);
         }
+        self.take_what_is_handed_over();
         // Only now: what a container did last is judged before it is forgotten.
         for placed in &placed {
             if let Placed::Gone(cgroup) = placed {
@@ -285,13 +291,12 @@ impl Pipeline {
             self.say_complete(&completed);
         }
         for taken in exchanged.taken {
-            for decision in taken.new.iter().map(SignedDecision::decision) {
-                let (workload, verb, who) = (&decision.workload, decision.verb.name(), &decision.who);
-                tracing::info!(%workload, verb, %who, "a decision is in force");
+            for decision in &taken.new {
+                self.say_decided(audit::decision(decision, Source::Collector, None));
             }
-            for (decision, error) in taken.refused {
-                let decision = decision.decision();
-                tracing::error!(workload = %decision.workload, who = %decision.who, %error, "a decision is refused");
+            for (decision, error) in &taken.refused {
+                let why = error.to_string();
+                self.say_decided(audit::decision(decision, Source::Collector, Some(&why)));
             }
         }
     }
@@ -313,6 +318,26 @@ impl Pipeline {
             let event = event::file_hash(answer, &self.clock);
             self.store(event);
         }
+    }
+
+    /// Takes decisions and bundles that people hand over, and says what became of each.
+    fn take_what_is_handed_over(&mut self) {
+        while let Ok(delivery) = self.parts.inbox.try_recv() {
+            for decision in self.parts.judge.take_delivery(delivery) {
+                self.say_decided(decision);
+            }
+        }
+    }
+
+    fn say_decided(&mut self, decision: pb::BaselineDecision) {
+        let event = event::own(Kind::BaselineDecision, Detail::BaselineDecision(decision));
+        if norma_wire::id::is_alert(&event) {
+            self.alerts += 1;
+            tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
+        } else {
+            tracing::info!("{}", describe::sentence(&event));
+        }
+        self.store(event);
     }
 
     fn tick(&mut self, now: BootTime) {
@@ -392,6 +417,8 @@ impl Pipeline {
                 workload: completed.workload.0.clone(),
                 facts: named(&facts),
                 learned_for_ns: completed.learned_for.as_nanos() as u64,
+                fields: completed.fields.iter().map(FieldState::to_pb).collect(),
+                revision: completed.revision.to_string(),
             }),
         ));
     }

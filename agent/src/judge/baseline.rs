@@ -6,9 +6,11 @@
 //! are `norma-baseline`'s; here they meet containers, time and the disk.
 
 mod exchange;
+mod handed;
 mod learned;
 mod learner;
 mod release;
+mod shelf;
 mod store;
 mod summary;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod tests;
 
 pub use decisions::{DecisionsError, Taken};
 pub use exchange::Exchanged;
+pub use shelf::shelf;
 pub use summary::{FieldSummary, Summary};
 
 use super::fact::Fact;
@@ -37,6 +40,7 @@ use norma_baseline::norm::{self, Norm, Score, Setting};
 use norma_baseline::overlay::{Overlay, SignedDecision, Subject};
 use norma_baseline::pattern::Protection;
 use norma_baseline::signature::TrustedKeys;
+use norma_baseline_command::words::FieldState;
 use release::Release;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -160,6 +164,10 @@ pub struct Completed {
     pub facts: BTreeMap<&'static str, u64>,
     /// How long it was learned.
     pub learned_for: Duration,
+    /// Image digest and command.
+    pub revision: Arc<str>,
+    /// How far each kind of behaviour is.
+    pub fields: Vec<FieldState>,
 }
 
 /// A directory of baselines that cannot be used.
@@ -205,6 +213,8 @@ pub struct Baselines {
     course: Course,
     /// The latest moment of it that is known.
     now: BootTime,
+    /// Became complete between two ticks.
+    completed_meanwhile: Vec<Completed>,
     last_tick: Option<BootTime>,
     last_compile: BootTime,
 }
@@ -235,6 +245,7 @@ impl Baselines {
             reconsidered: Vec::new(),
             course: settings.course,
             now: settings.course.begin(),
+            completed_meanwhile: Vec::new(),
             last_tick: None,
             last_compile: BootTime(0),
         };
@@ -252,7 +263,7 @@ impl Baselines {
                     })
                     .map(Arc::clone)
             });
-            let learner = Learner {
+            let mut learner = Learner {
                 recorder: this.recorder(Some(stored.recorder)),
                 norm: Arc::clone(norm),
                 predecessor,
@@ -270,6 +281,7 @@ impl Baselines {
                     ..Release::default()
                 },
             };
+            this.begin_anew_if_forgotten(&stored.subject, &mut learner);
             this.learners.insert(Arc::new(stored.subject), learner);
         }
         Ok(this)
@@ -434,7 +446,7 @@ impl Baselines {
             let subject = self.subject(container);
             alive.entry(subject).or_default().insert(&container.id.0);
         }
-        let mut completed = Vec::new();
+        let mut completed = std::mem::take(&mut self.completed_meanwhile);
         for (subject, learner) in &mut self.learners {
             let ended: Vec<String> = learner
                 .recorder
@@ -540,6 +552,7 @@ impl Baselines {
                 learner.stale = Some(URGENT);
             }
         }
+        self.begin_anew_what_is_forgotten();
         Ok(taken)
     }
 
@@ -685,20 +698,23 @@ impl Baselines {
     }
 
     fn recorder(&self, saved: Option<Saved>) -> Recorder {
-        let sampling = match self.terms.learning {
-            Learning::ByEvidence { sampling, .. } => sampling,
-            Learning::Window(_) => Sampling::default(),
-        };
-        let tuning = Tuning {
-            sampling,
-            ..Tuning::default()
-        };
         // What is forgotten and begun again must not be taken for the same account.
         let source = SourceId {
             node: Arc::clone(&self.node),
             generation: generation(),
         };
-        Recorder::open(saved, source, tuning, self.wall())
+        Recorder::open(saved, source, self.tuning(), self.wall())
+    }
+
+    fn tuning(&self) -> Tuning {
+        let sampling = match self.terms.learning {
+            Learning::ByEvidence { sampling, .. } => sampling,
+            Learning::Window(_) => Sampling::default(),
+        };
+        Tuning {
+            sampling,
+            ..Tuning::default()
+        }
     }
 
     fn wall(&self) -> Timestamp {

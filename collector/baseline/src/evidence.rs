@@ -456,6 +456,20 @@ impl Evidence {
         }
     }
 
+    /// Only the accounts that were begun after a moment.
+    #[must_use]
+    pub fn begun_after(&self, at: Timestamp) -> Self {
+        Self {
+            dictionary: Arc::clone(&self.dictionary),
+            sources: self
+                .sources
+                .iter()
+                .filter(|(_, account)| account.exposure.from > at)
+                .map(|(source, account)| (source.clone(), account.clone()))
+                .collect(),
+        }
+    }
+
     /// Facts by field.
     #[must_use]
     pub fn count_by_field(&self) -> BTreeMap<Field, usize> {

@@ -128,6 +128,7 @@ pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
     match &record.body {
         Some(Body::Event(_)) => event.is_none_or(id::is_alert),
         Some(Body::Rejected(_) | Body::Gap(_) | Body::Refused(_) | Body::Recovered(_)) => true,
+        Some(Body::BaselineDecision(decision)) => !decision.refused.is_empty(),
         _ => false,
     }
 }
@@ -143,6 +144,7 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::Started(_)) => "started",
         Some(Body::Stopped(_)) => "stopped",
         Some(Body::Recovered(_)) => "recovered",
+        Some(Body::BaselineDecision(_)) => "baseline_decision",
         None => "unknown",
     }
 }
@@ -196,6 +198,7 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
             "cut {} bytes of an unfinished write off {} at byte {} after a crash; they had not been acknowledged",
             cut.bytes_dropped, cut.file, cut.offset
         ),
+        (Some(Body::BaselineDecision(decision)), _) => describe::decision(decision),
         (None, _) => "a record that only a newer norma-collector knows".to_owned(),
     }
 }

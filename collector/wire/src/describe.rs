@@ -77,6 +77,11 @@ pub fn report(event: &Event) -> Vec<String> {
         .collect()
 }
 
+/// What a person decided on a baseline, in one line.
+pub fn decision(decision: &crate::pb::BaselineDecision) -> String {
+    single_line(&act::decision::words(decision))
+}
+
 /// Everything that is known of an event, by name; what is not known is empty.
 fn facts(event: &Event) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();

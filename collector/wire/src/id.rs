@@ -34,6 +34,13 @@ pub fn calls_for_action(verdict: &Verdict) -> bool {
 pub fn is_alert(event: &Event) -> bool {
     match Kind::try_from(event.kind) {
         Ok(Kind::Loss | Kind::ClockStep | Kind::Recovery) => return true,
+        Ok(Kind::BaselineDecision) => {
+            if let Some(crate::Detail::BaselineDecision(decision)) = &event.detail
+                && !decision.refused.is_empty()
+            {
+                return true;
+            }
+        }
         Ok(Kind::Coverage) => {
             if let Some(crate::Detail::Coverage(coverage)) = &event.detail
                 && coverage

@@ -180,6 +180,15 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
                 workload,
                 facts,
                 learned_for_ns,
+                ..Default::default()
+            }))
+        }),
+        (text(), text(), text()).prop_map(|(verb, why, refused)| {
+            Some(Detail::BaselineDecision(pb::BaselineDecision {
+                verb,
+                why,
+                refused,
+                ..Default::default()
             }))
         }),
     ]
@@ -187,7 +196,7 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
 
 prop_compose! {
     fn event()(
-        node in text(), epoch: u64, sequence: u64, kind in -1i32..40, exe in text(), argv in proptest::collection::vec(text(), 0..3),
+        node in text(), epoch: u64, sequence: u64, kind in -1i32..70, exe in text(), argv in proptest::collection::vec(text(), 0..3),
         container in text(), verdict in -1i32..9, severity in -1i32..9, expected in text(), action in -1i32..6,
         result in -1i32..6, known in any::<bool>(), detail in detail()
     ) -> Event {

@@ -11,6 +11,7 @@ use norma_baseline::evidence::{Evidence, Limits, Recorder};
 use norma_baseline::fact;
 use norma_baseline::norm::{Inputs, Norm, Setting};
 use norma_baseline::overlay::{Overlay, Subject};
+use norma_baseline_command::words::FieldState;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -133,6 +134,8 @@ impl Learner {
             workload: WorkloadName(subject.workload.to_string()),
             facts,
             learned_for: self.learned_for(terms.learning),
+            revision: Arc::clone(&subject.revision),
+            fields: FieldState::all(self.norm.survey()),
         }
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Version of the file format.
 const FORMAT: u32 = 2;
-const EXTENSION: &str = "baseline";
+pub(super) const EXTENSION: &str = "baseline";
 /// Largest file that is read: some times what the limits of a baseline allow.
 const BYTES_MAX: u64 = 64 << 20;
 
@@ -100,7 +100,7 @@ pub(super) fn read_all(directory: &Path) -> std::io::Result<Vec<Stored>> {
     Ok(all)
 }
 
-fn read(path: &Path) -> Result<Stored, StoreError> {
+pub(super) fn read(path: &Path) -> Result<Stored, StoreError> {
     let length = std::fs::metadata(path)?.len();
     if length > BYTES_MAX {
         return Err(StoreError::TooLarge(length));

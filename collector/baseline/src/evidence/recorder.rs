@@ -7,7 +7,7 @@
 //! The first seconds of a container are its start-up, which is a phase of its own: there the unit is a start.
 
 use super::unit::{Bits, Unit};
-use super::{Account, Evidence, SIZES, Sampling, SourceId};
+use super::{Account, Evidence, SIZES, Sampling, SourceId, TooMuch};
 use crate::fact::{Dictionary, Fact, FactId};
 use crate::never::Learnable;
 use crate::time::Timestamp;
@@ -419,7 +419,11 @@ impl Recorder {
         let upto = Version(self.version);
         self.version = self.version.saturating_add(1);
         if since == Version::START {
-            return (self.saved.evidence.clone(), upto);
+            // What was adopted is for others to tell.
+            let mut all = self.saved.evidence.clone();
+            all.sources
+                .retain(|source, _| source.node == self.saved.source.node);
+            return (all, upto);
         }
         let mut dictionary = Dictionary::new();
         let mut account = Account::new(self.tuning.sampling);
@@ -445,6 +449,16 @@ impl Recorder {
             sources: BTreeMap::from([(self.saved.source.clone(), account)]),
         };
         (evidence, upto)
+    }
+
+    /// Takes over what others saw, as it was carried here by hand: it counts like what is recorded here, is saved
+    /// with it, and is not told on. Nothing is taken of this recorder's own account, of which it knows best.
+    pub fn adopt(&mut self, others: &Evidence) -> Result<(), TooMuch> {
+        let mut others = others.clone();
+        others.sources.remove(&self.saved.source);
+        self.saved.evidence.merge_within(&others, &Limits::merged())?;
+        self.changed.resize(self.saved.evidence.dictionary.len(), 0);
+        Ok(())
     }
 
     /// Keeps its facts in another dictionary, if that holds them all: a node that was sent a norm thereby keeps
@@ -618,6 +632,36 @@ mod tests {
         recorder.container_started("a", Start::Found);
         recorder.advance(at(100_000));
         assert_eq!(recorder.evidence().total().units, [1, 0]);
+    }
+
+    #[test]
+    fn what_is_adopted_counts_here_and_is_not_told_on() {
+        let mut other = Recorder::open(
+            None,
+            SourceId {
+                node: "other".into(),
+                generation: 9,
+            },
+            tuning(),
+            at(0),
+        );
+        other.container_started("a", Start::Found);
+        other.observe(&read_of("/theirs"), "a", leave(), at(1));
+        let mut recorder = recorder();
+        recorder.container_started("b", Start::Found);
+        recorder.observe(&read_of("/ours"), "b", leave(), at(1));
+        let before = recorder.delta(Version::START).0;
+        recorder.adopt(other.evidence()).unwrap();
+        assert!(recorder.evidence().tally_of(&read_of("/theirs")).is_some());
+        assert_eq!(recorder.delta(Version::START).0, before);
+        // What comes after has a number that fits.
+        assert_eq!(
+            recorder.observe(&read_of("/more"), "b", leave(), at(2)),
+            Observed::New
+        );
+        let own = recorder.evidence().clone();
+        recorder.adopt(&own).unwrap();
+        assert_eq!(recorder.evidence(), &own);
     }
 
     #[test]

@@ -60,9 +60,21 @@ struct Standards {
 }
 
 impl Inputs<'_> {
-    /// The norm.
+    /// The norm. Of what was forgotten as a whole, nothing counts: neither facts nor the time in which they were seen.
     #[must_use]
     pub fn compile(&self) -> Norm {
+        let Some(at) = self.overlay.whole(self.subject).forgotten else {
+            return self.compile_all();
+        };
+        let evidence = self.evidence.begun_after(at);
+        Inputs {
+            evidence: &evidence,
+            ..*self
+        }
+        .compile_all()
+    }
+
+    fn compile_all(&self) -> Norm {
         let rulings: BTreeMap<&Fact, &Decision> = self.overlay.rulings(self.subject).collect();
         let whole = self.overlay.whole(self.subject);
         let total = self.evidence.total();

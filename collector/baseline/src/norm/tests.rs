@@ -251,6 +251,9 @@ fn what_is_forgotten_has_to_be_learned_again() {
         ..Case::default()
     };
     assert_eq!(all.norm().expected().count(), 0);
+    // Not by the time that was observed before either: an empty baseline is not ready.
+    assert!(!all.norm().survey().is_ready());
+    assert_eq!(all.norm().survey().units, [0, 0]);
 }
 
 #[test]

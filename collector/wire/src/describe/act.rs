@@ -1,5 +1,6 @@
 //! What happened, kind by kind.
 
+pub mod decision;
 mod known;
 mod operation;
 mod socket;
@@ -87,6 +88,7 @@ pub fn act(event: &Event) -> String {
             Duration::from_secs(Duration::from_nanos(ready.learned_for_ns).as_secs()),
             or_nothing(counts(&ready.facts))
         ),
+        Some(Detail::BaselineDecision(decision)) => decision::words(decision),
         Some(Detail::IdentityResolved(resolved)) => known::resolved(event.container.as_ref(), resolved),
         Some(Detail::Posture(posture)) => known::posture(posture),
         Some(Detail::ReleaseDelta(delta)) => format!(
