@@ -9,17 +9,21 @@
 //! again later: events never wait for it. A node counts for what its certificate names, and nothing else.
 
 mod fleet;
+pub mod handed;
 mod known;
+mod shelf;
 mod task;
 #[cfg(test)]
 mod tests;
 
 pub use fleet::{Bounds, Change, Fleet, Refusal};
 pub use known::{EXTENSION, Known, read_all};
+pub use shelf::shelf;
 
 use norma_baseline::decisions::{Decisions, DecisionsError, Taken};
-use norma_baseline::overlay::Overlay;
+use norma_baseline::overlay::{Overlay, Subject};
 use norma_baseline::signature::TrustedKeys;
+use norma_baseline_command::shelf::Kept;
 use norma_wire::pb::{self, ToAgent, to_agent};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +55,12 @@ pub enum DecideError {
     /// The decisions cannot be kept.
     #[error(transparent)]
     Unkept(#[from] DecisionsError),
+    /// The evidence of a bundle is not taken.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The evidence of a bundle cannot be written.
+    #[error("{0}: its baseline cannot be written; see the log of the collector")]
+    Unwritten(Subject),
     /// The collector stops.
     #[error("the collector is stopping")]
     Stopping,
@@ -123,6 +133,25 @@ impl Baselines {
             return Err(DecideError::Stopping);
         }
         Ok(answer.await.map_err(|_| DecideError::Stopping)??)
+    }
+
+    /// Takes over what a bundle holds, which a trusted key signed. It is on stable storage when this returns.
+    pub async fn import(&self, kept: Vec<Kept>) -> Result<(), DecideError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Import { kept, reply };
+        if self.requests.send(request).await.is_err() {
+            return Err(DecideError::Stopping);
+        }
+        answer.await.map_err(|_| DecideError::Stopping)?
+    }
+
+    /// Brings what is known to the disk, for those who want to read it.
+    pub async fn write(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Write { reply }).await.is_ok() {
+            // The collector stops, and writes everything on its way.
+            let _stopping = answer.await;
+        }
     }
 }
 

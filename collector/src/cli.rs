@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod baseline;
 mod pki;
 
 use crate::config::Config;
@@ -31,6 +32,9 @@ enum Command {
     /// Verify and print audit logs
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Look at what the fleet learned of workloads, decide on it, and carry it elsewhere
+    #[command(subcommand)]
+    Baseline(norma_baseline_command::Command),
     /// Make and look at certificates
     #[command(subcommand)]
     Pki(pki::Command),
@@ -73,6 +77,9 @@ impl Cli {
                 .map(|_| println!("{}: valid", config.display()))
                 .map_err(Failure::from),
             Command::Audit(command) => command.execute(),
+            Command::Baseline(command) => command
+                .run(&baseline::PROGRAM)
+                .map_err(|error| Failure::Other(format!("{error:#}"))),
             Command::Pki(command) => command.execute().map_err(Failure::from),
         };
         match result {

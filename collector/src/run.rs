@@ -53,10 +53,17 @@ async fn live(config: &Config) -> Result<(), RunError> {
             config.trusted_keys.clone(),
             baselines_stop.clone(),
         )?;
+        let inbox = baselines::handed::take(
+            &config.baselines_dir(),
+            config.trusted_keys.clone(),
+            baselines.clone(),
+            log.clone(),
+            baselines_stop.clone(),
+        )?;
         let ingest = ingest::start(config, &log, &baselines).await?;
-        Ok::<_, RunError>((sinks, ingest, baselines_stop, task))
+        Ok::<_, RunError>((sinks, ingest, baselines_stop, task, inbox))
     };
-    let (sinks, ingest, baselines_stop, baselines) = match started.await {
+    let (sinks, ingest, baselines_stop, baselines, inbox) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -72,6 +79,9 @@ async fn live(config: &Config) -> Result<(), RunError> {
     tracing::info!(reason, "stopping");
     ingest.stop().await;
     baselines_stop.cancel();
+    if inbox.await.is_err() {
+        tracing::error!("what takes decisions ended in a panic");
+    }
     if baselines.await.is_err() {
         tracing::error!("what keeps baselines ended in a panic");
     }

@@ -9,6 +9,7 @@ use norma_baseline::evidence::{Evidence, Limits, Pool, TooMuch};
 use norma_baseline::fact::Field;
 use norma_baseline::file::{self, FormatError};
 use norma_baseline::overlay::{Overlay, SignedDecision, Subject};
+use norma_baseline_command::shelf::Kept;
 use norma_wire::pb;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 pub const DELTA_MAX: usize = 4 << 20;
 /// Longest name of a workload, and of a revision.
 const NAME_MAX: usize = 1_024;
+/// In place of a node's name, for what was carried here by hand; no certificate can have it.
+const CARRIED: &str = "*";
 /// Most revisions back that a node is told of, so that it inherits what others inherited.
 const ANCESTORS: usize = 4;
 
@@ -179,6 +182,31 @@ impl Fleet {
         Ok((subject, change, forgotten))
     }
 
+    /// Takes over a baseline that was carried here in a bundle which a trusted key signed: whose evidence it is does not
+    /// matter. Of the norm, the times count from which on fields were judged.
+    pub fn adopt(&mut self, kept: &Kept) -> Result<Subject, Refusal> {
+        let Subject { workload, revision } = kept.subject();
+        let subject = subject(workload, revision)?;
+        if !self.subjects.contains_key(&subject) && self.subjects.len() >= self.bounds.subjects
+            || self.all_bytes + kept.evidence.bytes() > self.bounds.bytes
+        {
+            return Err(Refusal::Full);
+        }
+        let mut known = match self.subjects.get(&subject) {
+            Some(known) => known.clone(),
+            None => Known::new(subject.clone(), kept.norm.predecessor().map(Arc::clone)),
+        };
+        known.evidence.merge_within(&kept.evidence, &Limits::merged())?;
+        let said = Said {
+            settled: kept.norm.survey().settled(),
+            held: (0, 0),
+        };
+        known.nodes.insert(CARRIED.to_owned(), said);
+        self.subjects.insert(subject.clone(), known);
+        self.weigh(&subject);
+        Ok(subject)
+    }
+
     /// A node says what it runs. Gives what it did not run before, and everything of which the number of replicas
     /// changed.
     pub fn interest(&mut self, node: &str, interest: &pb::Interest) -> (Vec<Subject>, BTreeSet<Subject>) {
@@ -293,8 +321,17 @@ impl Fleet {
                 &unknown
             }
         };
-        let pool = Pool::of(&known.evidence);
-        let unlocked = overlay.whole(subject).unlocked;
+        let whole = overlay.whole(subject);
+        let remembered;
+        let evidence = match whole.forgotten {
+            Some(at) => {
+                remembered = known.evidence.begun_after(at);
+                &remembered
+            }
+            None => &known.evidence,
+        };
+        let pool = Pool::of(evidence);
+        let unlocked = whole.unlocked;
         let first = self
             .interests
             .iter()

@@ -123,7 +123,8 @@ impl Known {
         })
     }
 
-    fn read(path: &Path) -> Result<Self, FileFault> {
+    /// Reads one file, which has to be where its subject belongs.
+    pub fn read(path: &Path) -> Result<Self, FileFault> {
         let length = fs::metadata(path)?.len();
         if length > BYTES_MAX {
             return Err(FileFault::TooLarge(length));

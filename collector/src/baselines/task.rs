@@ -1,11 +1,12 @@
 //! The one task: takes requests, brings what changed to the disk, and tells nodes.
 
-use super::Answers;
 use super::fleet::{Change, Fleet};
 use super::known;
+use super::{Answers, DecideError};
 use norma_baseline::decisions::{Decisions, DecisionsError, Taken};
 use norma_baseline::file;
 use norma_baseline::overlay::{Overlay, Subject};
+use norma_baseline_command::shelf::Kept;
 use norma_wire::pb::{self, ToAgent, to_agent};
 use norma_wire::text::printable;
 use prost::Message as _;
@@ -48,6 +49,13 @@ pub enum Request {
         offered: Overlay,
         reply: oneshot::Sender<Result<Taken, DecisionsError>>,
     },
+    /// What a bundle holds.
+    Import {
+        kept: Vec<Kept>,
+        reply: oneshot::Sender<Result<(), DecideError>>,
+    },
+    /// Somebody wants to read what is known.
+    Write { reply: oneshot::Sender<()> },
 }
 
 #[derive(Debug)]
@@ -125,6 +133,17 @@ impl Task {
             }
             Request::Interest { node, interest } => self.interest(&node, &interest),
             Request::Evidence { node, delta } => self.evidence(node, &delta),
+            Request::Import { kept, reply } => {
+                if reply.send(self.import(&kept)).is_err() {
+                    tracing::debug!("nobody waits for the bundle any more");
+                }
+            }
+            Request::Write { reply } => {
+                self.write(true);
+                if reply.send(()).is_err() {
+                    tracing::debug!("nobody wants to read any more");
+                }
+            }
             Request::Decide { offered, reply } => {
                 let taken = self.decisions.take(&offered);
                 if let Ok(taken) = &taken
@@ -140,6 +159,23 @@ impl Task {
                     tracing::debug!("nobody waits for the decision any more");
                 }
             }
+        }
+    }
+
+    /// Takes over baselines, all that come before one that is refused.
+    fn import(&mut self, kept: &[Kept]) -> Result<(), DecideError> {
+        for kept in kept {
+            let subject = self.fleet.adopt(kept)?;
+            self.unwritten.entry(subject.clone()).or_default();
+            self.soon(subject, NEWS_AFTER);
+        }
+        self.write(true);
+        match kept
+            .iter()
+            .find(|kept| self.unwritten.contains_key(kept.subject()))
+        {
+            Some(kept) => Err(DecideError::Unwritten(kept.subject().clone())),
+            None => Ok(()),
         }
     }
 
