@@ -39,6 +39,8 @@ pub struct Others {
     pub settled: Settled,
     /// Replicas that run in the whole fleet, those of this node included.
     pub replicas: u32,
+    /// Replicas that ran when the first of them came to judge; `None` if none of them does.
+    pub replicas_then: Option<u32>,
 }
 
 /// What the collector says of baselines.
@@ -152,6 +154,7 @@ impl Told {
                         evidence: file::from_bytes(&state.evidence)?,
                         settled,
                         replicas: state.replicas,
+                        replicas_then: (state.replicas_then != 0).then_some(state.replicas_then),
                     },
                     report_release: state.report_release,
                 }))

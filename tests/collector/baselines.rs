@@ -41,6 +41,7 @@ fn saw(node: &str, paths: &[&str]) -> Result<to_collector::Message> {
         version: version.number(),
         ready_since: vec![0; 8],
         release_reported: false,
+        replicas_then: 0,
     }))
 }
 

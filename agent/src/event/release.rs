@@ -54,7 +54,7 @@ fn bounded(text: &str) -> String {
         if out.len() + line.len() + 80 > TEXT_MAX {
             let left = lines.count() + 1;
             // Writing to a text does not fail.
-            let _written = write!(out, "… and {left} lines more: see `norma-agent baseline diff`\n");
+            let _written = writeln!(out, "… and {left} lines more: see `norma-agent baseline diff`");
             return out;
         }
         out.push_str(&line);

@@ -29,7 +29,7 @@ use crate::identity::{Container, IdentityState, WorkloadName};
 use crate::observation::{BootTime, CgroupId};
 use exchange::{Exchange, Sharing};
 use foldhash::{HashMap, HashMapExt as _};
-use learner::{Learner, Terms};
+use learner::{Learner, Replicas, Terms};
 use norma_baseline::Timestamp;
 use norma_baseline::decisions::{self, Decisions};
 use norma_baseline::estimate::{Criteria, Settled};
@@ -267,7 +267,8 @@ impl Baselines {
                 recorder: this.recorder(Some(stored.recorder)),
                 norm: Arc::clone(norm),
                 predecessor,
-                learned_ns: stored.learned_ns,
+                learned_ns: stored.counted.learned_ns,
+                replicas_then: stored.counted.replicas_then,
                 // People may have decided since it was written.
                 stale: Some(URGENT),
                 dirty: None,
@@ -277,7 +278,7 @@ impl Baselines {
                 others: stored.others,
                 sharing: Sharing::new(),
                 release: Release {
-                    reported: stored.release_reported,
+                    reported: stored.counted.release_reported,
                     ..Release::default()
                 },
             };
@@ -676,7 +677,7 @@ impl Baselines {
         let norm = self.terms.norm(
             subject,
             recorder.evidence(),
-            0,
+            Replicas::default(),
             predecessor.as_deref(),
             self.decisions.overlay(),
             &Settled::default(),
@@ -691,6 +692,7 @@ impl Baselines {
             news: None,
             observed: Duration::ZERO,
             facts: 0,
+            replicas_then: None,
             others: Others::default(),
             sharing: Sharing::new(),
             release: Release::default(),

@@ -162,6 +162,7 @@ impl Fleet {
         if merged.is_ok() {
             let said = Said {
                 settled,
+                replicas_then: delta.replicas_then,
                 held: (delta.run, delta.version),
             };
             known.nodes.insert(node.to_owned(), said);
@@ -356,6 +357,7 @@ impl Fleet {
                     predecessor: known.predecessor.as_deref().unwrap_or_default().to_owned(),
                     replicas,
                     // One of those that run it, and another as soon as that one does not.
+                    replicas_then: known.replicas_then(node, unlocked),
                     report_release: !known.release_reported && first == Some(node),
                     ready_since: known.settled(node, unlocked).map(seconds).to_vec(),
                     evidence,

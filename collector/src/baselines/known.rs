@@ -27,6 +27,9 @@ const BYTES_MAX: u64 = 1 << 30;
 pub struct Said {
     /// Since when it judges each field.
     pub settled: Settled,
+    /// Replicas that ran in the fleet when it came to judge; 0 before.
+    #[serde(default)]
+    pub replicas_then: u32,
     /// The state of its evidence that is held: run and version.
     pub held: (u64, u32),
 }
@@ -109,6 +112,22 @@ impl Known {
             }
         }
         earliest
+    }
+
+    /// Replicas that ran when fields came to be judged, by the least that any node but one said; 0 before.
+    pub fn replicas_then(&self, but: &str, unlocked: Option<Timestamp>) -> u32 {
+        let judges = |said: &Said| {
+            said.settled
+                .iter()
+                .flatten()
+                .any(|since| unlocked.is_none_or(|unlocked| *since > unlocked))
+        };
+        self.nodes
+            .iter()
+            .filter(|(node, said)| *node != but && said.replicas_then > 0 && judges(said))
+            .map(|(_, said)| said.replicas_then)
+            .min()
+            .unwrap_or(0)
     }
 
     /// Its file's bytes.

@@ -38,6 +38,7 @@ fn delta(workload: &str, revision: &str, evidence: &Evidence) -> pb::EvidenceDel
         version: 1,
         ready_since: vec![0; 8],
         release_reported: false,
+        replicas_then: 0,
     }
 }
 

@@ -268,6 +268,7 @@ impl Baselines {
                     run: learner.sharing.run,
                     version: version.number(),
                     release_reported: learner.release.reported,
+                    replicas_then: learner.replicas_then.unwrap_or(0),
                     ready_since: learner
                         .norm
                         .survey()

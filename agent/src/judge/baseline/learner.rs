@@ -6,6 +6,7 @@ use super::{Completed, Expectation, Learning, Protected, store};
 use crate::fleet::Others;
 use crate::identity::WorkloadName;
 use crate::observation::BootTime;
+use norma_baseline::Timestamp;
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{Evidence, Limits, Recorder};
 use norma_baseline::fact;
@@ -34,12 +35,23 @@ pub(super) struct Learner {
     pub observed: Duration,
     /// Behaviours that are known, to this node or to others.
     pub facts: usize,
+    /// Replicas that ran when fields came to be judged; `None` before.
+    pub replicas_then: Option<u32>,
     /// What other nodes know.
     pub others: Others,
     /// How far this node's evidence has been told.
     pub sharing: Sharing,
     /// Whether what this revision does differently is reported.
     pub release: Release,
+}
+
+/// Replicas of a workload.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Replicas {
+    /// Those that run now.
+    pub now: u32,
+    /// Those that ran when fields came to be judged, if any is.
+    pub then: Option<u32>,
 }
 
 /// What norms are worked out by, besides what was seen and decided.
@@ -54,8 +66,20 @@ impl Learner {
         let evidence = self.evidence();
         let (observed, facts) = (evidence.total().span(), evidence.facts().count());
         let predecessor = self.predecessor.as_deref();
-        let norm = terms.norm(subject, &evidence, self.replicas(), predecessor, overlay, settled);
+        let began = evidence.total().from;
+        let replicas = Replicas {
+            now: self.replicas(),
+            then: self.replicas_then(settled),
+        };
+        let norm = terms.norm(subject, &evidence, replicas, predecessor, overlay, settled);
         drop(evidence);
+        // What the revision before was ready for says nothing of the replicas of this one.
+        let is_settled = |since: &Option<Timestamp>| since.is_some_and(|since| since >= began);
+        self.replicas_then = if norm.survey().settled().iter().any(is_settled) {
+            replicas.then.or(Some(replicas.now.max(1)))
+        } else {
+            None
+        };
         (self.observed, self.facts) = (observed, facts);
         if !alone {
             // Texts are kept once, where the norm has them all. Otherwise they are kept twice, and nothing else differs.
@@ -101,16 +125,28 @@ impl Learner {
         here.max(self.others.replicas)
     }
 
+    /// Replicas that ran when this node, or the first that did, came to judge.
+    fn replicas_then(&self, settled: &Settled) -> Option<u32> {
+        settled.iter().any(Option::is_some).then_some(())?;
+        [self.replicas_then, self.others.replicas_then]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
     /// Whether it was written.
     pub fn save(&mut self, directory: &Path, subject: &Subject) -> bool {
         match store::write(
             directory,
             subject,
-            self.learned_ns,
+            store::Counted {
+                learned_ns: self.learned_ns,
+                replicas_then: self.replicas_then,
+                release_reported: self.release.reported,
+            },
             self.recorder.saved(),
             &self.norm,
             &self.others,
-            self.release.reported,
         ) {
             Ok(()) => {
                 self.dirty = None;
@@ -179,7 +215,7 @@ impl Terms {
         &self,
         subject: &Subject,
         evidence: &Evidence,
-        replicas: u32,
+        replicas: Replicas,
         predecessor: Option<&Norm>,
         overlay: &Overlay,
         settled: &Settled,
@@ -198,11 +234,11 @@ impl Terms {
             predecessor,
             overlay,
             settled,
-            replicas,
+            replicas: replicas.now,
             criteria: &criteria,
             protection: &self.protection,
             facts_max: Limits::default().facts,
         }
-        .compile()
+        .compile_as_of(replicas.then.unwrap_or(replicas.now))
     }
 }

@@ -43,14 +43,23 @@ pub(super) enum StoreError {
 pub(super) struct Stored {
     /// Whose.
     pub subject: Subject,
-    /// Time that counted for a fixed window, in nanoseconds.
-    pub learned_ns: u64,
+    /// How far it is.
+    pub counted: Counted,
     /// What was recorded.
     pub recorder: Saved,
     /// What followed from it.
     pub norm: Norm,
     /// What other nodes knew.
     pub others: Others,
+}
+
+/// How far a baseline is, besides what its norm says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    /// Time that counted for a fixed window, in nanoseconds.
+    pub learned_ns: u64,
+    /// Replicas that ran when fields came to be judged; `None` before.
+    pub replicas_then: Option<u32>,
     /// What this revision does differently was reported.
     pub release_reported: bool,
 }
@@ -68,6 +77,8 @@ struct Form {
     #[serde(default)]
     others: Option<OthersForm>,
     #[serde(default)]
+    replicas_then: Option<u32>,
+    #[serde(default)]
     release_reported: bool,
 }
 
@@ -75,6 +86,8 @@ struct Form {
 struct OthersForm {
     settled: Settled,
     replicas: u32,
+    #[serde(default)]
+    replicas_then: Option<u32>,
     #[serde(with = "serde_bytes")]
     evidence: Vec<u8>,
 }
@@ -111,14 +124,18 @@ pub(super) fn read(path: &Path) -> Result<Stored, StoreError> {
     }
     Ok(Stored {
         subject: form.subject,
-        learned_ns: form.learned_ns,
+        counted: Counted {
+            learned_ns: form.learned_ns,
+            replicas_then: form.replicas_then,
+            release_reported: form.release_reported,
+        },
         recorder: file::from_bytes(&form.recorder)?,
         norm: file::from_bytes(&form.norm)?,
-        release_reported: form.release_reported,
         others: match form.others {
             Some(others) => Others {
                 settled: others.settled,
                 replicas: others.replicas,
+                replicas_then: others.replicas_then,
                 evidence: file::from_bytes(&others.evidence)?,
             },
             None => Others::default(),
@@ -130,22 +147,23 @@ pub(super) fn read(path: &Path) -> Result<Stored, StoreError> {
 pub(super) fn write(
     directory: &Path,
     subject: &Subject,
-    learned_ns: u64,
+    counted: Counted,
     recorder: &Saved,
     norm: &Norm,
     others: &Others,
-    release_reported: bool,
 ) -> std::io::Result<()> {
     let form = Form {
         format: FORMAT,
         subject: subject.clone(),
-        learned_ns,
+        learned_ns: counted.learned_ns,
+        replicas_then: counted.replicas_then,
+        release_reported: counted.release_reported,
         recorder: file::to_bytes(recorder).map_err(std::io::Error::other)?,
         norm: file::to_bytes(norm).map_err(std::io::Error::other)?,
-        release_reported,
         others: Some(OthersForm {
             settled: others.settled,
             replicas: others.replicas,
+            replicas_then: others.replicas_then,
             evidence: file::to_bytes(&others.evidence).map_err(std::io::Error::other)?,
         }),
     };

@@ -245,6 +245,42 @@ fn what_a_stranger_signed_is_not_in_force() {
 }
 
 #[test]
+fn a_replica_that_comes_later_is_no_reason_to_doubt_what_was_learned() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = Course::default().begin().0;
+    let mut one = baselines(dir.path(), 1);
+    let first = container("w", "c", "");
+    let second = Arc::new(Container {
+        cgroup: CgroupId(2),
+        ..(*container("w", "d", "")).clone()
+    });
+    see(&mut one, &first, "/a");
+    let running = [Arc::clone(&first)];
+    for second_of in 0..3 {
+        one.tick(&running, BootTime(begin + second_of * SECOND));
+    }
+    let both = [first, Arc::clone(&second)];
+    see(&mut one, &second, "/a-not-yet");
+    for second_of in 3..30 {
+        one.tick(&both, BootTime(begin + second_of * SECOND));
+        assert_eq!(see(&mut one, &second, "/a"), Membership::Known, "{second_of}");
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut two = baselines(dir.path(), 3);
+    see(&mut two, &both[0], "/lone");
+    for container in &both {
+        see(&mut two, container, "/both");
+    }
+    for second_of in 0..30 {
+        two.tick(&both, BootTime(begin + second_of * SECOND));
+    }
+    assert_eq!(see(&mut two, &both[1], "/both"), Membership::Known);
+    let membership = see(&mut two, &both[1], "/lone");
+    assert!(matches!(membership, Membership::Novel(_)), "{membership:?}");
+}
+
+#[test]
 fn what_a_new_revision_does_differently_is_reported_once() {
     let dir = tempfile::tempdir().unwrap();
     let settings = || Settings {

@@ -55,7 +55,8 @@ struct Standards {
     /// job follow one another, and are no replicas.
     first_hours: Duration,
     total: Total,
-    replicas: u32,
+    /// Replicas that ran when fields became ready, or that run now.
+    replicas_then: u32,
     settled: Settled,
 }
 
@@ -63,18 +64,25 @@ impl Inputs<'_> {
     /// The norm. Of what was forgotten as a whole, nothing counts: neither facts nor the time in which they were seen.
     #[must_use]
     pub fn compile(&self) -> Norm {
+        self.compile_as_of(self.replicas)
+    }
+
+    /// As [`Inputs::compile`], where so many replicas ran when fields became ready. What one of them does and no other is
+    /// withheld; a replica that comes later and has not done it yet is no reason to doubt what was learned before.
+    #[must_use]
+    pub fn compile_as_of(&self, replicas_then: u32) -> Norm {
         let Some(at) = self.overlay.whole(self.subject).forgotten else {
-            return self.compile_all();
+            return self.compile_all(replicas_then);
         };
         let evidence = self.evidence.begun_after(at);
         Inputs {
             evidence: &evidence,
             ..*self
         }
-        .compile_all()
+        .compile_all(replicas_then)
     }
 
-    fn compile_all(&self) -> Norm {
+    fn compile_all(&self, replicas_then: u32) -> Norm {
         let rulings: BTreeMap<&Fact, &Decision> = self.overlay.rulings(self.subject).collect();
         let whole = self.overlay.whole(self.subject);
         let total = self.evidence.total();
@@ -85,7 +93,7 @@ impl Inputs<'_> {
                 Sampling::Runs { .. } => Duration::ZERO,
             },
             total,
-            replicas: self.replicas,
+            replicas_then,
             settled: self.settled(&whole, &total),
         };
 
@@ -302,7 +310,7 @@ impl Standards {
             return Standing::Pending;
         }
         let early = tally.first_seen < self.total.from.plus(self.first_hours);
-        if self.replicas > 1 && self.total.replicas > 1 && tally.replicas <= 1 && early {
+        if self.replicas_then > 1 && self.total.replicas > 1 && tally.replicas <= 1 && early {
             return Standing::Withheld;
         }
         Standing::Learned
