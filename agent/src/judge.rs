@@ -267,6 +267,9 @@ impl Judge {
         let lineage = Lineage::of(container, identified, &self.sessions);
         let incident = self.incidents.current(lineage, at);
         let said = self.said.entry(container.cgroup).or_default();
+        if judgement.verdict.kind == VerdictKind::Novel as i32 {
+            name_behaviour(&mut judgement.verdict, &fact);
+        }
         let fact = fact.recurring();
         let repeated = said.is_repeated(identified, &fact, &incident);
         if repeated {
@@ -546,6 +549,14 @@ fn circumstances(identified: &Identified) -> Circumstances {
         exec_session: identified.process.session == Session::Exec,
         ..Circumstances::default()
     }
+}
+
+/// Says by what a person approves or rejects what was done.
+fn name_behaviour(verdict: &mut Verdict, fact: &Fact) {
+    let learned = fact.learned();
+    verdict.behaviour_id = learned.code().to_string();
+    // A fact is texts and numbers, which JSON has a form for.
+    verdict.behaviour = serde_json::to_string(&learned).unwrap_or_default();
 }
 
 fn expected() -> Verdict {

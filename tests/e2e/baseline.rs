@@ -85,12 +85,16 @@ fn what_people_say_of_a_baseline_holds() {
     // What is novel can be approved by its id, as soon as it was seen.
     assert_eq!(line.order("id"), 0);
     line.alert(&["novel", "/usr/bin/id"]);
+    let finding = line.event("the finding", |event| {
+        event["kind"] == "exec"
+            && text(event, "/process/exe") == "/usr/bin/id"
+            && text(event, "/verdict/kind") == "novel"
+    });
     let shown = done(&state, &["show", &workload, "--standing", "pending"]);
     assert!(shown.contains("/usr/bin/id"), "{shown}");
-    for behaviour in [&["starts /usr/bin/id"][..]] {
-        let id = id_of(&state, &workload, behaviour);
-        assert!(run(&decide("approve", &id, &alice)).starts_with("In force"));
-    }
+    let id = text(&finding, "/verdict/behaviour_id");
+    assert_eq!(id, id_of(&state, &workload, &["starts /usr/bin/id"]));
+    assert!(run(&decide("approve", id, &alice)).starts_with("In force"));
     let event = line
         .collector
         .audit()

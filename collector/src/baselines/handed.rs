@@ -95,3 +95,6 @@ async fn settle(mut delivery: Delivery, baselines: &Baselines, log: &AuditLog) {
     }
     delivery.settle(outcome);
 }
+
+#[cfg(test)]
+mod tests;

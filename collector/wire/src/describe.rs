@@ -107,6 +107,14 @@ fn facts(event: &Event) -> Vec<(&'static str, String)> {
             .as_ref()
             .map(|verdict| ("how unusual", unusual(verdict))),
     );
+    if let Some(verdict) = event
+        .verdict
+        .as_ref()
+        .filter(|verdict| !verdict.behaviour_id.is_empty())
+    {
+        let words = format!("{} ({})", verdict.behaviour_id, verdict.behaviour);
+        facts.push(("behaviour, to approve or reject", words));
+    }
     for reason in event.verdict.iter().flat_map(|verdict| &verdict.reasons) {
         facts.push(("expected", reason.expected.clone()));
         facts.push(("why it matters", reason.why.clone()));

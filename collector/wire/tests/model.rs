@@ -210,7 +210,7 @@ prop_compose! {
             kind,
             process: known.then(|| pb::Process { exe, argv, ancestors, ..Default::default() }),
             container: known.then(|| pb::Container { id: container.clone(), name: container, ..Default::default() }),
-            verdict: known.then_some(pb::Verdict { kind: verdict, severity, score: 1, reasons, terms, weight: 2 }),
+            verdict: known.then_some(pb::Verdict { kind: verdict, severity, score: 1, reasons, terms, weight: 2, ..Default::default() }),
             incident: known.then_some(incident),
             responses: vec![pb::Response { action, result, ..Default::default() }],
             detail,

@@ -378,3 +378,43 @@ fn a_damaged_file_is_set_aside() {
     assert!(baselines.summaries().is_empty());
     assert!(dir.path().join("x.damaged").exists());
 }
+
+#[test]
+fn what_is_forgotten_is_learned_anew_and_stays_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::of_seed(&[7; 32]).unwrap();
+    let running = [container("w", "c", "")];
+    let mut first = Baselines::open(dir.path(), trusting(&signer, 3)).unwrap();
+    see(&mut first, &running[0], "/a");
+    for second in 0..=3 {
+        first.tick(&running, BootTime(second * SECOND));
+    }
+    assert_eq!(see(&mut first, &running[0], "/a"), Membership::Known);
+    let forget = Decision {
+        workload: "w".into(),
+        revision: Some("".into()),
+        item: Item::Whole,
+        verb: Verb::Forget,
+        who: "alice".into(),
+        at: first.wall(),
+        why: "it was learned during an incident".into(),
+    };
+    let forget: Overlay = vec![forget.sign(&signer).unwrap()].into();
+    assert_eq!(first.take_decisions(&forget).unwrap().new.len(), 1);
+    first.tick(&running, BootTime(3 * SECOND));
+    assert_eq!(see(&mut first, &running[0], "/a"), Membership::Learned);
+    first.save();
+    drop(first);
+
+    let mut second = Baselines::open(dir.path(), trusting(&signer, 3)).unwrap();
+    second.tick(&running, BootTime(4 * SECOND));
+    assert_eq!(see(&mut second, &running[0], "/a"), Membership::LearnedBefore);
+    for later in 5..=8 {
+        second.tick(&running, BootTime(later * SECOND));
+    }
+    assert_eq!(see(&mut second, &running[0], "/a"), Membership::Known);
+    assert!(matches!(
+        see(&mut second, &running[0], "/b"),
+        Membership::Novel(_)
+    ));
+}
