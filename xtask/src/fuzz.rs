@@ -40,6 +40,10 @@ pub const TARGETS: &[Target] = &[
         crate_folder: "collector",
     },
     Target {
+        name: "bundle",
+        crate_folder: "collector",
+    },
+    Target {
         name: "evidence_delta",
         crate_folder: "collector",
     },
