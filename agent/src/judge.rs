@@ -379,6 +379,11 @@ impl Judge {
         self.baselines.take_delivery(delivery)
     }
 
+    /// Events of a container were lost on the way from the kernel.
+    pub fn lost(&mut self, container: &Arc<Container>, events: u64) {
+        self.baselines.lost(container, events);
+    }
+
     /// Forgets what was said of a container that is gone.
     pub fn forget(&mut self, cgroup: CgroupId) {
         self.said.remove(&cgroup);

@@ -438,6 +438,10 @@ impl Pipeline {
             Ok(losses) => {
                 for (cgroup, loss) in losses {
                     let container = self.parts.identity.container_of(cgroup);
+                    if let Some(container) = &container {
+                        let events = loss.counts.iter().map(|count| count.count).sum();
+                        self.parts.judge.lost(container, events);
+                    }
                     self.store(Event {
                         container: container.map(|container| event::container(&container)),
                         ..event::loss(loss)

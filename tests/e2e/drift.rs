@@ -1,8 +1,9 @@
 //! Learn, drift, alert at the SIEM: for each kind of behaviour.
 
-use super::line::Line;
-use norma_rig::net::Peer;
+use super::line::{Line, text};
+use norma_rig::net::{Peer, free_port};
 use norma_rig::{AgentSettings, skip};
+use serde_json::Value;
 use std::time::Duration;
 
 fn short() -> AgentSettings {
@@ -56,4 +57,156 @@ fn a_baseline_survives_the_agent() {
     // Complete at once: what is drift now must not be learned as normal by the second agent.
     assert_eq!(line.order("id"), 0);
     line.alert(&["novel", "/usr/bin/id"]);
+}
+
+/// The code of an event's first reason.
+fn code(event: &Value) -> &str {
+    text(event, "/verdict/reasons/0/code")
+}
+
+/// Waits for a finding of this kind; checks that it says all that a finding has to say.
+fn finding(line: &Line, wanted: &str) -> Value {
+    let event = line.event(wanted, |event| code(event) == wanted);
+    for pointer in ["expected", "why", "next"] {
+        let words = text(&event, &format!("/verdict/reasons/0/{pointer}"));
+        assert!(!words.is_empty(), "{wanted} has no {pointer}: {event:#}");
+    }
+    let controls = event["verdict"]["reasons"][0]["controls"].to_string();
+    assert!(
+        controls.contains("NIST 800-53") && controls.contains("MITRE ATT&CK"),
+        "{controls}"
+    );
+    let terms: Vec<&str> = (0..4)
+        .map(|number| text(&event, &format!("/verdict/terms/{number}/name")))
+        .collect();
+    assert_eq!(terms, ["novelty", "fleet", "replicas", "image"], "{event:#}");
+    assert_eq!(text(&event, "/incident/id").len(), 32, "{event:#}");
+    event
+}
+
+#[test]
+fn each_act_of_an_intruder_is_a_finding_of_its_kind() {
+    if !skip::unless_root("each_act_of_an_intruder_is_a_finding_of_its_kind") {
+        return;
+    }
+    let line = Line::start("kinds", &short());
+    let (stranger, port) = (Peer::start().unwrap(), free_port().unwrap());
+    line.learn();
+    for (act, kind) in [
+        ("norma-load listen 0.01", "drift.new-listener"),
+        ("id > /dev/null", "drift.unknown-executable"),
+        ("bash -c true", "drift.shell-or-interpreter"),
+        ("cat /etc/shadow > /dev/null", "drift.credentials-read"),
+        ("read -r x < /etc/passwd", "drift.new-reader"),
+        ("echo x > /etc/app.conf", "drift.configuration-changed"),
+        ("echo x > /usr/bin/planted", "drift.binary-changed"),
+        ("echo x > /usr/lib/planted.so", "drift.library-changed"),
+        ("echo x > /etc/profile", "drift.persistence"),
+        ("echo x > /tmp/new", "drift.new-write"),
+        ("norma-load listen 0.01", "drift.new-listener"),
+        (
+            &format!("(exec 4<>/dev/tcp/127.0.0.1/{})", stranger.port()),
+            "drift.new-port",
+        ),
+        (&format!("(exec 4<>/dev/tcp/127.0.0.2/{port})"), "drift.new-peer"),
+    ] {
+        // Nobody listens at the last of them.
+        assert_eq!(line.order(act) == 0, !act.contains("127.0.0.2"), "{act}");
+        let event = finding(&line, kind);
+        assert_eq!(text(&event, "/verdict/kind"), "novel", "{act}");
+    }
+    // The shell did all of this: it is one lineage.
+    let events = line.collector.audit().events().unwrap();
+    let incidents: std::collections::BTreeSet<&str> = events
+        .iter()
+        .map(|event| text(event, "/incident/id"))
+        .filter(|id| !id.is_empty())
+        .collect();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    let alert = line.alert(&["drift.credentials-read", "incident=", "look at next: "]);
+    assert!(alert.text.contains("how unusual: score"), "{alert:?}");
+}
+
+#[test]
+fn what_runs_without_a_file_is_a_finding_while_it_is_learned() {
+    if !skip::unless_root("what_runs_without_a_file_is_a_finding_while_it_is_learned") {
+        return;
+    }
+    let learning = AgentSettings {
+        learning: Duration::from_secs(3600),
+        ..AgentSettings::default()
+    };
+    let line = Line::start("rules", &learning);
+    // Executed when its name is gone: the descriptor is all that leads to it.
+    let root = line.container.host_path("/usr/bin");
+    std::fs::copy(root.join("true"), root.join("gone")).unwrap();
+    assert_eq!(line.order("exec 6< /usr/bin/gone"), 0);
+    std::fs::remove_file(root.join("gone")).unwrap();
+    assert_eq!(line.order("/proc/self/fd/6"), 0);
+    let event = finding(&line, "drift.fileless-execution");
+    assert_eq!(text(&event, "/verdict/kind"), "violation", "{event:#}");
+    line.container.exec(&["cat", "/etc/shadow"]).unwrap();
+    let event = finding(&line, "drift.credentials-read-in-session");
+    assert_eq!(text(&event, "/verdict/severity"), "high", "{event:#}");
+}
+
+#[test]
+fn the_acts_of_a_session_are_one_incident_and_those_of_others_are_not() {
+    if !skip::unless_root("the_acts_of_a_session_are_one_incident_and_those_of_others_are_not") {
+        return;
+    }
+    let line = Line::start("incidents", &short());
+    line.learn();
+    let session = [
+        "bash",
+        "-c",
+        "id > /tmp/session; stat /etc/shadow > /dev/null; cat /etc/group",
+    ];
+    line.container.exec(&session).unwrap();
+    assert_eq!(line.order("ls / > /tmp/own"), 0);
+    let of = |what: &str, exe: &str| {
+        line.event(what, |event| {
+            event["kind"] == "exec" && text(event, "/process/exe") == exe && !code(event).is_empty()
+        })
+    };
+    let (first, id, stat) = (
+        line.event("the session", |event| code(event) == "drift.session-program"),
+        of("id", "/usr/bin/id"),
+        of("stat", "/usr/bin/stat"),
+    );
+    let incident = |event: &Value| text(event, "/incident/id").to_owned();
+    assert_eq!(incident(&id), incident(&first), "{id:#}");
+    assert_eq!(incident(&stat), incident(&first));
+    assert!(stat["incident"]["findings"].as_u64() > first["incident"]["findings"].as_u64());
+    assert_ne!(
+        incident(&of("ls", "/usr/bin/ls")),
+        incident(&first),
+        "the workload's own"
+    );
+}
+
+#[test]
+fn a_flood_of_made_up_names_does_not_hide_what_follows() {
+    if !skip::unless_root("a_flood_of_made_up_names_does_not_hide_what_follows") {
+        return;
+    }
+    let line = Line::start("flooded", &short());
+    line.learn();
+    let flood = "for ((i = 0; i < 400; i++)); do echo x > /tmp/flood-$i; done";
+    assert_eq!(line.order(flood), 0);
+    finding(&line, "drift.burst");
+    let last = line.event("the last of the flood", |event| {
+        text(event, "/open/path") == "/tmp/flood-399"
+    });
+    assert_eq!(
+        text(&last, "/verdict/severity"),
+        "info",
+        "in the log without an alert: {last:#}"
+    );
+    assert_eq!(line.order("echo x > /srv-data"), 0);
+    let hidden = line.event("what the flood was to hide", |event| {
+        text(event, "/open/path") == "/srv-data"
+    });
+    assert_ne!(text(&hidden, "/verdict/severity"), "info", "{hidden:#}");
+    line.alert(&["drift.new-write", "/srv-data"]);
 }

@@ -9,6 +9,7 @@ mod exchange;
 mod handed;
 mod learned;
 mod learner;
+mod losses;
 mod release;
 mod shelf;
 mod store;
@@ -30,6 +31,7 @@ use crate::observation::{BootTime, CgroupId};
 use exchange::{Exchange, Sharing};
 use foldhash::{HashMap, HashMapExt as _};
 use learner::{Learner, Replicas, Terms};
+use losses::Losses;
 use norma_baseline::Timestamp;
 use norma_baseline::decisions::{self, Decisions};
 use norma_baseline::estimate::{Criteria, Settled};
@@ -208,6 +210,7 @@ pub struct Baselines {
     exchange: Option<Exchange>,
     learners: HashMap<Arc<Subject>, Learner>,
     subjects: HashMap<CgroupId, (Arc<Container>, Arc<Subject>)>,
+    losses: HashMap<Arc<Subject>, Losses>,
     /// Containers of which something may be judged otherwise than before.
     reconsidered: Vec<CgroupId>,
     course: Course,
@@ -242,6 +245,7 @@ impl Baselines {
             exchange: None,
             learners: HashMap::new(),
             subjects: HashMap::new(),
+            losses: HashMap::new(),
             reconsidered: Vec::new(),
             course: settings.course,
             now: settings.course.begin(),
@@ -332,6 +336,10 @@ impl Baselines {
                 }
             }
         }
+        if membership == norm::Membership::NotReady {
+            let losses = self.losses.entry(Arc::clone(&subject)).or_default();
+            losses.seen = losses.seen.saturating_add(1);
+        }
         let recorded = match &membership {
             norm::Membership::Expected(norm::Expected::Pattern(pattern)) => pattern,
             _ => &fact,
@@ -385,6 +393,19 @@ impl Baselines {
         Some(NormInForce(Arc::clone(&learner.norm)))
     }
 
+    /// Events of a container were lost on the way from the kernel.
+    pub fn lost(&mut self, container: &Arc<Container>, events: u64) {
+        let subject = self.subject(container);
+        let learning = self
+            .learners
+            .get(&subject)
+            .is_some_and(|learner| !learner.norm.survey().is_ready());
+        if learning {
+            let losses = self.losses.entry(subject).or_default();
+            losses.lost = losses.lost.saturating_add(events);
+        }
+    }
+
     /// What there is to say of a behaviour, whether it is expected or not.
     pub fn expectation(&mut self, container: &Arc<Container>, fact: &Fact, origin: Origin) -> Expectation {
         let subject = self.subject(container);
@@ -411,7 +432,11 @@ impl Baselines {
             origin,
             ..Setting::default()
         };
-        learner.expectation(fact, &self.terms, fleet)
+        let mut near = learner.expectation(fact, &self.terms, fleet);
+        if let (Some(score), Some(losses)) = (&mut near.score, self.losses.get(subject)) {
+            losses.lower(score);
+        }
+        near
     }
 
     /// How long an observation stands for all that come after it: a behaviour has to be seen once in each sampling
@@ -589,7 +614,13 @@ impl Baselines {
             .learners
             .iter()
             .map(|(subject, learner)| {
-                Summary::of(subject, learner, self.terms.learning, self.exchange.is_some())
+                Summary::of(
+                    subject,
+                    learner,
+                    self.terms.learning,
+                    self.exchange.is_some(),
+                    self.losses.get(subject).map_or(0, |losses| losses.lost),
+                )
             })
             .collect();
         all.sort_by(|left, right| (&left.workload, &left.revision).cmp(&(&right.workload, &right.revision)));
@@ -661,6 +692,7 @@ impl Baselines {
         if let Some(subject) = gone {
             tracing::warn!(workload = %subject, limit = KEPT_MAX, "more baselines than are kept; this one is forgotten");
             self.learners.remove(&subject);
+            self.losses.remove(&subject);
             store::remove(&self.directory, &subject);
         }
     }

@@ -77,7 +77,7 @@ pub enum Fact {
     Listen {
         /// Executable.
         exe: Arc<str>,
-        /// Local port, 0 for one that the kernel chooses.
+        /// Local port, 0 for one that the kernel chooses, before or after.
         port: u16,
         /// Whether by UDP; otherwise TCP.
         udp: bool,
@@ -132,7 +132,7 @@ impl Fact {
             }),
             Act::Listen(listen) => Some(Self::Listen {
                 exe,
-                port: listen.local.port(),
+                port: lasting(listen.local.port()),
                 udp: listen.protocol == Protocol::Udp,
             }),
             Act::Operation(operation) => Some(Self::Act {
@@ -202,7 +202,7 @@ impl Fact {
             (SocketOp::Listening, _, Endpoint::Internet(local)) => {
                 return Some(Self::Listen {
                     exe,
-                    port: local.port(),
+                    port: lasting(local.port()),
                     udp: false,
                 });
             }

@@ -22,6 +22,8 @@ pub struct Summary {
     pub facts: usize,
     /// There was no room for all that was seen.
     pub overflowed: bool,
+    /// Events that were lost on the way from the kernel while it was learned, since the agent was started.
+    pub lost: u64,
     /// The collector has all of this node's evidence that is on the disk; `None` where nothing is shared.
     pub shared: Option<bool>,
     /// Replicas that run, in the whole fleet where that is known.
@@ -45,7 +47,13 @@ pub struct FieldSummary {
 }
 
 impl Summary {
-    pub(super) fn of(subject: &Subject, learner: &Learner, learning: Learning, shares: bool) -> Self {
+    pub(super) fn of(
+        subject: &Subject,
+        learner: &Learner,
+        learning: Learning,
+        shares: bool,
+        lost: u64,
+    ) -> Self {
         let survey = learner.norm.survey();
         let fields = Field::ALL.map(|field| {
             let estimate = survey.field(field);
@@ -74,6 +82,7 @@ impl Summary {
             learned_seconds: learner.learned_for(learning).as_secs(),
             facts: learner.facts,
             overflowed: survey.overflowed,
+            lost,
             shared: shares.then(|| learner.sharing.is_held()),
             replicas: learner.replicas(),
             fields: fields.into(),
