@@ -28,9 +28,6 @@ const SWEEP_ENTRIES: usize = 20_000;
 const IDLE: Duration = Duration::from_secs(3600);
 /// Most entries of one container: more would be made by whoever wants the table full.
 const CONTAINER_MAX: usize = 20_000;
-/// Identities that were seen and are remembered until they are entered; a power of two.
-const ONCE: usize = 1 << 16;
-
 /// What the kernel side recognised of one container.
 pub struct Recognised {
     /// Whose.
@@ -56,9 +53,19 @@ pub struct Known {
     groups: HashMap<CgroupId, Group>,
     /// In the order in which they are swept.
     turns: VecDeque<CgroupId>,
-    /// Identities that were seen, and when first.
-    once: Box<[(u64, BootTime)]>,
+    /// Acts on probation, as many as there is room for in the table; one that takes the place of another has that one
+    /// begin anew.
+    probation: Box<[Candidate]>,
     refused: u64,
+}
+
+/// An act that may be entered.
+#[derive(Clone, Copy, Default)]
+struct Candidate {
+    /// Upper half of its identity.
+    mark: u32,
+    /// When it was seen first, in seconds since boot.
+    since: u32,
 }
 
 struct Group {
@@ -112,7 +119,8 @@ impl Known {
     /// Nothing is known yet; without a table nothing ever is.
     pub fn new(table: Option<KnownTable>) -> Self {
         Self {
-            once: vec![(0, BootTime(0)); if table.is_some() { ONCE } else { 0 }].into_boxed_slice(),
+            probation: vec![Candidate::default(); table.as_ref().map_or(0, KnownTable::entries)]
+                .into_boxed_slice(),
             table,
             groups: HashMap::new(),
             turns: VecDeque::new(),
@@ -134,14 +142,20 @@ impl Known {
         let (Some(id), now) = (open.id, observation.at) else {
             return;
         };
-        let (Some(table), false) = (&mut self.table, self.once.is_empty()) else {
+        let Some(table) = &mut self.table else {
             return;
         };
-        let (seen, first) = &mut self.once[id.0.get() as usize & (ONCE - 1)];
-        if *seen != id.0.get() {
-            (*seen, *first) = (id.0.get(), now);
+        // The length is a power of two.
+        let slot = id.0.get() as usize & (self.probation.len() - 1);
+        let candidate = &mut self.probation[slot];
+        let mark = (id.0.get() >> 32) as u32;
+        if candidate.mark != mark {
+            *candidate = Candidate {
+                mark,
+                since: seconds(now),
+            };
         }
-        if now.0 < first.0.saturating_add(PROBATION.as_nanos() as u64) {
+        if u64::from(seconds(now).saturating_sub(candidate.since)) < PROBATION.as_secs() {
             return;
         }
         // It came in before it was entered.
