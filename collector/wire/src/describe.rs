@@ -219,13 +219,11 @@ fn process_words(process: &Process) -> String {
         append(&mut words, format_args!(", effective uid {}", process.euid));
     }
     words.push(')');
-    match process.session.as_str() {
-        "exec" => words.push_str(", in a session that the container runtime was asked for (exec)"),
-        "probe" => {
-            words.push_str(", in a session that the container runtime begins at a regular distance (probe)")
-        }
-        _ => {}
-    }
+    words.push_str(match process.session.as_str() {
+        "exec" => ", in a session that the container runtime was asked for (exec)",
+        "probe" => ", in a session that the container runtime begins at a regular distance (probe)",
+        _ => "",
+    });
     if !process.argv.is_empty() {
         append(
             &mut words,
