@@ -200,6 +200,8 @@ impl Fleet {
         known.evidence.merge_within(&kept.evidence, &Limits::merged())?;
         let said = Said {
             settled: kept.norm.survey().settled(),
+            // A trusted key signed it: nothing of it is held back.
+            replicas_then: 1,
             held: (0, 0),
         };
         known.nodes.insert(CARRIED.to_owned(), said);

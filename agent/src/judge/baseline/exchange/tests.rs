@@ -97,6 +97,7 @@ fn state(evidence: &Evidence, ready_since: &[u32]) -> Told {
     let state = pb::FleetState {
         workload: "w".into(),
         replicas: 2,
+        replicas_then: 1,
         ready_since: ready_since.to_vec(),
         evidence: file::to_bytes(&others).unwrap(),
         ..pb::FleetState::default()
@@ -150,7 +151,9 @@ fn what_others_know_is_judged_by_at_once_and_after_a_restart_without_them() {
     let theirs = tempfile::tempdir().unwrap();
     let mut other = Node::open(theirs.path(), 1);
     let seen = [container("w", "x", "")];
-    see(&mut other.baselines, &seen[0], "/known");
+    for path in ["/known", "/not-yet-here"] {
+        see(&mut other.baselines, &seen[0], path);
+    }
     other.hear(Told::Joined);
     other.interest();
     other.hear(state(&Evidence::new(), &[0; 8]));
@@ -173,21 +176,26 @@ fn what_others_know_is_judged_by_at_once_and_after_a_restart_without_them() {
     node.told.try_send(state(&evidence, &delta.ready_since)).unwrap();
     let exchanged = node.exchange();
     assert_eq!(exchanged.completed.len(), 1);
+    // The other one ran alone when it was learned.
+    assert_eq!(
+        see(&mut node.baselines, &running[0], "/not-yet-here"),
+        Membership::Known
+    );
     assert_eq!(node.baselines.reconsidered().len(), 1);
     assert_eq!(see(&mut node.baselines, &running[0], "/known"), Membership::Known);
     let strange = |baselines: &mut Baselines| match see(baselines, &running[0], "/strange") {
         Membership::Novel(expectation) => expectation.usual,
         other => panic!("{other:?}"),
     };
-    assert_eq!(strange(&mut node.baselines), ["/known"]);
+    assert_eq!(strange(&mut node.baselines), ["/known", "/not-yet-here"]);
     node.baselines.save();
     drop(node);
     let learning = Learning::Window(Duration::from_secs(3600));
     let mut alone = Baselines::open(dir.path(), settings(learning)).unwrap();
     assert_eq!(see(&mut alone, &running[0], "/known"), Membership::Known);
-    assert_eq!(strange(&mut alone), ["/known"]);
+    assert_eq!(strange(&mut alone), ["/known", "/not-yet-here"]);
     alone.tick(&running, BootTime(SECOND));
-    assert_eq!(strange(&mut alone), ["/known"]);
+    assert_eq!(strange(&mut alone), ["/known", "/not-yet-here"]);
 }
 
 #[test]
