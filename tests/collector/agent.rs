@@ -180,6 +180,7 @@ pub fn event(node: &str, epoch: u64, sequence: u64) -> Event {
                 controls: vec!["NIST 800-53 SI-4".into()],
                 ..Default::default()
             }],
+            ..Default::default()
         }),
         detail: Some(Detail::Exec(pb::Exec {
             filename: "/usr/bin/nc".into(),
