@@ -29,6 +29,8 @@ mod line;
 mod misuse;
 #[path = "e2e/policy.rs"]
 mod policy;
+#[path = "e2e/replay.rs"]
+mod replay;
 #[path = "e2e/rig.rs"]
 mod rig;
 #[path = "e2e/standalone.rs"]

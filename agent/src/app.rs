@@ -5,12 +5,15 @@
 //! the pipeline empties the ring and closes the outbox, shipping goes on until everything is
 //! acknowledged or its deadline ends. A stage that ends by itself ends the agent: never a silent half.
 
+use crate::clock::{Course, WallClock, boot_now, offset};
 use crate::config::Config;
 use crate::event::{self, Hashes, ProcessNames};
 use crate::fleet;
-use crate::identity::{Hierarchy, Identity, Naming, Sources, cri};
+use crate::identity::system::Running;
+use crate::identity::{Hierarchy, Identity, Naming, cri};
 use crate::judge::baseline::{Baselines, Settings};
 use crate::judge::{Finder, Judge};
+use crate::observation::BootTime;
 use crate::outbox::{Outbox, Repair};
 use crate::pipeline::{Parts, Pipeline};
 use crate::posture::Posture;
@@ -18,6 +21,8 @@ use crate::respond::{Enforcement, Known};
 use crate::sensor::{CoverageReport, Sensor};
 use crate::ship::{self, Ahead, ShipStatus};
 use crate::telemetry::StatusFile;
+use crate::trace::Start;
+use crate::trace::tape::{Recorded, Tape, TapeOptions};
 use anyhow::Context as _;
 use norma_baseline_command::inbox;
 use norma_wire::pb::{self, Hello, Kind};
@@ -34,11 +39,29 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 /// right name from the first event on.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What is asked of one run, besides the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Where what is taken in is recorded.
+    pub tape: Option<TapeOptions>,
+    /// How much faster than the clocks is judged and learned, in an evaluation; `None` in all others.
+    pub speed: Option<u32>,
+}
+
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
 /// What keeps it from starting, or a stage that ended by itself.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
+    let begin = boot_now();
+    let speed = options.speed.unwrap_or(1);
+    if speed > 1 {
+        tracing::warn!(
+            speed,
+            "time is judged faster than it passes: this is for evaluations only"
+        );
+    }
+    let course = Course::new(WallClock::read(), begin, speed);
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
     let baselines_dir = config.state_dir.join(norma_baseline_command::DIRECTORY);
@@ -50,7 +73,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             sensitive: config.sensitive.clone(),
             trusted_keys: config.trusted_keys.clone(),
             release_after: Some(config.release_after),
-            ..Settings::default()
+            course,
         },
     )?;
     let (outbox, repairs) = match &config.collector {
@@ -91,21 +114,29 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 
     let (mut sensor, coverage) = Sensor::start(&config.sensor)?;
     log_coverage(&coverage);
+    let boot_id = boot_id();
+    let tape = options
+        .tape
+        .as_ref()
+        .map(|tape| record(tape, config, (&boot_id, begin, speed)))
+        .transpose()?;
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
-    let known = Known::new((config.sensor.known > 0).then(|| sensor.known()).transpose()?);
+    // What the kernel side recognises does not cross, and so would not be on the trace.
+    let recognises = config.sensor.known > 0 && tape.is_none();
+    let known = Known::new(recognises.then(|| sensor.known()).transpose()?);
     let hierarchy = Hierarchy::find().context(
         "no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
     )?;
     runtime.block_on(cri.asked(RUNTIME_PATIENCE));
-    let identity = Identity::start(
-        hierarchy,
-        Sources {
-            runtime_roots: config.runtime_roots.clone(),
-            cri: Some(cri),
-            naming: Naming {
-                key: config.workload_label.clone(),
-                node: config.node.as_str().to_owned(),
-            },
+    let running = Running::new(hierarchy, &config.runtime_roots, Some(cri));
+    let identity = Identity::of(
+        match &tape {
+            Some(tape) => Arc::new(Recorded::new(running, tape.clone())),
+            None => Arc::new(running),
+        },
+        Naming {
+            key: config.workload_label.clone(),
+            node: config.node.as_str().to_owned(),
         },
     );
 
@@ -116,27 +147,32 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         node: config.node.as_str().to_owned(),
         epoch: outbox.as_ref().map_or(0, Outbox::epoch),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
+        boot_id,
     };
     let names = ProcessNames::new(&hello.node, &hello.boot_id);
+    let finder = Finder::start(config.sensitive.clone()).context("cannot start a thread")?;
     let mut pipeline = Pipeline::new(Parts {
         names,
         posture: Posture::open(&config.state_dir, config.posture.clone()),
-        sensor,
+        sensor: match &tape {
+            Some(tape) => Box::new(Recorded::new(sensor, tape.clone())),
+            None => Box::new(sensor),
+        },
         identity,
         judge: Judge::new(config.policies.clone(), baselines, config.sensitive.clone()),
-        sensitive: Finder::start(config.sensitive.clone()).context("cannot start a thread")?,
+        sensitive: match &tape {
+            Some(tape) => Box::new(Recorded::new(finder, tape.clone())),
+            None => Box::new(finder),
+        },
         hashes: config
             .hash
             .map(Hashes::start)
             .transpose()
             .context("cannot start a thread")?,
-        enforcement,
+        enforcement: Some(enforcement),
         known,
         outbox,
+        listener: None,
         ahead,
         status: StatusFile::new(
             &config.state_dir,
@@ -175,6 +211,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
         stop.store(true, Ordering::Release);
         let result = tokio::task::block_in_place(|| thread.join());
+        if let Some((records, file)) = tape.as_ref().and_then(Tape::finish) {
+            tracing::info!(file = %file.display(), records, "the trace is complete");
+        }
         ship_stop.send_replace(true);
         if let Some(shipper) = shipper
             && tokio::time::timeout(DRAIN_DEADLINE, shipper).await.is_err()
@@ -187,6 +226,37 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Ok(result) => result.context("the event ring cannot be read any more"),
         Err(_) => anyhow::bail!("the pipeline ended unexpectedly"),
     }
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Begins to record.
+fn record(
+    options: &TapeOptions,
+    config: &Config,
+    (boot_id, at, speed): (&str, BootTime, u32),
+) -> anyhow::Result<Tape> {
+    let start = Start {
+        node: config.node.as_str().to_owned(),
+        boot_id: boot_id.to_owned(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        abi: norma_abi::ABI_VERSION,
+        at,
+        wall_offset_ns: offset(),
+        speed,
+    };
+    let tape = Tape::start(options, start)
+        .with_context(|| format!("cannot write the trace {}", options.file.display()))?;
+    tracing::warn!(
+        file = %options.file.display(),
+        "everything that is seen is recorded: arguments, paths and addresses of all that runs"
+    );
+    Ok(tape)
 }
 
 async fn wait_for_signal() -> anyhow::Result<&'static str> {

@@ -5,16 +5,24 @@ mod check;
 mod doctor;
 mod events;
 mod findings;
+mod replay;
 mod status;
 
+use crate::app::RunOptions;
 use crate::config;
 use crate::sensor::SensorError;
+use crate::trace::tape::TapeOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use norma_settings::SettingsError;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+
+/// Largest trace where nothing else is said: half a day of a busy node.
+const RECORD_MAX: u64 = 1 << 30;
+/// Most times that an evaluation may go faster than the clocks: a day in a minute.
+const SPEED_MAX: i64 = 1_440;
 
 /// Watches what the containers of this node do with processes, files and the network, holds it against
 /// learned baselines and declared policy, and ships what it sees to a collector over mTLS.
@@ -43,7 +51,22 @@ enum Command {
         /// Name of this node, instead of the one in the configuration.
         #[arg(long, env = "NORMA_NODE", value_name = "NAME")]
         node: Option<String>,
+        /// Record everything that is seen in this file, for `norma-agent replay`. It has arguments, paths and
+        /// addresses of all that runs.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+        /// Largest size of that file in bytes; the recording ends there, the agent goes on.
+        #[arg(long, value_name = "BYTES", default_value_t = RECORD_MAX, requires = "record")]
+        record_max_bytes: u64,
+        /// Judge and learn as if time passed so many times as fast. For evaluations, where workloads do in minutes
+        /// what they would do in hours.
+        #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u32).range(1..=SPEED_MAX))]
+        speed: Option<u32>,
     },
+    /// Judge a recorded trace again: what was found in it, and how far the baselines came.
+    ///
+    /// Exit status: 0 the whole trace was replayed, 1 it is cut off or damaged and was replayed up to there.
+    Replay(replay::Options),
     /// Print what containers do, live. Needs neither a collector nor a configuration.
     Events(events::Options),
     /// Tell what this kernel offers, which sensors attach and at which tier, and what cannot be seen.
@@ -140,7 +163,13 @@ impl From<ExitStatus> for ExitCode {
 impl Cli {
     /// Sets the log up.
     pub fn init_logging(&self) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+            EnvFilter::new(match self.command {
+                // It prints what it finds.
+                Command::Replay(_) => "info,norma::alert=off",
+                _ => "info",
+            })
+        });
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr);
@@ -156,10 +185,24 @@ impl Cli {
     /// Whatever kept it from being done.
     pub fn run(&self) -> anyhow::Result<ExitStatus> {
         match &self.command {
-            Command::Run { file, node } => {
-                crate::app::run(&config::load(&file.config, node.as_deref())?)?;
+            Command::Run {
+                file,
+                node,
+                record,
+                record_max_bytes,
+                speed,
+            } => {
+                let options = RunOptions {
+                    tape: record.as_ref().map(|file| TapeOptions {
+                        file: file.clone(),
+                        max_bytes: *record_max_bytes,
+                    }),
+                    speed: *speed,
+                };
+                crate::app::run(&config::load(&file.config, node.as_deref())?, &options)?;
                 Ok(ExitStatus::Success)
             }
+            Command::Replay(options) => replay::run(options),
             Command::Events(options) => events::run(options),
             Command::Doctor(options) => doctor::run(options),
             Command::Status(options) => status::run(options),

@@ -12,6 +12,7 @@ mod oci;
 mod openers;
 mod process;
 mod sockets;
+pub mod system;
 mod workload;
 
 pub use cgroups::Hierarchy;
@@ -29,6 +30,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use system::{Running, System};
 
 /// How long observations of an unknown control group wait.
 const HOLD: Duration = Duration::from_secs(2);
@@ -110,6 +112,7 @@ struct Held {
 
 /// The stage: keeps what it learned of processes, control groups and containers.
 pub struct Identity {
+    system: Arc<dyn System>,
     processes: Processes,
     cgroups: Cgroups,
     containers: Containers,
@@ -117,7 +120,6 @@ pub struct Identity {
     held: VecDeque<Held>,
     next_retry: HashMap<CgroupId, BootTime>,
     placed: Vec<Placed>,
-    cri: Option<cri::View>,
     units: HashMap<CgroupId, Option<Arc<str>>>,
     reconsidered: BootTime,
 }
@@ -125,15 +127,21 @@ pub struct Identity {
 impl Identity {
     /// Takes stock of what runs already.
     pub fn start(hierarchy: Hierarchy, sources: Sources) -> Self {
+        let system = Running::new(hierarchy, &sources.runtime_roots, sources.cri);
+        Self::of(Arc::new(system), sources.naming)
+    }
+
+    /// Takes stock of what a system says that runs already.
+    pub fn of(system: Arc<dyn System>, naming: Naming) -> Self {
         let mut this = Self {
-            processes: Processes::scan(&hierarchy),
-            cgroups: Cgroups::scan(hierarchy),
-            containers: Containers::new(oci::Roots::new(&sources.runtime_roots), sources.naming),
+            processes: Processes::scan(Arc::clone(&system)),
+            cgroups: Cgroups::scan(Arc::clone(&system)),
+            containers: Containers::new(Arc::clone(&system), naming),
+            system,
             openers: Openers::default(),
             held: VecDeque::new(),
             next_retry: HashMap::new(),
             placed: Vec::new(),
-            cri: sources.cri,
             units: HashMap::new(),
             reconsidered: BootTime(0),
         };
@@ -153,7 +161,7 @@ impl Identity {
 
     /// Takes over what the container runtime tells, where that is something new.
     fn hear(&mut self) {
-        let Some(told) = self.cri.as_mut().and_then(cri::View::news) else {
+        let Some(told) = self.system.news() else {
             return;
         };
         for (cgroup, container) in self.containers.tell(told, &self.cgroups) {
@@ -163,7 +171,7 @@ impl Identity {
 
     /// Sockets that exist, as if they were observed now.
     pub fn existing_sockets(&self) -> Vec<Observation> {
-        sockets::take(self.cgroups.hierarchy())
+        self.system.sockets()
     }
 
     /// Those of them that the kernel side has not reported.
@@ -331,10 +339,8 @@ impl Identity {
     /// Looks a control group up, and has the runtime asked where it should know it.
     fn ask(&mut self, cgroup: CgroupId, namespaced: bool) -> Placement {
         let placement = self.containers.lookup(cgroup, &self.cgroups, namespaced);
-        if self.containers.take_wanting()
-            && let Some(cri) = &self.cri
-        {
-            cri.poke();
+        if self.containers.take_wanting() {
+            self.system.poke();
         }
         // What its OCI runtime noted is enough to steer the kernel side by until its description comes.
         if let Some((cgroup, container)) = self.containers.take_provisional() {

@@ -25,7 +25,7 @@ mod weigh;
 
 pub use fact::{Access, Fact, PeerNames};
 pub use incident::Incident;
-pub use sensitive::{Finder, Sensitive};
+pub use sensitive::{Finder, Found, Sensitive, SensitiveFiles};
 
 use crate::clock::WallClock;
 use crate::identity::{Container, Identified, IdentityState, Place, Session};
@@ -47,8 +47,9 @@ use session::Sessions;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Seconds of learning time that may pass from one look to the next, in an evaluation where it goes faster.
-const STEP: u32 = 5;
+/// Seconds of learning time that may pass from one look to the next, in an evaluation where it goes faster. Of longer
+/// ones learning by evidence would not count the whole; learning by the clock does not follow even these.
+const STEP: u32 = 30;
 
 /// A verdict and what follows from it.
 #[derive(Clone, Debug)]
@@ -360,7 +361,7 @@ impl Judge {
 
     /// Tells the fleet what was learned, and takes what it knows; to be called often.
     pub fn exchange(&mut self, now: BootTime) -> baseline::Exchanged {
-        let exchanged = self.baselines.exchange(now);
+        let exchanged = self.baselines.exchange(self.baselines.course().at(now));
         self.reconsider();
         exchanged
     }

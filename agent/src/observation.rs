@@ -8,19 +8,20 @@ mod origin;
 pub use origin::{Executable, Origin};
 
 use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 /// CLOCK_BOOTTIME in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootTime(pub u64);
 
 /// Id of a control group in the v2 hierarchy: the inode number of its directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CgroupId(pub u64);
 
 /// A process. Pids are reused, so the start time belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessKey {
     /// Process (thread group) id in the initial pid namespace.
     pub pid: u32,
@@ -29,7 +30,7 @@ pub struct ProcessKey {
 }
 
 /// Inode numbers of namespaces, 0 where unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     /// Mount namespace.
     pub mnt: u32,
@@ -42,7 +43,7 @@ pub struct Namespaces {
 }
 
 /// Who acted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The process.
     pub process: ProcessKey,
@@ -65,7 +66,7 @@ pub struct Actor {
 }
 
 /// A path from kernel objects, in the mount namespace of the process that used it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelPath {
     /// `/` and the components; `…/` in front where the head was cut; just the name where disconnected.
     pub bytes: Vec<u8>,
@@ -78,7 +79,7 @@ pub struct KernelPath {
 }
 
 /// An inode on its device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileId {
     /// Device as the kernel encodes it (major << 20 | minor).
     pub dev: u32,
@@ -224,7 +225,7 @@ pub struct CgroupChange {
 }
 
 /// What came of an act.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Seen at the kernel's security check, before the act: it was permitted so far.
     #[default]
@@ -236,7 +237,7 @@ pub enum Outcome {
 }
 
 /// A path, and how it is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Name {
     /// From kernel objects.
     Walked(KernelPath),
@@ -332,7 +333,7 @@ pub struct Operation {
 }
 
 /// What happened to a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SocketOp {
     /// It was made.
     Made,
@@ -370,7 +371,7 @@ impl SocketOp {
 }
 
 /// One end of a socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoint {
     /// None, or not known.
     #[default]
@@ -387,7 +388,7 @@ pub enum Endpoint {
 }
 
 /// Something in the life of a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     /// What.
     pub op: SocketOp,

@@ -6,25 +6,26 @@
 
 mod counts;
 mod pending;
+mod source;
 
 pub use counts::KindTotals;
+pub use source::Source;
 
-use crate::clock::{self, WallClock, boot_now};
+use crate::clock::WallClock;
 use crate::decode;
 use crate::event::{self, Hashes, ProcessNames};
 use crate::hash::Answer;
 use crate::identity::{Identified, Identity, Place, Placed};
-use crate::judge::baseline::Completed;
-use crate::judge::{Finder, Judge, News};
+use crate::judge::baseline::{Completed, Summary};
+use crate::judge::{Judge, News, SensitiveFiles};
 use crate::observation::{BootTime, CgroupId, Observation};
 use crate::outbox::{Outbox, named};
 use crate::posture::Posture;
 use crate::respond::{self, Enforcement, Known, Recognised};
-use crate::sensor::Sensor;
 use crate::ship::Ahead;
 use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
 use counts::{KernelCounts, Rollups};
-use norma_baseline_command::audit::{self, Source};
+use norma_baseline_command::audit;
 use norma_baseline_command::inbox::Delivery;
 use norma_baseline_command::words::FieldState;
 use norma_wire::pb::{self, Kind, LossCause};
@@ -49,25 +50,27 @@ const ROLLUP: Duration = Duration::from_secs(60);
 /// What the pipeline works with; each is built and checked before it starts.
 pub struct Parts {
     /// Reads the ring.
-    pub sensor: Sensor,
+    pub sensor: Box<dyn Source>,
     /// Knows who acts.
     pub identity: Identity,
     /// Knows what is normal.
     pub judge: Judge,
     /// Finds out which inodes the sensitive files are.
-    pub sensitive: Finder,
+    pub sensitive: Box<dyn SensitiveFiles>,
     /// Looks up the hashes of what is executed, where they are wanted.
     pub hashes: Option<Hashes>,
     /// Knows how containers should be set up.
     pub posture: Posture,
     /// Names processes for the whole cluster.
     pub names: ProcessNames,
-    /// Steers the kernel side.
-    pub enforcement: Enforcement,
+    /// Steers the kernel side; `None` where that is a trace.
+    pub enforcement: Option<Enforcement>,
     /// What the kernel side recognises.
     pub known: Known,
     /// Takes the events; `None` where there is no collector to send them to.
     pub outbox: Option<Outbox>,
+    /// Is shown each event.
+    pub listener: Option<Box<dyn FnMut(&Event) + Send>>,
     /// What the collector has of this spool.
     pub ahead: watch::Receiver<Ahead>,
     /// Where telemetry goes.
@@ -96,10 +99,10 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline of these parts.
     pub fn new(parts: Parts) -> Self {
-        let now = boot_now();
+        let now = parts.sensor.now();
         Self {
+            clock: WallClock::new(parts.sensor.wall_offset_ns()),
             parts,
-            clock: WallClock::read(),
             kernel: KernelCounts::default(),
             rollups: Rollups::default(),
             pending: PendingEvents::default(),
@@ -117,13 +120,18 @@ impl Pipeline {
         self.store(event);
     }
 
+    /// How far baselines are.
+    pub fn survey(&mut self) -> Vec<Summary> {
+        self.parts.judge.baselines().summaries()
+    }
+
     /// Works until `stop` is set, then empties the ring once more and brings the outbox to stable storage.
     ///
     /// # Errors
     /// The ring cannot be read any more; the agent is blind and must end.
     pub fn run(&mut self, stop: &AtomicBool) -> std::io::Result<()> {
         let placed = self.parts.identity.take_placed();
-        self.parts.enforcement.follow(&placed);
+        self.steer(&placed);
         self.say_what_is_known(&placed);
         let mut ready = Vec::new();
         self.begin(&mut ready)?;
@@ -135,9 +143,10 @@ impl Pipeline {
             self.tell(hashes.close());
         }
         self.report_losses();
-        let recognised = self.parts.known.take_all(&mut self.parts.judge, boot_now());
-        self.count_recognised(recognised, boot_now());
-        self.report_rollups(boot_now());
+        let now = self.parts.sensor.now();
+        let recognised = self.parts.known.take_all(&mut self.parts.judge, now);
+        self.count_recognised(recognised, now);
+        self.report_rollups(now);
         self.parts.judge.baselines().save();
         self.store(event::own(
             Kind::Lifecycle,
@@ -197,14 +206,11 @@ impl Pipeline {
         self.take(timeout, &mut |identity, observation| {
             identity.identify(observation, ready);
         })?;
+        let now = self.parts.sensor.now();
         let identity = &mut self.parts.identity;
-        let now = boot_now();
         identity.tick(now, ready);
         let placed = identity.take_placed();
-        if !placed.is_empty() {
-            self.parts.enforcement.follow(&placed);
-            self.parts.known.follow(&placed);
-        }
+        self.steer(&placed);
         // Before what a container does first is judged.
         self.exchange(now);
         for identified in ready.drain(..) {
@@ -236,6 +242,13 @@ impl Pipeline {
             outbox.sync_soon();
         }
         Ok(())
+    }
+
+    fn steer(&mut self, placed: &[Placed]) {
+        if let Some(enforcement) = &mut self.parts.enforcement {
+            enforcement.follow(placed);
+        }
+        self.parts.known.follow(placed);
     }
 
     fn handle(&mut self, identified: &Identified) {
@@ -292,11 +305,11 @@ impl Pipeline {
         }
         for taken in exchanged.taken {
             for decision in &taken.new {
-                self.say_decided(audit::decision(decision, Source::Collector, None));
+                self.say_decided(audit::decision(decision, audit::Source::Collector, None));
             }
             for (decision, error) in &taken.refused {
                 let why = error.to_string();
-                self.say_decided(audit::decision(decision, Source::Collector, Some(&why)));
+                self.say_decided(audit::decision(decision, audit::Source::Collector, Some(&why)));
             }
         }
     }
@@ -341,7 +354,7 @@ impl Pipeline {
     }
 
     fn tick(&mut self, now: BootTime) {
-        if let Some(step_ns) = self.clock.observe(clock::offset()) {
+        if let Some(step_ns) = self.clock.observe(self.parts.sensor.wall_offset_ns()) {
             tracing::warn!(seconds = step_ns as f64 / 1e9, "the wall clock was set");
             self.store(event::own(
                 Kind::ClockStep,
@@ -477,7 +490,7 @@ impl Pipeline {
     }
 
     fn forget(&mut self, cgroup: CgroupId) {
-        let now = boot_now();
+        let now = self.parts.sensor.now();
         let recognised = self.parts.known.forget(cgroup);
         self.count_recognised(recognised, now);
         if let Some(event) = self.rollups.take_one(cgroup, now, &self.clock) {
@@ -495,6 +508,9 @@ impl Pipeline {
     fn store(&mut self, mut event: Event) {
         self.parts.names.fill(&mut event);
         self.pending.count(&event);
+        if let Some(listener) = &mut self.parts.listener {
+            listener(&event);
+        }
         if let Some(outbox) = &mut self.parts.outbox {
             outbox.append(&mut event);
         }

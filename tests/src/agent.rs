@@ -21,6 +21,8 @@ pub struct AgentSettings {
     pub node: String,
     /// How long a workload is learned.
     pub learning: Duration,
+    /// It is learned by evidence instead, as where nothing is configured.
+    pub by_evidence: bool,
     /// Policy documents.
     pub policies: Vec<String>,
     /// Where it keeps its outbox, if not in the scratch folder.
@@ -31,6 +33,8 @@ pub struct AgentSettings {
     pub certificate: Option<KeyPair>,
     /// Further lines of its configuration.
     pub extra: String,
+    /// Further arguments of `norma-agent run`.
+    pub arguments: Vec<String>,
 }
 
 impl Default for AgentSettings {
@@ -38,11 +42,13 @@ impl Default for AgentSettings {
         Self {
             node: "rig-node".to_owned(),
             learning: Duration::from_secs(5),
+            by_evidence: false,
             policies: Vec::new(),
             state: None,
             outbox: None,
             certificate: None,
             extra: String::new(),
+            arguments: Vec::new(),
         }
     }
 }
@@ -53,6 +59,7 @@ pub struct Agent {
     programs: Programs,
     config: PathBuf,
     state: PathBuf,
+    arguments: Vec<String>,
     daemon: Option<Daemon>,
 }
 
@@ -74,10 +81,12 @@ impl Agent {
         }
         let mut text = format!("node: {}\nstate_dir: {}\n", settings.node, state.display());
         let mut push = |line: std::fmt::Arguments<'_>| text.write_fmt(line).is_ok();
-        push(format_args!(
-            "learning:\n  window: {}ms\n",
-            settings.learning.as_millis()
-        ));
+        if !settings.by_evidence {
+            push(format_args!(
+                "learning:\n  window: {}ms\n",
+                settings.learning.as_millis()
+            ));
+        }
         if !settings.policies.is_empty() {
             push(format_args!("policies: [policies/]\n"));
         }
@@ -105,6 +114,7 @@ impl Agent {
             programs: programs.clone(),
             config,
             state,
+            arguments: settings.arguments.clone(),
             daemon: None,
         })
     }
@@ -126,6 +136,7 @@ impl Agent {
     pub fn run(&mut self, scratch: &Scratch) -> Result<()> {
         let mut command = self.programs.agent();
         command.arg("run").arg("--config").arg(&self.config);
+        command.args(&self.arguments);
         let mut daemon = Daemon::start(scratch, "agent", &mut command)?;
         let pid = u64::from(daemon.pid());
         let (programs, state) = (self.programs.clone(), self.state.clone());

@@ -32,6 +32,10 @@ pub const TARGETS: &[Target] = &[
         crate_folder: "agent",
     },
     Target {
+        name: "trace_file",
+        crate_folder: "agent",
+    },
+    Target {
         name: "audit_file",
         crate_folder: "collector",
     },

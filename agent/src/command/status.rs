@@ -139,7 +139,7 @@ fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
 }
 
 /// How far one kind of behaviour is, in a line.
-fn kind_of_behaviour(field: &Value) -> String {
+pub(super) fn kind_of_behaviour(field: &Value) -> String {
     let text = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();
     let expected = field
         .get("expected_per_day")

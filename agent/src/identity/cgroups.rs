@@ -1,12 +1,13 @@
 //! Control groups of the v2 hierarchy: id ↔ path.
 
-use crate::observation::CgroupId;
+use super::system::System;
+use crate::observation::{BootTime, CgroupId};
 use foldhash::{HashMap, HashMapExt as _};
 use norma_wire::text::printable;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Deepest level of control groups that is read.
 const DEPTH_MAX: usize = 32;
@@ -49,7 +50,8 @@ impl Hierarchy {
         members
     }
 
-    fn visit(&self, found: &mut dyn FnMut(&Path, CgroupId)) {
+    /// Gives each control group to `found`: its directory and its id.
+    pub(super) fn visit(&self, found: &mut dyn FnMut(&Path, CgroupId)) {
         visit_below(&self.0, 0, found);
     }
 }
@@ -81,35 +83,28 @@ pub(super) fn unit(path: &str) -> Option<&str> {
 
 /// Every control group that is known.
 pub(super) struct Cgroups {
-    hierarchy: Hierarchy,
+    system: Arc<dyn System>,
     paths: HashMap<CgroupId, String>,
-    last_scan: Option<Instant>,
+    last_scan: Option<BootTime>,
 }
 
 impl Cgroups {
     /// Reads the tree.
-    pub fn scan(hierarchy: Hierarchy) -> Self {
+    pub fn scan(system: Arc<dyn System>) -> Self {
         let mut this = Self {
             paths: HashMap::new(),
-            hierarchy,
+            system,
             last_scan: None,
         };
         this.rescan();
         this
     }
 
-    /// Where the tree is.
-    pub fn hierarchy(&self) -> &Hierarchy {
-        &self.hierarchy
-    }
-
     fn rescan(&mut self) {
-        let hierarchy = self.hierarchy.clone();
-        hierarchy.visit(&mut |directory, id| {
-            let path = directory.strip_prefix(&hierarchy.0).unwrap_or(directory);
-            self.insert(id, path.as_os_str().as_bytes());
-        });
-        self.last_scan = Some(Instant::now());
+        for (id, path) in self.system.cgroups() {
+            self.insert(id, &path);
+        }
+        self.last_scan = Some(self.system.now());
     }
 
     /// Notes a control group; `path` is relative to the root of the hierarchy.
@@ -143,7 +138,10 @@ impl Cgroups {
     /// Learns the path of a control group that was made unseen, by reading the tree again; not more often
     /// than now and then, since an id may also be of a group that is gone.
     pub fn learn(&mut self, id: CgroupId) {
-        let due = self.last_scan.is_none_or(|last| last.elapsed() >= RESCAN);
+        let now = self.system.now();
+        let due = self
+            .last_scan
+            .is_none_or(|last| now.0 >= last.0 + RESCAN.as_nanos() as u64);
         if due && !self.knows(id) {
             self.rescan();
         }

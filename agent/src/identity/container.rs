@@ -2,7 +2,7 @@
 
 use super::cgroups::Cgroups;
 use super::cri::{Described, Snapshot};
-use super::oci::{Roots, RuntimeState};
+use super::system::{RuntimeState, System};
 use super::workload::{self, Naming};
 use crate::observation::CgroupId;
 use dashmap::DashMap;
@@ -72,7 +72,7 @@ pub(super) enum Placement {
 /// Control groups and the containers they belong to.
 pub(super) struct Containers {
     placements: DashMap<CgroupId, Placement, RandomState>,
-    roots: Roots,
+    system: Arc<dyn System>,
     naming: Naming,
     told: Arc<Snapshot>,
     /// Ids of what is told, by control group path.
@@ -88,10 +88,10 @@ pub(super) struct Containers {
 pub(super) type Change = (CgroupId, Arc<Container>);
 
 impl Containers {
-    pub fn new(roots: Roots, naming: Naming) -> Self {
+    pub fn new(system: Arc<dyn System>, naming: Naming) -> Self {
         Self {
             placements: DashMap::default(),
-            roots,
+            system,
             naming,
             told: Arc::default(),
             told_paths: HashMap::new(),
@@ -209,7 +209,10 @@ impl Containers {
         init_pid: u32,
     ) -> Container {
         let init_pid = match (described.pid, init_pid) {
-            (0, 0) => self.roots.by_id(&described.id).map_or(0, |state| state.init_pid),
+            (0, 0) => self
+                .system
+                .container(&described.id)
+                .map_or(0, |state| state.init_pid),
             (0, known) => known,
             (told, _) => told,
         };
@@ -308,8 +311,8 @@ impl Containers {
         }
         let recognised = recognise(path);
         let state = match &recognised {
-            Some(recognised) => self.roots.by_id(&recognised.id),
-            None => self.roots.by_cgroup_path(path),
+            Some(recognised) => self.system.container(&recognised.id),
+            None => self.system.container_at(path),
         };
         let of_kubernetes = path.contains("kubepods");
         match (state, recognised) {
@@ -528,6 +531,7 @@ fn pending(cgroup: CgroupId, path: &str, recognised: Option<&Recognised>) -> Con
 
 #[cfg(test)]
 mod tests {
+    use super::super::system::Running;
     use super::*;
 
     #[test]
@@ -606,8 +610,10 @@ mod tests {
         std::fs::write(state.join("state.json"), noted).unwrap();
         let tree = dir.join("tree");
         std::fs::create_dir_all(&tree).unwrap();
-        let cgroups = Cgroups::scan(super::super::cgroups::Hierarchy(tree));
-        let containers = Containers::new(Roots::new(&[dir.join("state")]), Naming::default());
+        let hierarchy = super::super::cgroups::Hierarchy(tree);
+        let system = Arc::new(Running::new(hierarchy, &[dir.join("state")], None));
+        let cgroups = Cgroups::scan(Arc::clone(&system) as _);
+        let containers = Containers::new(system, Naming::default());
         (cgroups, containers)
     }
 

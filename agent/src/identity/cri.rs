@@ -16,6 +16,7 @@ pub use describe::{Described, HostNamespaces, Kind, Mount, Pod, Privileges};
 pub use watch::{Options, start};
 
 use foldhash::HashMap;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -42,7 +43,7 @@ pub const SOCKETS: [&str; 4] = [
 ];
 
 /// What the runtime told last.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Its name, such as `containerd`.
     pub runtime: String,

@@ -6,7 +6,7 @@
 //! missing or strange is left out, never an error.
 
 use norma_wire::text::printable;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -24,15 +24,23 @@ const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
 const DOCKER_CONTAINERS: &str = "/var/lib/docker/containers";
 
 /// What a runtime says of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RuntimeState {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeState {
+    /// The container's id.
     pub id: String,
+    /// Its name, empty where it has none.
     pub name: String,
+    /// `runc`, `crun`, or the engine that drives it.
     pub runtime: String,
+    /// Image reference, empty where it is not told.
     pub image: String,
+    /// Image digest, empty where it is not told.
     pub image_digest: String,
+    /// Pod, where it belongs to one.
     pub pod: String,
+    /// Namespace of that pod.
     pub pod_namespace: String,
+    /// Host process id of its first process, 0 where it is not told.
     pub init_pid: u32,
     /// Namespace of the engine that it belongs to, where engines have such.
     pub engine_namespace: String,

@@ -1,6 +1,6 @@
 //! Processes and their lineage.
 
-use super::cgroups::Hierarchy;
+use super::system::{Listed, Seen, System};
 use crate::observation::{self, Act, Actor, BootTime, CgroupId, Observation, ProcessKey};
 use foldhash::{HashMap, HashMapExt as _};
 use norma_wire::text::printable;
@@ -121,14 +121,9 @@ struct Entry {
     ended: Option<BootTime>,
 }
 
-/// A process that /proc lists.
-struct Found {
-    stat: procfs::process::Stat,
-    cgroup: CgroupId,
-}
-
 /// Every process of the node.
 pub(super) struct Processes {
+    system: Arc<dyn System>,
     by_pid: HashMap<u32, Entry>,
     /// First process of a control group that came into it from outside.
     inits: HashMap<CgroupId, ProcessKey>,
@@ -138,28 +133,22 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Takes the processes that exist from /proc.
-    pub fn scan(hierarchy: &Hierarchy) -> Self {
+    /// Takes the processes that exist.
+    pub fn scan(system: Arc<dyn System>) -> Self {
+        let first = system.process(1);
+        let found: HashMap<u32, Listed> = system
+            .processes()
+            .into_iter()
+            .map(|listed| (listed.pid, listed))
+            .collect();
         let mut this = Self {
+            system,
             by_pid: HashMap::new(),
             inits: HashMap::new(),
-            host_mnt_ns: namespace(1, "mnt"),
-            host_pid_ns: namespace(1, "pid"),
+            host_mnt_ns: first.mnt_ns,
+            host_pid_ns: first.pid_ns,
             last_expiry: BootTime(0),
         };
-        let Ok(all) = procfs::process::all_processes() else {
-            return this;
-        };
-        let members = hierarchy.members();
-        let found: HashMap<u32, Found> = all
-            .flatten()
-            .filter_map(|process| process.stat().ok())
-            .filter_map(|stat| {
-                let pid = u32::try_from(stat.pid).ok()?;
-                let cgroup = members.get(&pid).copied().unwrap_or_default();
-                Some((pid, Found { stat, cgroup }))
-            })
-            .collect();
         for pid in found.keys() {
             this.adopt(*pid, &found, 0);
         }
@@ -173,26 +162,27 @@ impl Processes {
     }
 
     /// Takes one process of the scan and, before it, its parents, so that lineage is complete.
-    fn adopt(&mut self, pid: u32, found: &HashMap<u32, Found>, depth: usize) {
-        let Some(Found { stat, cgroup }) = found.get(&pid) else {
+    fn adopt(&mut self, pid: u32, found: &HashMap<u32, Listed>, depth: usize) {
+        let Some(listed) = found.get(&pid) else {
             return;
         };
         if self.by_pid.contains_key(&pid) || depth > 256 {
             return;
         }
-        let parent = u32::try_from(stat.ppid).unwrap_or(0);
+        let parent = listed.parent;
         if parent != 0 {
             self.adopt(parent, found, depth + 1);
         }
         let key = ProcessKey {
             pid,
-            start: BootTime(stat.starttime * TICK_NS),
+            start: BootTime(listed.start_ticks.saturating_mul(TICK_NS)),
         };
         let ancestors = self
             .by_pid
             .get(&parent)
             .map_or_else(|| Arc::from([]), |entry| lineage_below(entry, false));
-        self.insert(read_proc(key, *cgroup, ancestors), *cgroup);
+        let process = self.from_proc(key, listed.cgroup, ancestors);
+        self.insert(process, listed.cgroup);
     }
 
     /// Notes what the observation says of its actor; gives the actor after the act and, for an exec, the
@@ -311,8 +301,8 @@ impl Processes {
             cgroup
                 .and_then(|cgroup| self.inits.get(&cgroup))
                 .is_some_and(|first| first != root)
-                && !matches!(namespace(root.pid, "pid"), 0)
-                && namespace(root.pid, "pid") != self.host_pid_ns
+                && !matches!(self.system.process(root.pid).pid_ns, 0)
+                && self.system.process(root.pid).pid_ns != self.host_pid_ns
         };
         let sessions: Vec<u32> = roots
             .iter()
@@ -413,7 +403,7 @@ impl Processes {
                 lineage_below(parent, false)
             }
             _ if actor.parent.pid != 0 => {
-                let exe = read_exe(actor.parent.pid).unwrap_or_default();
+                let exe = Arc::from(self.system.process(actor.parent.pid).exe);
                 Arc::from([Ancestor {
                     outside: false,
                     key: actor.parent,
@@ -426,9 +416,28 @@ impl Processes {
         };
         let process = Process {
             session,
-            ..read_proc(actor.process, actor.cgroup, ancestors)
+            ..self.from_proc(actor.process, actor.cgroup, ancestors)
         };
         self.insert(process, actor.cgroup)
+    }
+
+    /// A process as /proc tells it. What it cannot tell is taken to be as it is now: its program was executed
+    /// where the process is.
+    fn from_proc(&self, key: ProcessKey, cgroup: CgroupId, ancestors: Arc<[Ancestor]>) -> Process {
+        let seen = self.system.process(key.pid);
+        Process {
+            key,
+            exe: Arc::from(seen.exe),
+            argv: Arc::from(seen.argv),
+            ancestors,
+            from_proc: true,
+            session: Session::Own,
+            program: NOT_SEEN,
+            origin: Origin {
+                mnt_ns: seen.mnt_ns,
+                cgroup,
+            },
+        }
     }
 
     fn insert(&mut self, process: Process, cgroup: CgroupId) -> Arc<Process> {
@@ -488,39 +497,29 @@ fn is_of_proc(key: ProcessKey) -> bool {
     key.start.0.is_multiple_of(TICK_NS)
 }
 
-/// A process as /proc tells it. What it cannot tell is taken to be as it is now: its program was executed
-/// where the process is.
-fn read_proc(key: ProcessKey, cgroup: CgroupId, ancestors: Arc<[Ancestor]>) -> Process {
-    let argv = i32::try_from(key.pid)
+/// What /proc tells of a process.
+pub(super) fn read(pid: u32) -> Seen {
+    let argv = i32::try_from(pid)
         .ok()
         .and_then(|pid| procfs::process::Process::new(pid).ok())
         .and_then(|process| process.cmdline().ok())
         .unwrap_or_default();
-    Process {
-        key,
-        exe: read_exe(key.pid).unwrap_or_default(),
+    Seen {
+        exe: read_exe(pid).unwrap_or_default(),
         argv: argv
             .iter()
             .map(|argument| printable(argument.as_bytes()))
             .collect(),
-        ancestors,
-        from_proc: true,
-        session: Session::Own,
-        program: NOT_SEEN,
-        origin: Origin {
-            mnt_ns: namespace(key.pid, "mnt"),
-            cgroup,
-        },
+        mnt_ns: namespace(pid, "mnt"),
+        pid_ns: namespace(pid, "pid"),
     }
 }
 
-fn read_exe(pid: u32) -> Option<Arc<str>> {
+fn read_exe(pid: u32) -> Option<String> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let bytes = path.as_os_str().as_bytes();
-    Some(Arc::from(printable(
-        bytes.strip_suffix(b" (deleted)").unwrap_or(bytes),
-    )))
+    Some(printable(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)))
 }
 
 /// Inode number of a namespace of a process; 0 where it cannot be read.
@@ -543,6 +542,8 @@ pub(super) fn namespace_number(link: &std::path::Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cgroups::Hierarchy;
+    use super::super::system::Running;
     use super::*;
     use crate::observation::{Exec, Executable, Exit, KernelPath, Namespaces};
 
@@ -551,6 +552,7 @@ mod tests {
 
     fn table() -> Processes {
         Processes {
+            system: Arc::new(Running::new(Hierarchy("/nowhere".into()), &[], None)),
             by_pid: HashMap::new(),
             inits: HashMap::new(),
             host_mnt_ns: 1,

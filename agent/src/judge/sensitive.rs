@@ -124,6 +124,15 @@ fn file_id(file: &impl AsFd) -> Option<FileId> {
 /// Inodes of the sensitive files of each control group.
 pub type Found = HashMap<(CgroupId, FileId), Arc<str>>;
 
+/// Who finds out which inodes the sensitive files are.
+pub trait SensitiveFiles: Send {
+    /// Has the files of these control groups looked up, each by a process that sees them.
+    fn order(&self, groups: Vec<(CgroupId, u32)>);
+
+    /// What was found last.
+    fn found(&self) -> Arc<Found>;
+}
+
 /// Looks sensitive files up, beside the pipeline.
 pub struct Finder {
     orders: SyncSender<Vec<(CgroupId, u32)>>,
@@ -151,10 +160,11 @@ impl Finder {
             })?;
         Ok(Self { orders, found })
     }
+}
 
-    /// Has the files of these control groups looked up, each by a process that sees them. While an earlier
-    /// order is being worked on, this one is dropped; the next comes soon.
-    pub fn order(&self, groups: Vec<(CgroupId, u32)>) {
+impl SensitiveFiles for Finder {
+    /// While an earlier order is being worked on, this one is dropped; the next comes soon.
+    fn order(&self, groups: Vec<(CgroupId, u32)>) {
         match self.orders.try_send(groups) {
             Ok(()) | Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Disconnected(_)) => {
@@ -163,9 +173,7 @@ impl Finder {
         }
     }
 
-    /// What was found last.
-    #[must_use]
-    pub fn found(&self) -> Arc<Found> {
+    fn found(&self) -> Arc<Found> {
         Arc::clone(&self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -4,6 +4,7 @@ use super::api::{self, NamespaceMode};
 use super::info::Info;
 use crate::identity::workload;
 use norma_wire::text::printable;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -30,7 +31,7 @@ const ANNOTATIONS: [&str; 4] = [
 ];
 
 /// A pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its name.
     pub name: String,
@@ -51,7 +52,7 @@ pub struct Pod {
 }
 
 /// Namespaces of the node that are shared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostNamespaces {
     /// Network.
     pub network: bool,
@@ -72,7 +73,7 @@ impl HostNamespaces {
 }
 
 /// What a container is in its pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// One that the pod is there for.
     Main,
@@ -104,7 +105,7 @@ impl Kind {
 }
 
 /// Something of the host that a container sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// On the host.
     pub source: String,
@@ -115,7 +116,7 @@ pub struct Mount {
 }
 
 /// What a container may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Privileges {
     /// User of its first process, where told.
     pub uid: Option<u32>,
@@ -134,7 +135,7 @@ pub struct Privileges {
 }
 
 /// A container, or a pod's sandbox, as the runtime describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
     /// Id that the runtime gave it.
     pub id: String,

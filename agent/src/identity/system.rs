@@ -1,0 +1,152 @@
+//! What identity asks of the running system, beside the records of the ring.
+//!
+//! [`Running`] asks it: /proc, the tree of control groups, the state of OCI runtimes, the container runtime. A
+//! trace has what was asked and answered, so that a replay of it needs no such system ([`crate::trace`]).
+
+use super::cgroups::Hierarchy;
+use super::cri::{self, Snapshot};
+use super::oci::Roots;
+use super::{process, sockets};
+use crate::clock::boot_now;
+use crate::observation::{BootTime, CgroupId, Observation};
+use serde::{Deserialize, Serialize};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use super::oci::RuntimeState;
+
+/// The system of a node. Nothing here fails: what cannot be told is left out.
+pub trait System: Send + Sync {
+    /// What time it is.
+    fn now(&self) -> BootTime;
+
+    /// The processes that there are.
+    fn processes(&self) -> Vec<Listed>;
+
+    /// A process, as far as it is there.
+    fn process(&self, pid: u32) -> Seen;
+
+    /// The control groups that there are, with their paths from the root of the hierarchy.
+    fn cgroups(&self) -> Vec<(CgroupId, Vec<u8>)>;
+
+    /// What OCI runtimes say of the container with this id.
+    fn container(&self, id: &str) -> Option<RuntimeState>;
+
+    /// What they say of the container whose control group has this path.
+    fn container_at(&self, path: &str) -> Option<RuntimeState>;
+
+    /// The sockets that there are, as if they were observed now.
+    fn sockets(&self) -> Vec<Observation>;
+
+    /// What the container runtime tells, where that was not given before.
+    fn news(&self) -> Option<Arc<Snapshot>>;
+
+    /// Has the container runtime asked at once.
+    fn poke(&self);
+}
+
+/// A process of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its id.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// When it started, in clock ticks since the boot.
+    pub start_ticks: u64,
+    /// Its control group.
+    pub cgroup: CgroupId,
+}
+
+/// What /proc tells of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its executable, empty where that cannot be read.
+    pub exe: String,
+    /// Its arguments.
+    pub argv: Vec<String>,
+    /// Inode number of its mount namespace, 0 where it cannot be read.
+    pub mnt_ns: u32,
+    /// Of its pid namespace.
+    pub pid_ns: u32,
+}
+
+/// The system that this program runs on.
+pub struct Running {
+    hierarchy: Hierarchy,
+    roots: Roots,
+    cri: Option<Mutex<cri::View>>,
+}
+
+impl Running {
+    /// With its control groups there, and further directories of state of OCI runtimes.
+    pub fn new(hierarchy: Hierarchy, runtime_roots: &[PathBuf], cri: Option<cri::View>) -> Self {
+        Self {
+            hierarchy,
+            roots: Roots::new(runtime_roots),
+            cri: cri.map(Mutex::new),
+        }
+    }
+}
+
+impl System for Running {
+    fn now(&self) -> BootTime {
+        boot_now()
+    }
+
+    fn processes(&self) -> Vec<Listed> {
+        let Ok(all) = procfs::process::all_processes() else {
+            return Vec::new();
+        };
+        let members = self.hierarchy.members();
+        all.flatten()
+            .filter_map(|process| process.stat().ok())
+            .filter_map(|stat| {
+                let pid = u32::try_from(stat.pid).ok()?;
+                Some(Listed {
+                    pid,
+                    parent: u32::try_from(stat.ppid).unwrap_or(0),
+                    start_ticks: stat.starttime,
+                    cgroup: members.get(&pid).copied().unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+
+    fn process(&self, pid: u32) -> Seen {
+        process::read(pid)
+    }
+
+    fn cgroups(&self) -> Vec<(CgroupId, Vec<u8>)> {
+        let mut all = Vec::new();
+        self.hierarchy.visit(&mut |directory, id| {
+            let path = directory.strip_prefix(&self.hierarchy.0).unwrap_or(directory);
+            all.push((id, path.as_os_str().as_bytes().to_vec()));
+        });
+        all
+    }
+
+    fn container(&self, id: &str) -> Option<RuntimeState> {
+        self.roots.by_id(id)
+    }
+
+    fn container_at(&self, path: &str) -> Option<RuntimeState> {
+        self.roots.by_cgroup_path(path)
+    }
+
+    fn sockets(&self) -> Vec<Observation> {
+        sockets::take(&self.hierarchy)
+    }
+
+    fn news(&self) -> Option<Arc<Snapshot>> {
+        let cri = self.cri.as_ref()?;
+        cri.lock().unwrap_or_else(PoisonError::into_inner).news()
+    }
+
+    fn poke(&self) {
+        if let Some(cri) = &self.cri {
+            cri.lock().unwrap_or_else(PoisonError::into_inner).poke();
+        }
+    }
+}
