@@ -31,10 +31,16 @@ impl AuditLog {
 
     /// Every record, as `audit show --output json` gives it: one JSON object per line.
     pub fn records(&self) -> Result<Vec<Value>> {
+        self.records_of(&[])
+    }
+
+    /// The records that `audit show` gives with further options.
+    pub fn records_of(&self, options: &[&str]) -> Result<Vec<Value>> {
         let mut command = self.programs.collector();
         let text = output(
             command
                 .args(["audit", "show", "--output", "json"])
+                .args(options)
                 .arg(&self.path),
         )?;
         text.lines()

@@ -2,7 +2,7 @@
 
 mod bundle;
 
-use crate::ledger::{delete_container, note_container, note_process};
+use crate::ledger::{delete_container, note_container, note_mount, note_process};
 use crate::scratch::Scratch;
 use crate::wait::wait_until;
 use crate::{cgroup, root};
@@ -32,7 +32,7 @@ pub fn steady_workload(port: u16) -> String {
 }
 
 /// What a container runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ContainerSpec {
     /// Short name; the container's id is made from it.
     pub name: String,
@@ -44,6 +44,13 @@ pub struct ContainerSpec {
     pub annotations: Vec<(String, String)>,
     /// It has a network namespace of its own, with a loopback interface, instead of the host's.
     pub own_network: bool,
+    /// Its PATH, if not the usual programs' folders.
+    pub path: Option<String>,
+    /// Folders of its image, what lies above first: its root is an overlay of them. Without any, its root is filled
+    /// with programs of this machine.
+    pub image: Vec<PathBuf>,
+    /// Folders of the host that it has, with where it has them.
+    pub volumes: Vec<(PathBuf, String)>,
 }
 
 impl ContainerSpec {
@@ -52,9 +59,7 @@ impl ContainerSpec {
         Self {
             name: name.to_owned(),
             argv: vec!["/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()],
-            programs: Vec::new(),
-            annotations: Vec::new(),
-            own_network: false,
+            ..Self::default()
         }
     }
 }
@@ -75,7 +80,11 @@ impl Container {
         let id = scratch.unique(&spec.name);
         let bundle = scratch.folder(&format!("container-{}", spec.name))?;
         let rootfs = bundle.join("rootfs");
-        root::fill(&rootfs, &spec.programs)?;
+        if spec.image.is_empty() {
+            root::fill(&rootfs, &spec.programs)?;
+        } else {
+            overlay(scratch, &bundle, &spec.image)?;
+        }
         let orders = make_pipe(&rootfs.join(ORDERS.trim_start_matches('/')))?;
         let config = bundle::config(&id, spec);
         fs::write(bundle.join("config.json"), config.to_string()).context("cannot write config.json")?;
@@ -198,6 +207,33 @@ impl Drop for Container {
     fn drop(&mut self) {
         delete_container(&self.id);
     }
+}
+
+/// Mounts the root of a container over the folders of its image.
+fn overlay(scratch: &Scratch, bundle: &Path, image: &[PathBuf]) -> Result<()> {
+    let place = |name: &str| -> Result<PathBuf> {
+        let path = bundle.join(name);
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(path)
+    };
+    let (root, upper, work) = (place("rootfs")?, place("upper")?, place("work")?);
+    let lower: Vec<String> = image.iter().map(|folder| folder.display().to_string()).collect();
+    note_mount(scratch.path(), &root)?;
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.join(":"),
+        upper.display(),
+        work.display()
+    );
+    let options = std::ffi::CString::new(options).context("mount options")?;
+    rustix::mount::mount(
+        "overlay",
+        &root,
+        "overlay",
+        rustix::mount::MountFlags::empty(),
+        options.as_c_str(),
+    )
+    .context("cannot mount an overlay")
 }
 
 fn make_pipe(path: &Path) -> Result<fs::File> {

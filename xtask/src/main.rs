@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod eval;
 mod fuzz;
 mod run;
 mod setup;
@@ -37,6 +38,8 @@ enum Command {
     Vm(vm::Arguments),
     /// Measure what watching costs the watched program, and the agent itself.
     Bench(bench::Arguments),
+    /// Measure what is found and what is found wrongly: real programs, real clients, and attacks on them.
+    Eval(eval::Arguments),
     /// Run the fuzz targets on the stable compiler.
     Fuzz(fuzz::Arguments),
     /// Print the table of file sizes and the files that are too long.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::main(&arguments),
         Command::Vm(arguments) => vm::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
+        Command::Eval(arguments) => eval::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Tidy(arguments) => tidy::main(&arguments),
     };

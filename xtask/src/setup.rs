@@ -38,6 +38,8 @@ pub enum Purpose {
     Build,
     /// Building and the demo.
     Demo,
+    /// What the evaluation needs, besides building and the demo.
+    Eval,
     /// Everything, the tests included.
     All,
 }

@@ -32,6 +32,14 @@ pub fn config(id: &str, spec: &ContainerSpec) -> Value {
     let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
     namespaces.extend(spec.own_network.then_some("network"));
     let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
+    let mut mounts = vec![
+        json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] }),
+        json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"] }),
+        json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"] }),
+    ];
+    mounts.extend(spec.volumes.iter().map(
+        |(from, to)| json!({ "destination": to, "type": "bind", "source": from, "options": ["rbind", "rw"] }),
+    ));
     json!({
         "ociVersion": "1.0.2",
         "hostname": "norma-rig",
@@ -40,18 +48,14 @@ pub fn config(id: &str, spec: &ContainerSpec) -> Value {
         "process": {
             "user": { "uid": 0, "gid": 0 },
             "args": spec.argv,
-            "env": ["PATH=/usr/bin:/bin", "LANG=C", "HOME=/root"],
+            "env": [format!("PATH={}", spec.path.as_deref().unwrap_or("/usr/bin:/bin")), "LANG=C", "HOME=/root"],
             "cwd": "/",
             "noNewPrivileges": true,
             "capabilities": {
                 "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
             },
         },
-        "mounts": [
-            { "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] },
-            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"] },
-            { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"] },
-        ],
+        "mounts": mounts,
         "linux": {
             "cgroupsPath": cgroup::path_of(id),
             "namespaces": namespaces,

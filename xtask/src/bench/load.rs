@@ -62,8 +62,7 @@ impl Load {
             name: "load".to_owned(),
             argv: words.map(str::to_owned).to_vec(),
             programs: vec![programs.path("norma-load")],
-            annotations: Vec::new(),
-            own_network: false,
+            ..ContainerSpec::default()
         };
         Ok(Self::Contained(Container::start(scratch, &spec)?))
     }

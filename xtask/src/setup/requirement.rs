@@ -101,6 +101,15 @@ pub const REQUIREMENTS: &[Requirement] = &[
         arch: &["qemu-system-x86", "qemu-system-aarch64"],
     },
     Requirement {
+        name: "debootstrap",
+        why: "makes the images of the workloads of `cargo xtask eval`",
+        present: || find_program("debootstrap").is_some(),
+        needed_for: Purpose::Eval,
+        debian: &["debootstrap"],
+        fedora: &["debootstrap"],
+        arch: &["debootstrap"],
+    },
+    Requirement {
         name: "ext4 tools",
         why: "make the disk of a virtual machine",
         present: || find_program("mke2fs").is_some(),

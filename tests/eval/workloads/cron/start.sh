@@ -1,0 +1,3 @@
+#!/bin/sh
+mkdir -p /data/in /data/out
+exec cron -f

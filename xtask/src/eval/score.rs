@@ -1,0 +1,294 @@
+//! The score: what was found, held against what was done.
+
+use super::truth::{Act, ActKind, Truth};
+use norma_rig::audit::number;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What comes this long after an act can still be about it.
+const AFTERWARDS: u64 = 10_000_000_000;
+const DAY: f64 = 86_400.0;
+const HOUR: f64 = 3_600.0;
+
+/// An event as a collector has it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// It.
+    pub event: Value,
+    /// When the collector wrote it, nanoseconds since 1970; `None` in a replay.
+    pub received: Option<u64>,
+}
+
+impl Seen {
+    fn text(&self, pointer: &str) -> &str {
+        self.event
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    fn at(&self) -> u64 {
+        number(&self.event["wall_ns"]).unwrap_or_default()
+    }
+
+    /// Somebody should read it. How containers are set up is another question than what they do.
+    fn is_finding(&self) -> bool {
+        ["novel", "violation"].contains(&self.text("/verdict/kind"))
+            && self.text("/verdict/severity") != "info"
+            && self.text("/kind") != "posture"
+    }
+
+    fn is_session(&self) -> bool {
+        self.text("/process/session") == "exec"
+    }
+}
+
+/// How far the baseline of a workload said to be, when normal things began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Forecast {
+    /// Every kind of behaviour was ready, or open for good.
+    pub ready: bool,
+    /// New behaviours in the next day, over all kinds that are not open.
+    pub per_day: f64,
+}
+
+/// A row of the table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Row {
+    /// The workload.
+    pub workload: String,
+    /// Hours of learning until it was ready; `None` where it was not.
+    pub hours_to_ready: Option<f64>,
+    /// New behaviours a day that were to be expected when normal things began.
+    pub predicted_per_day: f64,
+    /// Those that came.
+    pub new_per_day: f64,
+    /// Days of normal things.
+    pub days: f64,
+    /// Findings among them.
+    pub false_findings: u64,
+    /// What those said, each once.
+    pub false_texts: Vec<String>,
+    /// Findings about sessions of administrators, which are meant to be told.
+    pub session_findings: u64,
+    /// Steps of attacks.
+    pub attacks: Vec<Step>,
+}
+
+impl Row {
+    /// False findings for each day of the workload.
+    pub fn false_per_day(&self) -> f64 {
+        if self.days > 0.0 {
+            self.false_findings as f64 / self.days
+        } else {
+            0.0
+        }
+    }
+
+    /// Steps that were found.
+    pub fn found(&self) -> usize {
+        self.attacks.iter().filter(|step| step.found.is_some()).count()
+    }
+}
+
+/// What came of a step of an attack.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Step {
+    /// The step.
+    pub name: String,
+    /// Its technique.
+    pub technique: String,
+    /// What the first finding about it said; `None` where there was none.
+    pub found: Option<String>,
+    /// Milliseconds from what was done until the collector had that on its disk; `None` in a replay.
+    pub latency_ms: Option<f64>,
+    /// Findings while it went on.
+    pub findings: u64,
+}
+
+/// Scores a run. `forecasts` are by the agent's name of the workload.
+pub fn score(truth: &Truth, seen: &[Seen], forecasts: &BTreeMap<String, Forecast>) -> Vec<Row> {
+    let names: BTreeSet<&String> = truth.containers.values().collect();
+    names
+        .into_iter()
+        .map(|name| row(truth, seen, forecasts, name))
+        .collect()
+}
+
+fn row(truth: &Truth, seen: &[Seen], forecasts: &BTreeMap<String, Forecast>, name: &str) -> Row {
+    let own: Vec<&Seen> = seen
+        .iter()
+        .filter(|seen| {
+            truth
+                .containers
+                .get(seen.text("/container/id"))
+                .is_some_and(|of| of == name)
+        })
+        .collect();
+    let known_as: BTreeSet<&str> = own.iter().map(|seen| seen.text("/container/workload")).collect();
+    let hours_to_ready = seen
+        .iter()
+        .filter(|seen| known_as.contains(seen.text("/baseline_ready/workload")))
+        .filter_map(|seen| number(&seen.event["baseline_ready"]["learned_for_ns"]))
+        .map(|learned| learned as f64 / 1e9 / HOUR)
+        .next();
+    let predicted_per_day = forecasts
+        .iter()
+        .filter(|(workload, _)| known_as.contains(workload.as_str()))
+        .map(|(_, forecast)| forecast.per_day)
+        .sum();
+    let days = truth.normal.seconds() * f64::from(truth.speed) / DAY;
+    let normal: Vec<&&Seen> = own.iter().filter(|seen| truth.normal.has(seen.at())).collect();
+    let new: BTreeSet<String> = normal
+        .iter()
+        .filter(|seen| seen.text("/verdict/kind") == "novel" && !seen.is_session())
+        .map(|seen| what(seen))
+        .collect();
+    let findings = normal.iter().filter(|seen| seen.is_finding());
+    let (sessions, wrong): (Vec<&&&Seen>, Vec<&&&Seen>) = findings.partition(|seen| seen.is_session());
+    let texts: BTreeSet<String> = wrong.iter().map(|seen| what(seen)).collect();
+    let attacks = truth
+        .acts
+        .iter()
+        .filter(|act| act.kind == ActKind::Attack && act.workload == name)
+        .map(|act| step(act, &own))
+        .collect();
+    Row {
+        workload: name.to_owned(),
+        hours_to_ready,
+        predicted_per_day,
+        new_per_day: if days > 0.0 { new.len() as f64 / days } else { 0.0 },
+        days,
+        false_findings: wrong.len() as u64,
+        false_texts: texts.into_iter().collect(),
+        session_findings: sessions.len() as u64,
+        attacks,
+    }
+}
+
+fn step(act: &Act, own: &[&Seen]) -> Step {
+    let during: Vec<&&Seen> = own
+        .iter()
+        .filter(|seen| (act.span.from..act.span.to + AFTERWARDS).contains(&seen.at()) && seen.is_finding())
+        .collect();
+    let about = during
+        .iter()
+        .find(|seen| seen.event.to_string().contains(&act.finds));
+    Step {
+        name: act.name.clone(),
+        technique: act.technique.clone(),
+        found: about.map(|seen| what(seen)),
+        latency_ms: about.and_then(|seen| Some(seen.received?.saturating_sub(seen.at()) as f64 / 1e6)),
+        findings: during.len() as u64,
+    }
+}
+
+/// What a finding says: severity, kind, who, and its first reason.
+fn what(seen: &Seen) -> String {
+    let kind = seen.text("/kind");
+    let detail = seen.event.get(kind).unwrap_or(&Value::Null);
+    let object = [
+        "path",
+        "exe",
+        "remote_address",
+        "remote_port",
+        "port",
+        "local_port",
+        "name",
+        "operation",
+    ]
+    .iter()
+    .filter_map(|key| detail.get(*key))
+    .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    .filter(|text| !text.is_empty())
+    .collect::<Vec<_>>()
+    .join(" ");
+    format!(
+        "{} {kind} by {}: {object} [{}]",
+        seen.text("/verdict/severity"),
+        seen.text("/process/exe"),
+        seen.text("/verdict/reasons/0/code")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::truth::Span;
+    use super::*;
+    use serde_json::json;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn seen(at: u64, container: &str, verdict: (&str, &str), path: &str) -> Seen {
+        Seen {
+            event: json!({
+                "kind": "open", "wall_ns": (at * SECOND).to_string(), "open": {"path": path},
+                "container": {"id": container, "workload": "shop/Deployment/web/app"},
+                "process": {"exe": "/bin/x"},
+                "verdict": {"kind": verdict.0, "severity": verdict.1},
+            }),
+            received: Some((at * SECOND) + 5_000_000),
+        }
+    }
+
+    fn truth() -> Truth {
+        let span = |from: u64, to: u64| Span {
+            from: from * SECOND,
+            to: to * SECOND,
+        };
+        let attack = |name: &str, finds: &str| Act {
+            name: name.to_owned(),
+            kind: ActKind::Attack,
+            workload: "web".to_owned(),
+            technique: String::new(),
+            finds: finds.to_owned(),
+            span: span(200, 205),
+        };
+        Truth {
+            speed: 864,
+            learn: span(0, 100),
+            normal: span(100, 200),
+            containers: [("c".to_owned(), "web".to_owned())].into_iter().collect(),
+            acts: vec![attack("one", "/etc/shadow"), attack("two", "/etc/gshadow")],
+            ..Truth::default()
+        }
+    }
+
+    #[test]
+    fn findings_of_normal_things_are_false_and_an_attack_is_found_by_a_finding_about_it() {
+        let mut session = seen(150, "c", ("novel", "high"), "/s");
+        session.event["process"]["session"] = json!("exec");
+        let ready = Seen {
+            event: json!({"kind": "baseline_ready", "baseline_ready": {
+                "workload": "shop/Deployment/web/app", "learned_for_ns": (7_200 * SECOND).to_string()}}),
+            received: None,
+        };
+        let all = [
+            ready,
+            seen(50, "c", ("novel", "high"), "/learned"),
+            seen(150, "c", ("novel", "high"), "/a"),
+            seen(151, "c", ("novel", "info"), "/b"),
+            seen(152, "c", ("expected", "info"), "/c"),
+            seen(153, "other", ("novel", "high"), "/d"),
+            session,
+            seen(201, "c", ("novel", "high"), "/etc/shadow"),
+            seen(202, "c", ("novel", "info"), "/etc/gshadow"),
+        ];
+        let forecast = Forecast {
+            ready: true,
+            per_day: 0.4,
+        };
+        let forecasts = [("shop/Deployment/web/app".to_owned(), forecast)]
+            .into_iter()
+            .collect();
+        let rows = score(&truth(), &all, &forecasts);
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!(row.hours_to_ready, Some(2.0));
+        assert_eq!((row.days, row.false_findings, row.session_findings), (1.0, 1, 1));
+        assert!((row.new_per_day - 2.0).abs() < 1e-9 && (row.predicted_per_day - 0.4).abs() < 1e-9);
+        assert_eq!((row.found(), row.attacks.len()), (1, 2));
+        assert_eq!(row.attacks[0].latency_ms, Some(5.0));
+        assert_eq!(row.attacks[1].found, None);
+    }
+}
