@@ -47,6 +47,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often what was only counted is reported.
 const ROLLUP: Duration = Duration::from_secs(60);
 
+/// Somebody who is shown each event.
+pub type Listener = Box<dyn FnMut(&Event) + Send>;
+
 /// What the pipeline works with; each is built and checked before it starts.
 pub struct Parts {
     /// Reads the ring.
@@ -70,7 +73,7 @@ pub struct Parts {
     /// Takes the events; `None` where there is no collector to send them to.
     pub outbox: Option<Outbox>,
     /// Is shown each event.
-    pub listener: Option<Box<dyn FnMut(&Event) + Send>>,
+    pub listener: Option<Listener>,
     /// What the collector has of this spool.
     pub ahead: watch::Receiver<Ahead>,
     /// Where telemetry goes.

@@ -19,7 +19,7 @@ fn read(bytes: &[u8]) {
         return;
     };
     for _ in 0..FRAMES {
-        match reader.next() {
+        match reader.read() {
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => break,
         }

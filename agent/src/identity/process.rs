@@ -181,7 +181,7 @@ impl Processes {
             .by_pid
             .get(&parent)
             .map_or_else(|| Arc::from([]), |entry| lineage_below(entry, false));
-        let process = self.from_proc(key, listed.cgroup, ancestors);
+        let process = self.as_proc_tells(key, listed.cgroup, ancestors);
         self.insert(process, listed.cgroup);
     }
 
@@ -416,14 +416,14 @@ impl Processes {
         };
         let process = Process {
             session,
-            ..self.from_proc(actor.process, actor.cgroup, ancestors)
+            ..self.as_proc_tells(actor.process, actor.cgroup, ancestors)
         };
         self.insert(process, actor.cgroup)
     }
 
     /// A process as /proc tells it. What it cannot tell is taken to be as it is now: its program was executed
     /// where the process is.
-    fn from_proc(&self, key: ProcessKey, cgroup: CgroupId, ancestors: Arc<[Ancestor]>) -> Process {
+    fn as_proc_tells(&self, key: ProcessKey, cgroup: CgroupId, ancestors: Arc<[Ancestor]>) -> Process {
         let seen = self.system.process(key.pid);
         Process {
             key,

@@ -461,8 +461,12 @@ impl Baselines {
         self.last_tick = Some(now);
         self.now = self.now.max(now);
         let wall = self.wall();
-        // Not the latest moment that is known: where time goes faster, the next looks are at what lies between.
-        let passed = Timestamp::from_unix(self.course.wall_seconds(now));
+        // Where time goes faster, several looks follow each other at what lies between two of the clocks' seconds, and
+        // what was seen meanwhile is later than the first of them.
+        let passed = match self.course.speed() {
+            1 => wall,
+            _ => Timestamp::from_unix(self.course.wall_seconds(now)),
+        };
         if let Some(exchange) = &mut self.exchange {
             exchange.look_again();
         }

@@ -173,7 +173,7 @@ impl<R: Read> Reader<R> {
             frames: 0,
             ended: false,
         };
-        match this.next()? {
+        match this.read()? {
             Some(Frame::Start(start)) if start.abi != norma_abi::ABI_VERSION => Err(TraceError::Contract {
                 found: start.abi,
                 known: norma_abi::ABI_VERSION,
@@ -188,7 +188,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// The trace is cut off or damaged here; nothing that follows can be read.
-    pub fn next(&mut self) -> Result<Option<Frame>, TraceError> {
+    pub fn read(&mut self) -> Result<Option<Frame>, TraceError> {
         if self.ended {
             return Ok(None);
         }

@@ -182,7 +182,7 @@ impl State {
         let mut ended = None;
         let mut bytes = 0;
         while self.ending.is_none() {
-            match self.reader.next() {
+            match self.reader.read() {
                 Ok(Some(Frame::Round(round))) => {
                     ended = Some(round);
                     break;

@@ -15,7 +15,7 @@ use crate::sensor::{Losses, SensorError, Totals};
 use foldhash::fast::FixedState;
 use foldhash::{HashMap, HashMapExt as _};
 use serde_bytes::ByteBuf;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -166,10 +166,8 @@ fn failed(file: &Path, error: &io::Error) {
 }
 
 fn hash(answer: &Answer) -> u64 {
-    let mut hasher = FixedState::default().build_hasher();
     // What cannot be written is noted as often as it is asked.
-    rmp_serde::to_vec(answer).unwrap_or_default().hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one(rmp_serde::to_vec(answer).unwrap_or_default())
 }
 
 /// Something of the node, noted on a tape.

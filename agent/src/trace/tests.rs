@@ -263,7 +263,7 @@ proptest! {
         if let Ok((mut reader, _)) = Reader::new(&bytes[..]) {
             let mut frames = 0;
             let end = loop {
-                match reader.next() {
+                match reader.read() {
                     Ok(Some(_)) => frames += 1,
                     end => break end,
                 }
