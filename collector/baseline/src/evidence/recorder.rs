@@ -236,7 +236,10 @@ impl Recorder {
             advanced: now,
         };
         let exposure = &mut recorder.account().exposure;
-        exposure.from = exposure.from.min(now);
+        // An account that is gone on with began when it did, whatever the clock says by now.
+        if exposure.from == Timestamp::NEVER {
+            exposure.from = now;
+        }
         recorder
     }
 
