@@ -494,11 +494,7 @@ fn judged_by_baseline(
         (Membership::Novel(near) | Membership::Rejected(near), _) => {
             reasons::finding(container, scene.fact, classify::novel(scene, &near), &near)
         }
-        (Membership::Open { .. }, Some(kind)) if holds == Holds::OpenField => {
-            let near = baselines.expectation(container, scene.fact, circumstances.origin);
-            reasons::finding(container, scene.fact, kind, &near)
-        }
-        (_, Some(kind)) if holds == Holds::Always => {
+        (membership, Some(kind)) if is_finding(holds, &membership, baselines, container) => {
             let near = baselines.expectation(container, scene.fact, circumstances.origin);
             reasons::finding(container, scene.fact, kind, &near)
         }
@@ -516,6 +512,15 @@ fn judged_by_baseline(
             verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new())
         }
         (Membership::Known, _) => expected(),
+    }
+}
+
+/// Whether an act of a kind with these terms is a finding although no norm calls it novel.
+fn is_finding(holds: Holds, membership: &Membership, baselines: &Baselines, container: &Container) -> bool {
+    match (holds, membership) {
+        (Holds::Always, _) | (Holds::OpenField | Holds::FirstSeen, Membership::Open { .. }) => true,
+        (Holds::FirstSeen, Membership::Learned) => !baselines.is_starting(container),
+        _ => false,
     }
 }
 

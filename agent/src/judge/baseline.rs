@@ -35,7 +35,7 @@ use losses::Losses;
 use norma_baseline::Timestamp;
 use norma_baseline::decisions::{self, Decisions};
 use norma_baseline::estimate::{Criteria, Settled};
-use norma_baseline::evidence::{Observed, Recorder, Sampling, Saved, SourceId, Start, Tuning};
+use norma_baseline::evidence::{Observed, Phase, Recorder, Sampling, Saved, SourceId, Start, Tuning};
 use norma_baseline::fact::{self, Field};
 use norma_baseline::never::{Circumstances, Origin};
 use norma_baseline::norm::{self, Norm, Score, Setting};
@@ -374,6 +374,15 @@ impl Baselines {
                 Membership::Rejected(Box::new(self.near(&subject, &fact, circumstances.origin)))
             }
         }
+    }
+
+    /// Whether a container is in its start-up phase, in which much is done that is not done again.
+    pub fn is_starting(&self, container: &Container) -> bool {
+        let learner = self
+            .subjects
+            .get(&container.cgroup)
+            .and_then(|(_, subject)| self.learners.get(subject));
+        learner.is_some_and(|learner| learner.recorder.phase(&container.id.0) == Some(Phase::Startup))
     }
 
     /// Whether a behaviour is no novelty by the norm in force for its container.

@@ -12,6 +12,9 @@ pub enum Holds {
     Novel,
     /// Also where acts of its field never stop being new, so that novelty says nothing.
     OpenField,
+    /// The same, and the first time that a workload does it while it is learned, once its container has started up:
+    /// what decides over the next start or the next login does not become normal without being said.
+    FirstSeen,
     /// Always: also while the workload is learned, and however often it was done before. It is never learned.
     Always,
 }
@@ -24,6 +27,10 @@ impl Holds {
             Self::Novel => "where it is new to a baseline that is ready",
             Self::OpenField => {
                 "where it is new to a baseline that is ready, or the field never stops bringing what is new"
+            }
+            Self::FirstSeen => {
+                "where it is new to the baseline, also while the workload is learned (but for the start-up of its \
+                 containers), or the field never stops bringing what is new"
             }
             Self::Always => "always, also while the workload is learned; it is never learned",
         }
@@ -140,27 +147,27 @@ kinds! {
         "nobody reaches by chance for a key that is not his"
         "what else the same process looked for";
     MetadataService "drift.cloud-metadata-service" "The cloud's metadata service was asked"
-        85 grave OpenField ["NIST 800-53 AC-6", "NIST 800-53 SC-7(5)", "MITRE ATT&CK T1552.005"]
+        85 grave FirstSeen ["NIST 800-53 AC-6", "NIST 800-53 SC-7(5)", "MITRE ATT&CK T1552.005"]
         "it hands out the node's own credentials to whoever asks"
         "the cloud's audit log for use of the node's role from elsewhere; block the address for pods";
     Persistence "drift.persistence" "A file was changed that decides what is started, or who may log in"
-        85 grave OpenField ["NIST 800-53 SI-7", "NIST 800-53 CM-5", "MITRE ATT&CK T1053.003", "MITRE ATT&CK T1098.004", "MITRE ATT&CK T1546.004"]
+        85 grave FirstSeen ["NIST 800-53 SI-7", "NIST 800-53 CM-5", "MITRE ATT&CK T1053.003", "MITRE ATT&CK T1098.004", "MITRE ATT&CK T1546.004"]
         "schedules, start-up scripts, accounts and authorized keys are how an intruder comes back"
         "the file's content, and remove what was added; then how the process came to run";
     WritesBinary "drift.binary-changed" "A file was changed where programs lie"
-        80 grave OpenField ["NIST 800-53 SI-7", "NIST 800-53 CM-14", "MITRE ATT&CK T1554", "MITRE ATT&CK T1036.005"]
+        80 grave FirstSeen ["NIST 800-53 SI-7", "NIST 800-53 CM-14", "MITRE ATT&CK T1554", "MITRE ATT&CK T1036.005"]
         "what lies there is what runs next time"
         "compare the file with the image's, and look for starts of it since";
     WritesLibrary "drift.library-changed" "A file was changed where libraries or the loader's settings lie"
-        80 grave OpenField ["NIST 800-53 SI-7", "NIST 800-53 CM-14", "MITRE ATT&CK T1574.006"]
+        80 grave FirstSeen ["NIST 800-53 SI-7", "NIST 800-53 CM-14", "MITRE ATT&CK T1574.006"]
         "a library runs within every program that loads it"
         "compare the file with the image's, and look for programs started since";
     KernelSetting "drift.kernel-setting" "A setting of the kernel was changed"
-        80 grave OpenField ["NIST 800-53 CM-5", "NIST 800-53 CM-6", "MITRE ATT&CK T1562"]
+        80 grave FirstSeen ["NIST 800-53 CM-5", "NIST 800-53 CM-6", "MITRE ATT&CK T1562"]
         "settings of the kernel hold for the whole node"
         "which setting it was, its value now, and set it back";
     SetUid "drift.setuid-file" "A file was given the right to run as another user, or with capabilities"
-        85 grave OpenField ["NIST 800-53 AC-6(9)", "NIST 800-53 SI-7", "MITRE ATT&CK T1548.001"]
+        85 grave FirstSeen ["NIST 800-53 AC-6(9)", "NIST 800-53 SI-7", "MITRE ATT&CK T1548.001"]
         "whoever starts it later has those rights: a way back to root"
         "which file it is, who started it since, and take the right away";
     WritesConfiguration "drift.configuration-changed" "A file was changed where configuration lies"

@@ -242,6 +242,20 @@ fn what_no_container_may_do_is_a_finding_while_it_is_learned_and_stays_one() {
 }
 
 #[test]
+fn what_would_come_back_is_said_the_first_time_while_the_workload_is_learned() {
+    let mut bench = Bench::new(false);
+    let first = bench.open(&web(), "/etc/cron.d/update", true);
+    assert_eq!(first.code(), "drift.persistence");
+    assert_eq!(severity(&first), Severity::High);
+    assert_eq!(first.verdict.kind, VerdictKind::Novel as i32);
+    assert!(!bench.open(&web(), "/etc/cron.d/update", true).is_alert());
+    assert!(!bench.open(&web(), "/srv/page", true).is_alert());
+    // A container that is seen to start is still setting itself up.
+    bench.container = container(2);
+    assert!(!bench.open(&web(), "/etc/cron.d/other", true).is_alert());
+}
+
+#[test]
 fn what_the_workload_may_read_a_session_may_not() {
     let mut bench = Bench::new(false);
     let own = web().child(20, "/bin/cat");
