@@ -223,11 +223,14 @@ impl Judge {
             Fact::Connect { names, .. } => names.clone(),
             _ => PeerNames::default(),
         };
-        let judgement = Judgement {
+        let mut judgement = Judgement {
             sensitive,
             peer,
             ..judgement
         };
+        if judgement.verdict.kind == VerdictKind::Novel as i32 {
+            name_behaviour(&mut judgement.verdict, &fact);
+        }
         if judgement.is_alert() {
             return self.settle_alert(container, identified, fact, judgement);
         }
@@ -268,9 +271,6 @@ impl Judge {
         let lineage = Lineage::of(container, identified, &self.sessions);
         let incident = self.incidents.current(lineage, at);
         let said = self.said.entry(container.cgroup).or_default();
-        if judgement.verdict.kind == VerdictKind::Novel as i32 {
-            name_behaviour(&mut judgement.verdict, &fact);
-        }
         let fact = fact.recurring();
         let repeated = said.is_repeated(identified, &fact, &incident);
         if repeated {

@@ -145,6 +145,8 @@ pub struct Expectation {
     pub usual_count: usize,
     /// How unusual it is, term by term; `None` for what no baseline was asked about.
     pub score: Option<Score>,
+    /// The workload's own programs did it, at a revision that is new: what that does differently is reported as one.
+    pub is_of_release: bool,
 }
 
 /// A norm, for telling whether it is still the same.
@@ -367,9 +369,10 @@ impl Baselines {
             },
             norm::Membership::NotReady if observed == Some(Observed::New) => Membership::Learned,
             norm::Membership::NotReady => Membership::LearnedBefore,
-            norm::Membership::Novel(_) => {
-                Membership::Novel(Box::new(self.near(&subject, &fact, circumstances.origin)))
-            }
+            norm::Membership::Novel(_) => Membership::Novel(Box::new(Expectation {
+                is_of_release: !circumstances.exec_session && self.is_new_revision(&subject),
+                ..self.near(&subject, &fact, circumstances.origin)
+            })),
             norm::Membership::Rejected => {
                 Membership::Rejected(Box::new(self.near(&subject, &fact, circumstances.origin)))
             }

@@ -434,6 +434,10 @@ S = 2, one in a hundred, leaves the weight as it is. The terms move the score by
 estimates that somebody who floods the baseline can push; the weight cannot be moved. Critical from 90 on, high from
 70, medium from 45, low from 20, below that information, which is no alert. Kinds that are at least high stay so
 whatever the terms say.
+
+What a new revision of a workload that had been learned does differently in its first hours (`learning.release_after`)
+is reported as one release delta. Until then, kinds of less than weight 70 that are not grave are events of severity
+information; all others, and whatever a session does, are findings as ever.
 ";
 
 #[cfg(test)]

@@ -10,6 +10,10 @@ use super::weigh::weigh;
 use crate::identity::Container;
 use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};
 
+/// What a new revision does differently is an alert by itself from this weight on; below, it is part of the one report
+/// on the revision, and an event until then.
+const RELEASE_WEIGHT: u32 = 70;
+
 /// A behaviour that the baseline does not hold, or that a rule for all containers objects to.
 pub(super) fn finding(container: &Container, fact: &Fact, kind: FindingKind, near: &Expectation) -> Verdict {
     let row = kind.row();
@@ -23,19 +27,30 @@ pub(super) fn finding(container: &Container, fact: &Fact, kind: FindingKind, nea
         let usual = expected(container, fact, near);
         (VerdictKind::Novel, usual)
     };
+    let is_reported_as_one = near.is_of_release && !row.grave && row.weight < RELEASE_WEIGHT;
+    let next = if is_reported_as_one {
+        "the revision is new: its release delta follows, with all that it does differently (`baseline diff`)"
+    } else {
+        row.next
+    };
     let reason = Reason {
         code: row.code.to_owned(),
         expected,
         why: row.why.to_owned(),
         controls: owned(row.controls),
-        next: row.next.to_owned(),
+        next: next.to_owned(),
         ..Reason::default()
     };
     let weighed = weigh(kind, near.score.as_ref());
+    let severity = if is_reported_as_one {
+        Severity::Info
+    } else {
+        weighed.severity
+    };
     Verdict {
         terms: weighed.terms,
         weight: weighed.weight,
-        ..verdict(said, weighed.severity, weighed.score, vec![reason])
+        ..verdict(said, severity, weighed.score, vec![reason])
     }
 }
 

@@ -67,6 +67,7 @@ fn settings(window: Duration) -> Settings {
     Settings {
         node: "node".to_owned(),
         learning: Learning::Window(window),
+        release_after: Some(Duration::from_secs(3600)),
         ..Settings::default()
     }
 }
@@ -253,6 +254,29 @@ fn what_would_come_back_is_said_the_first_time_while_the_workload_is_learned() {
     // A container that is seen to start is still setting itself up.
     bench.container = container(2);
     assert!(!bench.open(&web(), "/etc/cron.d/other", true).is_alert());
+}
+
+#[test]
+fn what_a_new_revision_does_differently_is_put_together_but_for_what_is_grave() {
+    let mut bench = Bench::new(true);
+    let first = Arc::clone(&bench.container);
+    let mut next = Container::clone(&container(2));
+    next.image_digest = "sha256:2".into();
+    bench.container = Arc::new(next);
+    let read = bench.read(&web(), "/srv/new");
+    assert_eq!(read.code(), "drift.new-read");
+    assert!(!read.is_alert() && !read.verdict.behaviour_id.is_empty());
+    assert!(read.verdict.reasons[0].next.contains("release delta"));
+    assert!(
+        bench
+            .exec(&web().child(20, "/bin/bash"), Some("/bin/web"))
+            .is_alert()
+    );
+    assert!(bench.open(&web(), "/etc/cron.d/update", true).is_alert());
+    assert!(bench.read(&session(30, &["/bin/sh"]), "/srv/other").is_alert());
+    // The first revision is none.
+    bench.container = first;
+    assert!(bench.read(&web(), "/srv/new").is_alert());
 }
 
 #[test]

@@ -197,6 +197,7 @@ impl Learner {
             usual: known.usual,
             usual_count: known.usual_count,
             score: Some(self.norm.score(fact, &setting)),
+            is_of_release: false,
         }
     }
 
