@@ -33,6 +33,8 @@ const EVERY: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command waits for what is known to be written.
 const WRITTEN_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the start of the program waits for the lock; longer, and it goes on and takes nothing until it has it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a command looks whether it was.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Most refused files that are kept; the oldest make room.
@@ -135,12 +137,18 @@ pub fn take(directory: &Path, keys: TrustedKeys) -> io::Result<Receiver<Delivery
         .write(true)
         .mode(0o600)
         .open(folder.join(LOCK))?;
+    // Before anybody is told that the program runs. A command that looks whether it does holds the lock for a moment.
+    let mut is_held = lock.try_lock().is_ok();
+    let begun = Instant::now();
+    while !is_held && begun.elapsed() < LOCK_PATIENCE {
+        std::thread::sleep(LOOK_EVERY);
+        is_held = lock.try_lock().is_ok();
+    }
     let (deliveries, receiver) = channel();
     std::thread::Builder::new()
         .name("norma-inbox".to_owned())
         .spawn(move || {
-            // A command holds it for a moment.
-            if lock.lock().is_ok() {
+            if is_held || lock.lock().is_ok() {
                 Taker {
                     folder,
                     keys,
