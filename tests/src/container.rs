@@ -19,14 +19,16 @@ pub const ORDERS: &str = "/run/orders";
 /// A workload that does the same things again and again, and whatever it is ordered to do in between.
 ///
 /// Orders come through a pipe that is open from the start, so that giving one is not itself a new
-/// behaviour: what follows is done by the workload's own shell, as it is after a break-in.
+/// behaviour: what follows is done by the workload's own shell, as it is after a break-in. What of an order was read
+/// when the time to wait for one ends is its beginning.
 pub fn steady_workload(port: u16) -> String {
     format!(
         "exec 3<>{ORDERS}\n\
+         part=\n\
          while :; do\n\
            cat /etc/hostname /etc/app.conf\n\
            (exec 4<>/dev/tcp/127.0.0.1/{port})\n\
-           if read -r -t 0.2 -u 3 order; then eval \"$order\"; fi\n\
+           if read -r -t 0.2 -u 3 more; then order=$part$more; part=; eval \"$order\"; else part=$part$more; fi\n\
          done\n"
     )
 }
