@@ -333,7 +333,7 @@ fn the_json_form_is_what_others_rely_on() {
         "verdict": {"kind": "violation", "severity": "critical", "score": 100, "reasons": [{
             "code": "policy.connect", "expected": "no connection to 203.0.113.9", "why": "",
             "policy": "no-exfiltration", "clause": "", "controls": [], "next": ""
-        }], "terms": [], "weight": 0},
+        }], "terms": [], "weight": 0, "behaviour_id": "", "behaviour": ""},
         "responses": [{"action": "deny", "result": "prevented", "policy": "", "policy_revision": "", "detail": ""}],
         "connect": {"remote_address": "203.0.113.9", "remote_port": 443, "local_address": "", "local_port": 0,
                     "protocol": "tcp", "cookie": 0, "peer_name": "", "peer_kind": ""},
