@@ -49,7 +49,7 @@ pub struct Act {
 static ACT_SCRATCH: PerCpuArray<Act> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 /// Has `fill` describe an act of the current thread, and sends it. Where `fill` gives `None`, because an
-/// object cannot be read, the act is counted as failed; see [`Act::skip`] for what is no event.
+/// object cannot be read, the act is counted as failed; one without operation is no event.
 #[inline(always)]
 pub fn report(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
     record::<true>(kind, fill);
@@ -150,13 +150,6 @@ impl Act {
         if Regs::current().in_io_uring(Task::current()) {
             self.body.flags |= ACT_IO_URING;
         }
-    }
-
-    /// Makes this no event after all; nothing is sent or counted.
-    #[inline(always)]
-    pub fn skip(&mut self) -> Option<()> {
-        self.body.op = 0;
-        Some(())
     }
 
     /// Says what came of it, as system calls return it.

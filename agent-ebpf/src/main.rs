@@ -6,7 +6,12 @@
 //! `verifier` keeps what the kernel's verifier forces on the code.
 //!
 //! On any other target than BPF this is an empty program, so that the workspace checks as a whole.
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    no_std,
+    no_main,
+    feature(asm_experimental_arch, core_intrinsics)
+)]
 #![cfg_attr(
     target_arch = "bpf",
     expect(internal_features, reason = "the only way to an atomic addition")

@@ -178,7 +178,7 @@ fn append(walk: &mut Walk, out: *mut u8, dentry: Dentry, name: u64, name_len: u6
         let slot = out.add(len as usize);
         let result = match dentry.inline_name(name) {
             Some(at) => {
-                walk.view.copy_inline_name(at, slot);
+                walk.view.copy_inline_name(dentry.0, at, slot);
                 0
             }
             None => bpf_probe_read_kernel(slot.cast(), name_len as u32, name as *const _),

@@ -12,6 +12,7 @@ mod coverage;
 mod evasion;
 mod facts;
 mod known;
+mod object;
 mod rings;
 mod shared;
 mod table;
@@ -30,6 +31,7 @@ use crate::observation::CgroupId;
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
 use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
+use object::Numbers;
 use rings::Rings;
 use shared::Shared;
 use std::hash::{BuildHasher as _, RandomState};
@@ -96,6 +98,9 @@ pub enum SensorError {
         /// The capabilities that are missing.
         missing: String,
     },
+    /// What this agent was built with is damaged.
+    #[error(transparent)]
+    Object(#[from] object::ObjectError),
     /// The object as a whole was refused.
     #[error("the kernel programs cannot be loaded: {reason}")]
     Load {
@@ -138,8 +143,9 @@ impl Sensor {
             reason: format!("{path}: {error}"),
         })?;
         let rings = rings::count(processors);
+        let cast = kernel.cast();
         let known = known::buckets_for(config.known);
-        let settings = Shared(Settings {
+        let settings = Settings {
             wakeup_bytes: config.ring_bytes.min(config.reserved_ring_bytes) / WAKEUP_SHARE,
             exit_tells_group_dead: u32::from(kernel.exit_tells_group_dead()),
             host_pid_ns: facts.host_pid_ns,
@@ -156,16 +162,22 @@ impl Sensor {
             sqe_opcode: u32::from(kernel.sqe_tells_opcode()),
             rename_flags: u32::from(kernel.function_parameters("bpf_lsm_path_rename") == Some(5)),
             attribute_idmap: u32::from(kernel.function_parameters("security_inode_setxattr") == Some(6)),
-            secret: secret(),
             known_mask: if config.known == 0 { 0 } else { known - 1 },
-            reserved: 0,
-        });
-        let offsets = Shared(kernel.offsets.values);
+            casts: u32::from(cast.is_some()),
+        };
+        let object = object::complete(
+            OBJECT,
+            &Numbers {
+                offsets: kernel.offsets.values,
+                settings,
+                cast,
+            },
+        )?;
+        let secret = Shared(secret());
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&kernel.loader))
-            .override_global("OFFSETS", &offsets, true)
-            .override_global("SETTINGS", &settings, true);
+            .override_global("SECRET", &secret, true);
         loader.map_max_entries("KNOWN", known);
         loader.map_max_entries("EXEC_SCRATCH", EXEC_SLOTS * processors as u32);
         let names: Vec<String> = rings::names().collect();
@@ -179,7 +191,9 @@ impl Sensor {
             };
             loader.map_max_entries(name, bytes);
         }
-        let mut ebpf = loader.load(OBJECT).map_err(|error| load_error(&error, &facts))?;
+        let mut ebpf = loader
+            .load(object.bytes())
+            .map_err(|error| load_error(&error, &facts))?;
         let mut sensor = Self {
             rings: Rings::take(&mut ebpf, rings)?,
             counters: shared::take(&mut ebpf, "COUNTERS")?,

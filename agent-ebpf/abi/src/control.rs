@@ -52,7 +52,7 @@ pub struct RuleCounts {
     pub peers: u32,
 }
 
-/// Read-only facts about the running kernel and choices of the agent, handed in at load time.
+/// Facts about the running kernel and choices of the agent, with which the programs are completed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Settings {
@@ -89,37 +89,10 @@ pub struct Settings {
     pub rename_flags: u32,
     /// 1 where security checks of attributes are told the mount's idmapping before the rest (5.12), else 0.
     pub attribute_idmap: u32,
-    /// Key of identities: two words for the hash, and an odd factor.
-    pub secret: [u64; 3],
     /// Number of buckets of the table of what is known, a power of two, less one; 0 where nothing is recognised.
     pub known_mask: u32,
-    /// Zero.
-    pub reserved: u32,
-}
-
-impl Settings {
-    /// What the programs are compiled with.
-    pub const NONE: Self = Self {
-        wakeup_bytes: 0,
-        exit_tells_group_dead: 0,
-        host_pid_ns: 0,
-        typed_loads: 0,
-        regs_helper: 0,
-        regs_on_stack: 0,
-        agent_pid: 0,
-        ring_mask: 0,
-        argv_max: 0,
-        wants: 0,
-        socket_cookies: 0,
-        accept_parameters: 0,
-        overlay_upper: 0,
-        sqe_opcode: 0,
-        rename_flags: 0,
-        attribute_idmap: 0,
-        secret: [0; 3],
-        known_mask: 0,
-        reserved: 0,
-    };
+    /// 1 where a number can be made a typed address (6.2), else 0.
+    pub casts: u32,
 }
 
 /// Names of environment variables at exec.
@@ -204,7 +177,7 @@ pub struct Counters {
 const _: () = assert!(size_of::<Scope>() == 8);
 const _: () = assert!(size_of::<Rule>() == 8);
 const _: () = assert!(size_of::<RuleCounts>() == 8);
-const _: () = assert!(size_of::<Settings>() == 96);
+const _: () = assert!(size_of::<Settings>() == 72);
 const _: () = assert!(size_of::<LossKey>() == 16);
 const _: () = assert!(size_of::<PathRuleKey>() == 252);
 const _: () = assert!(size_of::<PeerRuleKey>() == 24);

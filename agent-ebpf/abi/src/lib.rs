@@ -12,6 +12,7 @@
 
 mod act;
 mod control;
+pub mod fixup;
 mod known;
 mod offsets;
 mod record;

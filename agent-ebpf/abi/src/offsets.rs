@@ -8,10 +8,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// A field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-/// What the compiled programs hold until the agent hands the real offsets in: an address so far off that
-/// every read fails, so that a forgotten override is seen at once.
-pub const UNRESOLVED: u32 = 0x7fff_0000;
-
 /// Programs that need a field. A program loads only where all required fields of its groups were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
@@ -80,8 +76,8 @@ macro_rules! offsets {
         }
 
         impl Offsets {
-            /// The value that the programs are compiled with.
-            pub const UNRESOLVED: Self = Self { $($name: UNRESOLVED,)* };
+            /// Of a kernel that has no field.
+            pub const NONE: Self = Self { $($name: ABSENT,)* };
         }
 
         /// How to look the fields of [`Offsets`] up, in the order of its fields.
@@ -125,7 +121,6 @@ offsets! {
     regs_arg2: Regs required "pt_regs" "dx" or "regs+16";
     regs_arg3: Regs required "pt_regs" "r10" or "regs+24";
     regs_arg4: Regs required "pt_regs" "r8" or "regs+32";
-    regs_arg5: Regs required "pt_regs" "r9" or "regs+40";
     regs_compat_arg0: Compat required "pt_regs" "bx";
     regs_compat_arg1: Compat required "pt_regs" "cx";
     regs_compat_arg2: Compat required "pt_regs" "dx";

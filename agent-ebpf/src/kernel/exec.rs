@@ -1,11 +1,12 @@
 //! `struct linux_binprm`: an exec, and the files that take part in it.
 
+use super::ABSENT;
 use super::file::{Dentry, File, FileLook, Mount, NANOSECONDS, OVERLAYFS_MAGIC};
 use super::task::Task;
 use super::view::View;
 use super::{offset, read};
 use crate::settings;
-use norma_abi::{ABSENT, FileFacts, ORIGIN_ROOT_MOUNT, ORIGIN_UPPER};
+use norma_abi::{FileFacts, ORIGIN_ROOT_MOUNT, ORIGIN_UPPER};
 
 /// Bit of `f_flags` that only the kernel sets: opened to be executed.
 const FMODE_EXEC: u32 = 1 << 5;
@@ -56,7 +57,7 @@ impl Exec {
             if work == 0 {
                 break;
             }
-            let file = File(work.wrapping_sub(u64::from(offset!(file_work))));
+            let file = File(work.wrapping_sub(offset!(file_work)));
             // Other works are no files; their neighbourhood does not look like one either.
             if let Some(look) = file.look(view)
                 && look.flags & FMODE_EXEC != 0
@@ -115,7 +116,7 @@ impl Origin {
 }
 
 #[inline(always)]
-fn nanoseconds(view: &View, inode: u64, seconds: u32, nanoseconds: u32) -> u64 {
+fn nanoseconds(view: &View, inode: u64, seconds: u64, nanoseconds: u64) -> u64 {
     let nanoseconds = view.half(inode, nanoseconds) & NANOSECONDS;
     view.word(inode, seconds)
         .wrapping_mul(1_000_000_000)

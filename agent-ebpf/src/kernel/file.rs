@@ -75,7 +75,7 @@ impl File {
             return 0;
         }
         let namespace: u64 = read(inode, offset!(inode_private));
-        if offset!(ns_common_type) != norma_abi::ABSENT {
+        if offset!(ns_common_type) != crate::kernel::ABSENT {
             return u64::from(read::<u32>(namespace, offset!(ns_common_type)));
         }
         let operations: u64 = read(namespace, offset!(ns_common_ops));
@@ -152,7 +152,7 @@ impl Mount {
     /// That which a `struct vfsmount` is part of.
     #[inline(always)]
     pub fn of_vfsmount(vfsmount: u64) -> Self {
-        Self(vfsmount.wrapping_sub(u64::from(offset!(mount_vfsmount))))
+        Self(vfsmount.wrapping_sub(offset!(mount_vfsmount)))
     }
 
     /// Root of what is mounted.
@@ -160,18 +160,6 @@ impl Mount {
     pub fn root(self) -> Dentry {
         let offset = offset!(mount_vfsmount).wrapping_add(offset!(vfsmount_root));
         Dentry(read(self.0, offset))
-    }
-
-    /// The mount that it is mounted on; itself at the top.
-    #[inline(always)]
-    pub fn parent(self) -> Self {
-        Self(read(self.0, offset!(mount_parent)))
-    }
-
-    /// Where on its parent it is mounted.
-    #[inline(always)]
-    pub fn mountpoint(self) -> Dentry {
-        Dentry(read(self.0, offset!(mount_mountpoint)))
     }
 
     /// It belongs to a mount namespace. Kernel-internal mounts hold an error value there.
@@ -204,9 +192,9 @@ pub struct DentryLook {
 /// What a walk needs of a mount, from one look at it.
 #[derive(Clone, Copy)]
 pub struct MountLook {
-    /// As [`Mount::parent`].
+    /// The mount that it is mounted on; itself at the top.
     pub parent: Mount,
-    /// As [`Mount::mountpoint`].
+    /// Where on its parent it is mounted.
     pub mountpoint: Dentry,
     /// As [`Mount::root`].
     pub root: Dentry,
@@ -227,9 +215,9 @@ impl Dentry {
 
     /// Where a short name lies within the dentry itself, as it does for most: how far into the view.
     #[inline(always)]
-    pub fn inline_name(self, name: u64) -> Option<u32> {
+    pub fn inline_name(self, name: u64) -> Option<u64> {
         let at = offset!(dentry_inline_name);
-        (at <= View::BYTES - View::INLINE_NAME && name == self.0.wrapping_add(u64::from(at))).then_some(at)
+        (at <= View::BYTES - View::INLINE_NAME && name == self.0.wrapping_add(at)).then_some(at)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::file::{Dentry, Mount};
 use super::task::Task;
 use super::{offset, read};
-use norma_abi::ABSENT;
+use crate::kernel::ABSENT;
 
 /// Mounts of a filesystem that are looked at.
 const MOUNTS_MAX: usize = 256;
@@ -39,7 +39,7 @@ impl Filesystem {
     pub fn mount_for<const TYPED: bool>(self, dentry: Dentry, task: Task<TYPED>) -> (Mount, bool) {
         let namespace = task.namespaces().mount_namespace();
         let (root, directory) = (self.root(), dentry.parent());
-        let head = self.0.wrapping_add(u64::from(offset!(super_mounts)));
+        let head = self.0.wrapping_add(offset!(super_mounts));
         let mut cursor: u64 = read(head, 0);
         let mut own = 0;
         let mut any = 0;
@@ -67,7 +67,7 @@ impl Filesystem {
 fn of_list(entry: u64) -> Mount {
     Mount(match offset!(mount_instance) {
         ABSENT => entry,
-        offset => entry.wrapping_sub(u64::from(offset)),
+        offset => entry.wrapping_sub(offset),
     })
 }
 

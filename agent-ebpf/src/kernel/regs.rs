@@ -4,9 +4,9 @@
 //! has both the arguments and the result, without a second program at the entry.
 
 use super::{Word, field, offset, read, task::Task};
+use crate::kernel::ABSENT;
 use crate::settings;
 use aya_ebpf::helpers::generated::bpf_task_pt_regs;
-use norma_abi::ABSENT;
 
 /// Number of io_uring_enter(2), the same on every architecture.
 const IO_URING_ENTER: u32 = 426;
@@ -69,12 +69,6 @@ impl Regs {
         self.get(offset!(regs_arg4))
     }
 
-    /// Sixth argument.
-    #[inline(always)]
-    pub fn arg5(self) -> u64 {
-        self.get(offset!(regs_arg5))
-    }
-
     /// The current thread works on a request of io_uring: it submits some, or is a worker.
     #[inline(always)]
     pub fn in_io_uring(self, current: Task<true>) -> bool {
@@ -82,7 +76,7 @@ impl Regs {
     }
 
     #[inline(always)]
-    fn get<T: Word>(self, at: u32) -> T {
+    fn get<T: Word>(self, at: u64) -> T {
         if settings::regs_helper() {
             field::<true, _>(self.0, at)
         } else {

@@ -4,9 +4,9 @@ use super::cgroup::{Cgroup, ROOT};
 use super::file::{Dentry, File, Mount};
 use super::view::View;
 use super::{field, offset, read};
+use crate::kernel::ABSENT;
 use crate::settings;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
-use norma_abi::ABSENT;
 
 /// AF_UNIX.
 pub const AF_UNIX: u16 = 1;
@@ -107,13 +107,13 @@ impl<const TYPED: bool> Sock<TYPED> {
     }
 
     #[inline(always)]
-    fn v4(self, at: u32) -> [u8; 16] {
+    fn v4(self, at: u64) -> [u8; 16] {
         let address: u32 = field::<TYPED, _>(self.0, at);
         mapped(address.to_ne_bytes())
     }
 
     #[inline(always)]
-    fn v6(self, at: u32) -> [u8; 16] {
+    fn v6(self, at: u64) -> [u8; 16] {
         let low: u64 = field::<TYPED, _>(self.0, at);
         let high: u64 = field::<TYPED, _>(self.0, at.wrapping_add(8));
         // SAFETY: two integers are as many bytes.
@@ -199,9 +199,9 @@ impl Sock<false> {
     #[inline(always)]
     pub fn look(self, view: &mut View) -> Option<Ends> {
         view.fill(self.0)?;
-        let short = |at: u32| view.short(self.0, at);
-        let v4 = |at: u32| mapped(view.half(self.0, at).to_ne_bytes());
-        let v6 = |at: u32| {
+        let short = |at: u64| view.short(self.0, at);
+        let v4 = |at: u64| mapped(view.half(self.0, at).to_ne_bytes());
+        let v6 = |at: u64| {
             let words = [view.word(self.0, at), view.word(self.0, at.wrapping_add(8))];
             // SAFETY: two integers are as many bytes.
             unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) }
@@ -288,7 +288,7 @@ impl Unix {
         let address: u64 = read(self.0, offset!(unix_address));
         (address != 0).then(|| {
             let len: u32 = read(address, offset!(unix_address_len));
-            (address.wrapping_add(u64::from(offset!(unix_address_name))), len)
+            (address.wrapping_add(offset!(unix_address_name)), len)
         })
     }
 }

@@ -199,7 +199,7 @@ impl<const TYPED: bool> Task<TYPED> {
         const NUMBER_SIZE: u64 = 16;
         let pid: u64 = field::<TYPED, _>(self.0, offset!(task_thread_pid));
         let level: u32 = read(pid, offset!(pid_level));
-        let numbers = pid.wrapping_add(u64::from(offset!(pid_numbers)));
+        let numbers = pid.wrapping_add(offset!(pid_numbers));
         (
             read(numbers.wrapping_add(NUMBER_SIZE * u64::from(level)), 0),
             level,
@@ -215,9 +215,9 @@ impl<const TYPED: bool> Task<TYPED> {
     /// The thread that it began to trace last, if it traces any.
     #[inline(always)]
     pub fn last_traced(self) -> Option<Task<false>> {
-        let list = self.0.wrapping_add(u64::from(offset!(task_ptraced)));
+        let list = self.0.wrapping_add(offset!(task_ptraced));
         let first: u64 = read(list, 0);
-        (first != 0 && first != list).then(|| Task(first.wrapping_sub(u64::from(offset!(task_ptrace_entry)))))
+        (first != 0 && first != list).then(|| Task(first.wrapping_sub(offset!(task_ptrace_entry))))
     }
 
     /// What the process has used up so far, as far as this thread, which is its last, can know.
@@ -337,7 +337,7 @@ impl<const TYPED: bool> Cred<TYPED> {
     /// Whether all user and group ids are those of the other credentials.
     #[inline(always)]
     pub fn has_ids_of(self, other: Self) -> bool {
-        let same = |at: u32| field::<TYPED, u32>(self.0, at) == field::<TYPED, u32>(other.0, at);
+        let same = |at: u64| field::<TYPED, u32>(self.0, at) == field::<TYPED, u32>(other.0, at);
         same(offset!(cred_uid))
             && same(offset!(cred_euid))
             && same(offset!(cred_suid))
@@ -401,7 +401,7 @@ impl<const TYPED: bool> NsProxy<TYPED> {
     /// CLONE_* flags of the namespaces that differ from those of another set.
     #[inline(always)]
     pub fn differing(self, other: Self) -> u64 {
-        let differs = |at: u32, flag: u64| {
+        let differs = |at: u64, flag: u64| {
             let (one, two): (u64, u64) = (field::<TYPED, _>(self.0, at), field::<TYPED, _>(other.0, at));
             if one == two { 0 } else { flag }
         };

@@ -51,7 +51,7 @@ impl Check for LsmContext {
 
     #[inline(always)]
     fn raw(&self, number: usize) -> u64 {
-        read(self.as_ptr() as u64, 8 * number as u32)
+        read(self.as_ptr() as u64, 8 * number as u64)
     }
 
     /// A module that refuses ends the check, so this hook runs only where nobody has refused.
@@ -71,7 +71,7 @@ impl Check for FExitContext {
 
     #[inline(always)]
     fn raw(&self, number: usize) -> u64 {
-        read(self.as_ptr() as u64, 8 * number as u32)
+        read(self.as_ptr() as u64, 8 * number as u64)
     }
 
     /// The result follows the arguments.

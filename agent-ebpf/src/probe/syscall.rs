@@ -188,7 +188,7 @@ impl<const COUNT: usize> Shared<'_, COUNT> {
 /// Through memory, for some kernels do not describe the registers where such a function is defined, and the
 /// verifier then admits no load of the argument (5.10).
 #[inline(always)]
-fn register(ctx: &FExitContext, at: u32) -> u64 {
+fn register(ctx: &FExitContext, at: u64) -> u64 {
     let registers: u64 = read(ctx.as_ptr() as u64, 0);
     read(registers, at)
 }

@@ -1,6 +1,7 @@
 //! What the running kernel's BTF tells: field offsets and prototypes.
 
 use super::SensorError;
+use super::object::Cast;
 use btf_rs::{Btf, Struct, Type};
 use norma_abi::{ABSENT, FIELDS, Group, Offsets};
 use std::collections::HashMap;
@@ -64,6 +65,23 @@ impl Kernel {
             name.checked_sub(member(&self.types, "ovl_inode", "vfs_inode")?)
         };
         known().unwrap_or_else(|| self.structure_size("inode"))
+    }
+
+    /// How this kernel makes typed addresses of numbers; `None` before 6.2.
+    pub fn cast(&self) -> Option<Cast> {
+        let id = |name: &str, fits: fn(&Type) -> bool| {
+            let ids = self.types.resolve_ids_by_name(name).ok()?;
+            ids.into_iter()
+                .find(|id| self.types.resolve_type_by_id(*id).is_ok_and(|found| fits(&found)))
+        };
+        Some(Cast {
+            function: id("bpf_rdonly_cast", |found| matches!(found, Type::Func(_)))?,
+            // Begins with `time64_t tv_sec`.
+            word: id(
+                "timespec64",
+                |found| matches!(found, Type::Struct(structure) if !structure.members.is_empty()),
+            )?,
+        })
     }
 
     fn structure_size(&self, name: &str) -> u32 {
@@ -144,7 +162,7 @@ impl Kernel {
 impl Resolved {
     /// Looks all fields of the contract up.
     fn look_up(types: &Btf) -> Self {
-        let mut values = Offsets::UNRESOLVED;
+        let mut values = Offsets::NONE;
         let mut missing = HashMap::<Group, Vec<String>>::new();
         for (field, value) in FIELDS.iter().zip(values.as_mut_bytes().chunks_exact_mut(4)) {
             let offset = field
@@ -244,12 +262,6 @@ mod tests {
         assert_eq!(values.mm_arg_start + 8, values.mm_arg_end);
         assert_eq!(values.cred_uid + 4, values.cred_gid);
         assert_eq!(values.sock_remote_v4 + 4, values.sock_local_v4);
-        assert!(
-            values
-                .as_bytes()
-                .chunks_exact(4)
-                .all(|value| value != norma_abi::UNRESOLVED.to_ne_bytes())
-        );
     }
 
     #[test]
@@ -268,7 +280,7 @@ mod tests {
         );
         let missing = HashMap::from([(Group::Exec, vec!["linux_binprm.file".to_owned()])]);
         let resolved = Resolved {
-            values: Offsets::UNRESOLVED,
+            values: Offsets::NONE,
             missing,
         };
         assert_eq!(resolved.lacking(&[Group::Actor]), None);

@@ -166,7 +166,7 @@ fn named(act: &mut Act, descriptor: u32) -> Option<()> {
 #[inline(always)]
 fn name(act: &mut Act, program: u64) -> Option<()> {
     let aux: u64 = read(program, offset!(bpf_prog_aux));
-    act.text(aux.wrapping_add(u64::from(offset!(bpf_prog_aux_name))))
+    act.text(aux.wrapping_add(offset!(bpf_prog_aux_name)))
 }
 
 #[inline(always)]

@@ -25,7 +25,7 @@ fn named(op: u32, module: u64) -> i32 {
     act::report(KIND_HOST, |act| {
         act.op(op, 0);
         act.result(0);
-        act.text(module.wrapping_add(u64::from(offset!(module_name))))
+        act.text(module.wrapping_add(offset!(module_name)))
     });
     0
 }

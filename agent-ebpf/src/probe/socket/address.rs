@@ -10,7 +10,9 @@ pub struct Address {
     words: [u32; 7],
 }
 
-impl Integer for Address {}
+impl Integer for Address {
+    const IS_WORD: bool = false;
+}
 
 impl Address {
     /// AF_*, as it is written in the address.
