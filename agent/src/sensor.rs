@@ -28,10 +28,11 @@ pub use totals::{Losses, Totals, kind_name};
 pub use wanted::{Wanted, capability_names};
 
 use crate::observation::CgroupId;
+use attach::Attached;
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
 use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
-use object::Numbers;
+use object::{Cast, Numbers};
 use rings::Rings;
 use shared::Shared;
 use std::hash::{BuildHasher as _, RandomState};
@@ -139,11 +140,47 @@ impl Sensor {
         }
         let facts = facts::Facts::collect();
         let kernel = btf::Kernel::read()?;
+        let (sensor, attached) = match kernel.cast() {
+            Some(cast) => {
+                let (sensor, attached) = Self::load(config, &facts, &kernel, Some(cast))?;
+                match attached.refused.first() {
+                    Some(why) => {
+                        tracing::warn!(
+                            why,
+                            programs = attached.refused.len(),
+                            "the kernel refuses programs that load words from addresses; they read them by a \
+                             helper instead, which costs more"
+                        );
+                        drop(sensor);
+                        Self::load(config, &facts, &kernel, None)?
+                    }
+                    None => (sensor, attached),
+                }
+            }
+            None => Self::load(config, &facts, &kernel, None)?,
+        };
+        let report = coverage::report(&facts, &attached.outcomes);
+        if report
+            .capabilities
+            .iter()
+            .all(|capability| capability.tier.is_none())
+        {
+            return Err(nothing_attached(&report, &facts));
+        }
+        Ok((sensor, report))
+    }
+
+    /// Loads and attaches all that is wanted; with `cast`, in the form that makes typed addresses of numbers.
+    fn load(
+        config: &SensorConfig,
+        facts: &facts::Facts,
+        kernel: &btf::Kernel,
+        cast: Option<Cast>,
+    ) -> Result<(Self, Attached), SensorError> {
         let processors = aya::util::nr_cpus().map_err(|(path, error)| SensorError::Load {
             reason: format!("{path}: {error}"),
         })?;
         let rings = rings::count(processors);
-        let cast = kernel.cast();
         let known = known::buckets_for(config.known);
         let settings = Settings {
             wakeup_bytes: config.ring_bytes.min(config.reserved_ring_bytes) / WAKEUP_SHARE,
@@ -193,7 +230,7 @@ impl Sensor {
         }
         let mut ebpf = loader
             .load(object.bytes())
-            .map_err(|error| load_error(&error, &facts))?;
+            .map_err(|error| load_error(&error, facts))?;
         let mut sensor = Self {
             rings: Rings::take(&mut ebpf, rings)?,
             counters: shared::take(&mut ebpf, "COUNTERS")?,
@@ -201,16 +238,8 @@ impl Sensor {
             ebpf,
         };
         sensor.reserve_losses()?;
-        let outcome = attach::attach_all(&mut sensor.ebpf, &kernel, &facts, &config.wanted);
-        let report = coverage::report(&facts, &outcome);
-        if report
-            .capabilities
-            .iter()
-            .all(|capability| capability.tier.is_none())
-        {
-            return Err(nothing_attached(&report, &facts));
-        }
-        Ok((sensor, report))
+        let attached = attach::attach_all(&mut sensor.ebpf, kernel, facts, &config.wanted);
+        Ok((sensor, attached))
     }
 
     /// Makes the entries that stand for all control groups beyond the map's room, while there is room.

@@ -7,7 +7,7 @@ use super::table::{self, At, Capability, Hook, Way};
 use super::tiers::Tiers;
 use super::wanted::Wanted;
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError};
 use std::collections::HashMap;
 use std::fs::File;
 
@@ -25,8 +25,16 @@ pub struct Outcome {
     pub passed_over: Vec<(Tier, String)>,
 }
 
+/// What came of all.
+pub struct Attached {
+    /// Of each capability.
+    pub outcomes: Vec<Outcome>,
+    /// Programs that the kernel's verifier refused, with the end of what it said.
+    pub refused: Vec<String>,
+}
+
 /// Tries the ways of each wanted capability, best first, until one works.
-pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Wanted) -> Vec<Outcome> {
+pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Wanted) -> Attached {
     let tiers = Tiers::try_out(ebpf, kernel, facts);
     let mut attacher = Attacher {
         ebpf,
@@ -35,8 +43,9 @@ pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Want
         tiers,
         loaded: HashMap::new(),
         attached: HashMap::new(),
+        refused: Vec::new(),
     };
-    table::capabilities()
+    let outcomes = table::capabilities()
         .map(|capability| {
             let mut outcome = Outcome {
                 capability,
@@ -59,7 +68,11 @@ pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Want
             }
             outcome
         })
-        .collect()
+        .collect();
+    Attached {
+        outcomes,
+        refused: attacher.refused,
+    }
 }
 
 /// Programs and hooks serve several capabilities, so what was done once is remembered.
@@ -70,6 +83,7 @@ struct Attacher<'a> {
     tiers: Tiers,
     loaded: HashMap<&'static str, Result<(), String>>,
     attached: HashMap<(&'static str, At), Result<(), String>>,
+    refused: Vec<String>,
 }
 
 impl Attacher<'_> {
@@ -164,8 +178,16 @@ impl Attacher<'_> {
         let result = result.map_err(|error| {
             // The report has the end of it alone.
             tracing::debug!(program = hook.program, "the kernel's answer to loading: {error}");
-            self.facts
-                .explain(&format!("{} does not load: {}", hook.program, chain(&error)))
+            let why = self
+                .facts
+                .explain(&format!("{} does not load: {}", hook.program, chain(&error)));
+            // What is not permitted is not permitted in any form.
+            if let ProgramError::LoadError { io_error, .. } = &error
+                && io_error.raw_os_error() != Some(rustix::io::Errno::PERM.raw_os_error())
+            {
+                self.refused.push(why.clone());
+            }
+            why
         });
         self.loaded.insert(hook.program, result.clone());
         result
