@@ -5,14 +5,16 @@
 //!   returned, and only then the answer is given. Appends that wait at the same time share one sync.
 //! - An event of a (node, epoch) is stored at most once, in ascending sequence. What was not delivered
 //!   before a later event was is stated by a gap record.
-//! - A change, removal, insertion or swap of anything before the head is found by [`verify`], which names
-//!   the first bad record. Cutting the log at its end is found with the `head` file, and, where whoever
-//!   cuts can write that too, with a head that was kept elsewhere.
+//! - A change, removal, insertion or swap of anything is found by [`verify`], which names file, offset and record, and
+//!   says what is proven in spite of it. That holds against everybody who does not have the key of the checkpoints;
+//!   against who has it, with a checkpoint that a witness, an agent or an auditor remembers.
+//! - A checkpoint promises only what is on stable storage, and is never taken back.
 //! - Whatever fails to be stored (disk full, I/O error) is reported to the one who asked, and cut back to the
 //!   last good record; the writer goes on as soon as writing works again.
 //!
 //! # Format, version 1
-//! A directory holds files `audit-<first index, 20 digits>.log`, a `head` and a `lock`. A file is
+//! A directory holds files `audit-<first index, 20 digits>.log`, a `.manifest` beside each but the newest, the folder
+//! `tlog`, a `head` and a `lock`. A file is
 //!
 //! ```text
 //! magic     16 bytes  "norma audit v01\n"
@@ -31,31 +33,49 @@
 //! `head` is one line, `<index>:<hash in hex>`, replaced atomically at most once a second, after the record
 //! that it names became durable. It may lag; it is never ahead.
 //!
+//! # Segments, manifests, checkpoints
+//! A file that was followed by another (by size or age) is a sealed segment. The payloads of its records are the leaves
+//! of an RFC 6962 tree; its manifest ([`manifest`]) has the root, the digest of the file, times, and what is there of
+//! each outbox. The manifest is named by an entry of a transparency log in `tlog/` ([`tlog`], [`entry`]; C2SP
+//! tlog-tiles), whose checkpoints are signed at each seal and at an interval, which also binds the open segment.
+//! docs/audit.md says how somebody else checks all of that.
+//!
 //! # Recovery
 //! A crash can leave a torn end: frames that were never acknowledged. On start, a defect in the newest
 //! file is taken for that, cut off and recorded, only where it is not covered by `head`, no whole frame
 //! follows it, and what is there is not a whole frame itself. Everything else is damage: the collector refuses
 //! to start, names file, offset and record, and changes nothing.
 
+mod entry;
+pub mod export;
 mod format;
+pub mod gaps;
 mod head;
+pub mod key;
 mod lock;
 mod log;
+mod manifest;
+pub mod prove;
 mod read;
 mod recover;
 mod scan;
+mod sealer;
 mod segment;
 pub mod show;
+mod summary;
+mod text;
+mod tlog;
 pub mod verify;
 mod watermark;
 mod writer;
 
 pub use format::{Hash, MAGIC, OVERHEAD, PREFIX};
 pub use head::Head;
-pub use log::{Appended, Arrival, AuditLog, Content, StorageError, Writing, open};
+pub use log::{Appended, Arrival, AuditLog, AuditSettings, Content, StorageError, Writing, open};
 pub use read::{Follower, ReadError};
 pub use recover::OpenError;
 pub use scan::Defect;
+pub use sealer::SealError;
 pub use watermark::Outbox;
 pub use writer::WriterSettings;
 

@@ -96,6 +96,8 @@ enum Failure {
     Told,
     /// The configuration is wrong.
     Config(SettingsError),
+    /// Anything that has an exit status of its own.
+    Code(u8, String),
     /// Anything else.
     Other(String),
 }
@@ -107,6 +109,10 @@ impl Failure {
             Self::Config(error) => {
                 eprintln!("{error}");
                 ExitCode::from(EXIT_CONFIG)
+            }
+            Self::Code(code, error) => {
+                eprintln!("norma-collector: {error}");
+                ExitCode::from(code)
             }
             Self::Other(error) => {
                 eprintln!("norma-collector: {error}");

@@ -2,17 +2,22 @@
 
 mod raw;
 
-use crate::audit::WriterSettings;
+use crate::audit::{AuditSettings, WriterSettings};
 use norma_baseline::signature::TrustedKeys;
 use norma_settings::{Faults, SettingsError, Spanned};
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A new file is begun at this size: small enough to copy and verify, large enough to have few.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
+/// A new file is begun after this time: what is sealed can be copied and proven without what is being written.
+pub const DEFAULT_SEGMENT_AGE: Duration = Duration::from_secs(3600);
+/// So long can the newest records be removed without a checkpoint that tells.
+pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// At most 200 syncs a second, at the price of 5 ms.
 pub const DEFAULT_COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 /// An event with its full argument list and lineage stays well below.
@@ -22,6 +27,14 @@ pub const DEFAULT_MAX_EVENT_BYTES: u64 = 256 << 10;
 const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 /// Longer would only delay acknowledgements.
 const MAX_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Shorter, the files of a quiet log would hold little but their headers.
+const MIN_SEGMENT_AGE: Duration = Duration::from_secs(60);
+/// A year.
+const MAX_SEGMENT_AGE: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Each checkpoint costs a handful of syncs.
+const MIN_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longer, and silence could not be told from a stopped collector in useful time.
+const MAX_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3600);
 /// A batch of events must fit into one message.
 const MAX_MAX_EVENT_BYTES: u64 = 4 << 20;
 const MIN_MAX_EVENT_BYTES: u64 = 4 << 10;
@@ -36,7 +49,7 @@ pub struct Config {
     /// Who the collector is, and whom it trusts.
     pub tls: TlsFiles,
     /// How the audit log is written.
-    pub audit: WriterSettings,
+    pub audit: AuditSettings,
     /// Larger events are rejected.
     pub max_event_bytes: usize,
     /// Whose decisions on baselines count.
@@ -154,11 +167,12 @@ impl Check<'_> {
             .limits
             .as_ref()
             .and_then(|limits| limits.max_event_bytes.as_ref());
+        let state_dir = self.base.join(&raw.state_dir);
         Config {
             listen,
-            state_dir: self.base.join(&raw.state_dir),
             tls,
-            audit: self.audit(raw.audit.as_ref()),
+            audit: self.audit(raw.audit.as_ref(), &state_dir),
+            state_dir,
             max_event_bytes: self.bounded(
                 limits,
                 DEFAULT_MAX_EVENT_BYTES,
@@ -181,20 +195,61 @@ impl Check<'_> {
         keys.into_iter().collect()
     }
 
-    fn audit(&mut self, raw: Option<&raw::Audit>) -> WriterSettings {
+    fn audit(&mut self, raw: Option<&raw::Audit>, state_dir: &Path) -> AuditSettings {
         let segment_bytes = raw.and_then(|audit| audit.segment_bytes.as_ref());
-        let interval = raw.and_then(|audit| audit.commit_interval.as_ref());
-        WriterSettings {
+        let writer = WriterSettings {
             segment_bytes: self.bounded(segment_bytes, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES, u64::MAX),
-            commit_interval: interval.map_or(DEFAULT_COMMIT_INTERVAL, |text| {
-                match norma_settings::duration(&text.value) {
-                    Ok(interval) if interval <= MAX_COMMIT_INTERVAL => return interval,
-                    Ok(_) => self.fault(text, "must not be longer than 1s: acknowledgements wait for it"),
-                    Err(error) => self.fault(text, error),
-                }
-                DEFAULT_COMMIT_INTERVAL
-            }),
+            segment_age: self.duration(
+                raw.and_then(|audit| audit.segment_age.as_ref()),
+                DEFAULT_SEGMENT_AGE,
+                MIN_SEGMENT_AGE..=MAX_SEGMENT_AGE,
+                "must be between 1m and 366d",
+            ),
+            commit_interval: self.duration(
+                raw.and_then(|audit| audit.commit_interval.as_ref()),
+                DEFAULT_COMMIT_INTERVAL,
+                Duration::ZERO..=MAX_COMMIT_INTERVAL,
+                "must not be longer than 1s: acknowledgements wait for it",
+            ),
+        };
+        let origin = raw.and_then(|audit| audit.origin.as_ref());
+        if let Some(origin) = origin
+            && let Err(error) = norma_tlog::key::check_name(&origin.value)
+        {
+            self.fault(origin, error.to_string());
         }
+        AuditSettings {
+            writer,
+            checkpoint_interval: self.duration(
+                raw.and_then(|audit| audit.checkpoint_interval.as_ref()),
+                DEFAULT_CHECKPOINT_INTERVAL,
+                MIN_CHECKPOINT_INTERVAL..=MAX_CHECKPOINT_INTERVAL,
+                "must be between 1s and 1h",
+            ),
+            key: match raw.and_then(|audit| audit.key.as_ref()) {
+                Some(key) => self.base.join(key),
+                None => state_dir.join("audit.key"),
+            },
+            origin: origin.map(|origin| origin.value.clone()),
+        }
+    }
+
+    fn duration(
+        &mut self,
+        text: Option<&Spanned<String>>,
+        default: Duration,
+        bounds: RangeInclusive<Duration>,
+        out_of_bounds: &str,
+    ) -> Duration {
+        let Some(text) = text else {
+            return default;
+        };
+        match norma_settings::duration(&text.value) {
+            Ok(duration) if bounds.contains(&duration) => return duration,
+            Ok(_) => self.fault(text, out_of_bounds),
+            Err(error) => self.fault(text, error),
+        }
+        default
     }
 
     fn syslog(&mut self, raw: &raw::Syslog) -> SyslogConfig {

@@ -58,6 +58,20 @@ pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_directory(path)
 }
 
+/// Makes a folder and those above it, each durable.
+pub fn create_folders(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_folders(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(path),
+    }
+}
+
 /// Makes the creation, renaming or removal of `path` durable.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

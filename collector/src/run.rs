@@ -44,7 +44,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
-    let (log, writing) = audit::open(&config.audit_dir(), config.audit)?;
+    let (log, writing) = audit::open(&config.audit_dir(), &config.audit)?;
     let started = async {
         let sinks = sinks::start(config, &log)?;
         let baselines_stop = CancellationToken::new();

@@ -61,6 +61,38 @@ impl FromStr for Hash {
     }
 }
 
+/// A frame, as it lies in a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Length and checksum.
+    pub prefix: &'a [u8],
+    /// The record.
+    pub payload: &'a [u8],
+    /// Its link of the chain.
+    pub hash: Hash,
+}
+
+impl<'a> Frame<'a> {
+    /// Bytes that it takes.
+    pub fn len(&self) -> u64 {
+        (OVERHEAD + self.payload.len()) as u64
+    }
+
+    /// Takes the first frame off `bytes`, which this process has written; `None` at their end.
+    pub fn take(bytes: &mut &'a [u8]) -> Option<Self> {
+        let (prefix, rest) = bytes.split_at_checked(PREFIX)?;
+        let length = u32::from_le_bytes(*prefix.first_chunk()?);
+        let (payload, rest) = rest.split_at_checked(length as usize)?;
+        let (hash, rest) = rest.split_first_chunk()?;
+        *bytes = rest;
+        Some(Self {
+            prefix,
+            payload,
+            hash: Hash(*hash),
+        })
+    }
+}
+
 /// Why bytes are not a frame.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -94,8 +126,13 @@ pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> Hash {
     hash
 }
 
-/// Reads the frame that `input` is at, of which `remaining` bytes of file are left, into `payload`.
-pub fn read_frame(input: &mut impl Read, remaining: u64, payload: &mut Vec<u8>) -> Result<Hash, FrameError> {
+/// Reads the frame that `input` is at, of which `remaining` bytes of file are left, into `payload`; gives its prefix
+/// and its chain hash.
+pub fn read_frame(
+    input: &mut impl Read,
+    remaining: u64,
+    payload: &mut Vec<u8>,
+) -> Result<([u8; PREFIX], Hash), FrameError> {
     if remaining < PREFIX as u64 {
         return Err(FrameError::Incomplete {
             have: remaining,
@@ -122,7 +159,7 @@ pub fn read_frame(input: &mut impl Read, remaining: u64, payload: &mut Vec<u8>) 
     let mut hash = Hash::ZERO;
     input.read_exact(&mut hash.0)?;
     if checksum([l0, l1, l2, l3], payload, &hash) == u32::from_le_bytes([c0, c1, c2, c3]) {
-        Ok(hash)
+        Ok((prefix, hash))
     } else {
         Err(FrameError::Checksum)
     }

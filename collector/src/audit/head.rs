@@ -23,7 +23,13 @@ impl Head {
     /// Reads the head of a log; `None` where there is none.
     pub fn read(directory: &Path) -> io::Result<Option<Self>> {
         match fs::read_to_string(directory.join(FILE)) {
-            Ok(text) => text.trim().parse().map(Some).map_err(io::Error::other),
+            Ok(text) => match text.trim().parse::<Self>() {
+                Ok(head) if format!("{head}\n") == text => Ok(Some(head)),
+                Ok(_) => Err(io::Error::other(
+                    "it was changed: it is not written as the collector does",
+                )),
+                Err(error) => Err(io::Error::other(error)),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,21 +1,31 @@
 //! The log as the rest of the collector sees it: a handle to the one writer.
 
+use super::entry::Entry;
 use super::head::Head;
+use super::key;
 use super::lock::Lock;
 use super::recover::{OpenError, at, recover};
+use super::sealer::{SealError, Sealer, Told};
+use super::tlog::{self, Tlog};
 use super::watermark::Outbox;
 use super::writer::{Request, Writer, WriterSettings};
+use crate::durable;
 use bytes::Bytes;
+use norma_tlog::key::Use;
+use norma_tlog::{Note, SigningKey};
 use norma_wire::audit::{Rejected, Started, record::Body};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Requests that may wait for the writer; each holds at most one stream's batch.
 const QUEUE: usize = 256;
+/// Commits that may wait for the sealer, each at most a few MiB: beyond, the writer waits for it.
+const TOLD: usize = 32;
 
 /// A handle to the audit log; clones share one writer.
 #[derive(Clone, Debug)]
@@ -23,6 +33,8 @@ pub struct AuditLog {
     directory: Arc<Path>,
     requests: mpsc::Sender<Request>,
     head: watch::Receiver<Head>,
+    checkpoint: watch::Receiver<Option<Note>>,
+    sealer: SyncSender<Told>,
 }
 
 /// What a stream delivered at one place of its sequence.
@@ -63,19 +75,43 @@ pub enum StorageError {
     Closed,
 }
 
-/// The running writer, which must be stopped in the end.
+/// How the log is kept.
+#[derive(Clone, Debug)]
+pub struct AuditSettings {
+    /// How it is written.
+    pub writer: WriterSettings,
+    /// A checkpoint is made at least this often.
+    pub checkpoint_interval: Duration,
+    /// File of the key that checkpoints are signed with; it is made where there is none.
+    pub key: PathBuf,
+    /// Name of the log, which its key carries; made up where it is not given.
+    pub origin: Option<String>,
+}
+
+/// The running writer and the sealer that follows it, which must be stopped in the end.
 #[derive(Debug)]
 pub struct Writing {
     requests: mpsc::Sender<Request>,
     thread: JoinHandle<()>,
+    sealer: SyncSender<Told>,
+    sealing: JoinHandle<()>,
 }
 
 /// Opens the log in `directory` for writing, making it where there is none, and starts its writer.
-pub fn open(directory: &Path, settings: WriterSettings) -> Result<(AuditLog, Writing), OpenError> {
-    fs::create_dir_all(directory).map_err(at(directory))?;
+pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Writing), OpenError> {
+    durable::create_folders(directory).map_err(at(directory))?;
     let lock = Lock::take(directory).map_err(at(directory))?;
     let lock = lock.ok_or_else(|| OpenError::Locked(directory.to_owned()))?;
-    let tail = recover(directory)?;
+    let tlog = Tlog::open(directory, signing_key(directory, settings)?).map_err(SealError::from)?;
+    let origin = tlog.key().name().to_owned();
+    let promised = match tlog.last() {
+        Some(Entry::Head(head)) => Some(Head {
+            index: head.records.1,
+            hash: head.chain,
+        }),
+        _ => None,
+    };
+    let tail = recover(directory, promised)?;
     if let Some(cut) = &tail.recovered {
         tracing::warn!(
             file = cut.file,
@@ -84,12 +120,16 @@ pub fn open(directory: &Path, settings: WriterSettings) -> Result<(AuditLog, Wri
             "cut an unfinished write off the audit log; it was never acknowledged"
         );
     }
+    let (publish_note, checkpoint) = watch::channel(None);
+    let sealing = Sealer::open(directory, settings.checkpoint_interval, tlog, &tail, publish_note)?;
+    let (sealer, told) = std::sync::mpsc::sync_channel(TOLD);
     let recovered = tail.recovered.clone();
     let (publish, head) = watch::channel(Head {
         index: tail.state.index,
         hash: tail.state.hash,
     });
-    let mut writer = Writer::new(directory, settings, tail, publish, lock).map_err(at(directory))?;
+    let mut writer = Writer::new(directory, settings.writer, tail, publish, sealer.clone(), lock)
+        .map_err(at(directory))?;
     let started = Started {
         collector_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -99,16 +139,39 @@ pub fn open(directory: &Path, settings: WriterSettings) -> Result<(AuditLog, Wri
         .chain([Body::Started(started)]);
     writer.write_now(first.collect()).map_err(at(directory))?;
     let (requests, queue) = mpsc::channel(QUEUE);
-    let thread = std::thread::Builder::new()
-        .name("audit-writer".to_owned())
-        .spawn(move || writer.run(queue))
-        .map_err(at(directory))?;
+    let thread = named("audit-writer", move || writer.run(queue)).map_err(at(directory))?;
+    let sealing = named("audit-sealer", move || sealing.run(&told)).map_err(at(directory))?;
+    tracing::info!(log = origin, "the audit log is open");
     let log = AuditLog {
         directory: directory.into(),
         requests: requests.clone(),
         head,
+        checkpoint,
+        sealer: sealer.clone(),
     };
-    Ok((log, Writing { requests, thread }))
+    let writing = Writing {
+        requests,
+        thread,
+        sealer,
+        sealing,
+    };
+    Ok((log, writing))
+}
+
+fn signing_key(directory: &Path, settings: &AuditSettings) -> Result<SigningKey, OpenError> {
+    if directory.join(tlog::FOLDER).join(tlog::CHECKPOINT).exists() && !settings.key.exists() {
+        return Err(OpenError::NoKey {
+            directory: directory.to_owned(),
+            key: settings.key.clone(),
+        });
+    }
+    let key = key::load_or_make(&settings.key, settings.origin.as_deref(), key::LOG)?;
+    key::publish(&settings.key, &key, Use::Log)?;
+    Ok(key)
+}
+
+fn named(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
 impl AuditLog {
@@ -135,6 +198,19 @@ impl AuditLog {
     /// The newest durable record, now and whenever it changes.
     pub fn head(&self) -> watch::Receiver<Head> {
         self.head.clone()
+    }
+
+    /// The newest checkpoint, now and whenever there is a newer one; none before the first.
+    pub fn checkpoint(&self) -> watch::Receiver<Option<Note>> {
+        self.checkpoint.clone()
+    }
+
+    /// Keeps a checkpoint with the cosignatures of witnesses, which are a `quorum` or not. Where the sealer has too much
+    /// to do they are dropped: the next checkpoint gets new ones.
+    pub fn keep_cosigned(&self, note: Note, quorum: bool) {
+        if self.sealer.try_send(Told::Cosigned(note, quorum)).is_err() {
+            tracing::debug!("cosignatures were not kept");
+        }
     }
 
     /// Where the log lies.
@@ -165,9 +241,14 @@ impl Writing {
             .await
             .map_err(|_| StorageError::Closed)?;
         let answer = answer.await.map_err(|_| StorageError::Closed)?;
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the writer of the audit log ended in a panic");
+        let joined = tokio::task::spawn_blocking(move || {
+            let written = self.thread.join();
+            // It may have ended by itself.
+            let told = self.sealer.send(Told::Ended).is_ok();
+            written.and(self.sealing.join()).map(|()| told)
+        });
+        if !matches!(joined.await, Ok(Ok(true))) {
+            tracing::error!("the writer or the sealer of the audit log ended in a panic");
         }
         answer
     }

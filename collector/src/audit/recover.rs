@@ -2,7 +2,9 @@
 
 use super::format::{Hash, find_frame};
 use super::head::Head;
+use super::key::KeyFileError;
 use super::scan::{Defect, Scan, State};
+use super::sealer::SealError;
 use super::segment::Segment;
 use norma_wire::audit::Recovered;
 use sha2::{Digest as _, Sha256};
@@ -40,6 +42,23 @@ pub enum OpenError {
         /// What is wrong.
         defect: Defect,
     },
+    /// The key that checkpoints are signed with.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// Checkpoints are there, and the key that signed them is not.
+    #[error(
+        "the checkpoints of {} are signed, and there is no key at {}: put the key back (audit.key in the \
+         configuration), or move the audit directory away to begin a new log", directory.display(), key.display()
+    )]
+    NoKey {
+        /// The audit directory.
+        directory: PathBuf,
+        /// Where the key should be.
+        key: PathBuf,
+    },
+    /// The transparency log over the segments.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// Records that were durable are gone.
     #[error(
         "the audit log at {} ends with record {found}, but its head says that record {} was durable: the end of \
@@ -75,19 +94,26 @@ pub struct Tail {
     pub newest: Option<(Segment, u64)>,
     /// Where the log stands.
     pub state: State,
+    /// When its header was written, nanoseconds since 1970.
+    pub begun_wall_ns: u64,
     /// What was cut off.
     pub recovered: Option<Recovered>,
 }
 
-/// Finds the end of the log in `directory`; cuts off what a crash left unfinished.
-pub fn recover(directory: &Path) -> Result<Tail, OpenError> {
-    let head = read_head(directory)?;
+/// Finds the end of the log in `directory`, which has at least what `promised` names; cuts off what a crash left
+/// unfinished.
+pub fn recover(directory: &Path, promised: Option<Head>) -> Result<Tail, OpenError> {
+    let written = read_head(directory)?;
+    let head = promised
+        .filter(|promised| promised.index >= written.index)
+        .unwrap_or(written);
     let mut segments = Segment::list(directory).map_err(at(directory))?;
     let mut recovered = None;
     let mut tail = Tail::default();
     while let Some(segment) = segments.pop() {
         let mut scan = Scan::open(&segment.path, segment.first_index, None).map_err(at(&segment.path))?;
-        let defect = walk(&mut scan, head, directory)?;
+        let mut begun_wall_ns = 0;
+        let defect = walk(&mut scan, head, directory, &mut begun_wall_ns)?;
         if let Some(defect) = defect {
             check_torn(&segment, &scan, defect, head)?;
             recovered = Some(cut(&segment, scan.offset(), scan.is_empty())?);
@@ -100,6 +126,7 @@ pub fn recover(directory: &Path) -> Result<Tail, OpenError> {
         tail = Tail {
             newest: Some((segment, length)),
             state: scan.into_state(),
+            begun_wall_ns,
             recovered: None,
         };
         break;
@@ -120,8 +147,10 @@ fn walk(
     scan: &mut Scan<io::BufReader<File>>,
     head: Head,
     directory: &Path,
+    begun_wall_ns: &mut u64,
 ) -> Result<Option<Defect>, OpenError> {
     loop {
+        let first = scan.is_empty();
         match scan.next() {
             Ok(Some(record)) if record.index == head.index && scan.state().hash != head.hash => {
                 return Err(OpenError::Replaced {
@@ -129,6 +158,7 @@ fn walk(
                     head,
                 });
             }
+            Ok(Some(record)) if first => *begun_wall_ns = record.received_wall_ns,
             Ok(Some(_)) => {}
             Ok(None) => return Ok(None),
             Err(defect) => return Ok(Some(defect)),

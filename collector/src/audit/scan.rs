@@ -1,6 +1,6 @@
 //! Walking one file record by record, checking everything that can be checked on the way.
 
-use super::format::{FORMAT, FrameError, Hash, MAGIC, OVERHEAD, read_frame};
+use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, PREFIX, read_frame};
 use super::watermark::{SequenceFault, Watermarks};
 use norma_wire::audit::{FileHeader, Record, record::Body};
 use prost::Message as _;
@@ -79,6 +79,7 @@ pub struct Scan<R> {
     continues: bool,
     header_seen: bool,
     state: State,
+    prefix: [u8; PREFIX],
     payload: Vec<u8>,
 }
 
@@ -108,6 +109,7 @@ impl<R: Read> Scan<R> {
             continues: before.is_some(),
             header_seen: false,
             state: before.unwrap_or_default(),
+            prefix: [0; PREFIX],
             payload: Vec::new(),
         }
     }
@@ -131,7 +133,8 @@ impl<R: Read> Scan<R> {
         } else if self.offset == self.length && self.header_seen {
             return Ok(None);
         }
-        let hash = read_frame(&mut self.input, self.length - self.offset, &mut self.payload)?;
+        let (prefix, hash) = read_frame(&mut self.input, self.length - self.offset, &mut self.payload)?;
+        self.prefix = prefix;
         if !self.header_seen && !self.continues {
             self.state.hash = self.claimed_hash()?;
             self.state.index = self.first_index.wrapping_sub(1);
@@ -160,6 +163,15 @@ impl<R: Read> Scan<R> {
         self.state.hash = hash;
         self.offset += (OVERHEAD + self.payload.len()) as u64;
         Ok(Some(record))
+    }
+
+    /// The frame of the record that was read last.
+    pub fn frame(&self) -> Frame<'_> {
+        Frame {
+            prefix: &self.prefix,
+            payload: &self.payload,
+            hash: self.state.hash,
+        }
     }
 
     /// Where in the file the next record begins.

@@ -18,8 +18,18 @@ impl Segment {
     pub fn new(directory: &Path, first_index: u64) -> Self {
         Self {
             first_index,
-            path: directory.join(format!("audit-{first_index:020}.log")),
+            path: directory.join(Self::name(first_index)),
         }
+    }
+
+    /// Name of the file that begins with `first_index`.
+    pub fn name(first_index: u64) -> String {
+        format!("audit-{first_index:020}.log")
+    }
+
+    /// Where its manifest lies once it is sealed.
+    pub fn manifest(&self) -> PathBuf {
+        self.path.with_extension("manifest")
     }
 
     /// The segment at `path`, where its name is that of one.

@@ -203,7 +203,8 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
     }
 }
 
-fn time(wall_ns: u64) -> String {
+/// A time in nanoseconds since 1970 as people read it.
+pub fn time(wall_ns: u64) -> String {
     Timestamp::from_nanosecond(i128::from(wall_ns))
         .map_or_else(|_| wall_ns.to_string(), |time| format!("{time:.6}"))
 }

@@ -1,19 +1,24 @@
-//! Proving that a log is what the collector wrote, from its files alone.
+//! Proving that a log is what the collector wrote, from its files, a trust policy and what others remember.
 //!
-//! Works on a log that is being written: the head is read before the files are listed, so that it can only
-//! lag, and a record that is not whole at the end of the newest file counts as being written.
+//! Works on a log that is being written: tlog and head are read before the files are listed, so that they can only
+//! lag, and a record that is not whole at the end of the newest file counts as being written. Damage ends nothing
+//! but what it makes unprovable: each sealed segment is proven by its own entry in the tlog.
 
 mod coverage;
+mod ledger;
 mod report;
+mod segments;
 
-pub use report::{Bad, OutboxReport, Range, Report, Torn};
+pub use ledger::Remembered;
+pub use report::{Fault, LogReport, OutboxReport, Range, Report, Torn};
 
-use super::format::FrameError;
+use super::export::EXTENT;
 use super::head::Head;
-use super::recover::frame_follows;
-use super::scan::{Defect, Scan, State};
 use super::segment::Segment;
-use coverage::Coverage;
+use super::text::Lines;
+use ledger::Ledger;
+use norma_tlog::Policy;
+use segments::Run;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,175 +42,64 @@ pub enum VerifyError {
     Name(PathBuf),
 }
 
-/// Verifies a directory, or one file of it. `expected` is a head that was kept elsewhere.
-pub fn verify(path: &Path, expected: Option<Head>) -> Result<Report, VerifyError> {
+/// What a log is held against besides itself.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Whose signatures count, and which witnesses must have cosigned.
+    pub policy: Option<Policy>,
+    /// A record that the log must have.
+    pub head: Option<Head>,
+    /// Checkpoints that it must go on from.
+    pub checkpoints: Vec<Remembered>,
+}
+
+impl Expected {
+    /// Only that the log has a record.
+    pub fn head(head: Head) -> Self {
+        Self {
+            head: Some(head),
+            ..Self::default()
+        }
+    }
+}
+
+/// Verifies a directory, or the records of one file of it.
+pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     let metadata = fs::metadata(path).map_err(unreadable(path))?;
-    let mut run = Run {
-        expected,
-        ..Run::default()
-    };
-    if metadata.is_dir() {
-        match Head::read(path) {
-            Ok(head) => run.head = head,
-            Err(error) => run
-                .report
-                .notes
-                .push(format!("the head file is not used: {error}")),
-        }
-        let segments = Segment::list(path).map_err(unreadable(path))?;
-        if segments.is_empty() {
-            return Err(VerifyError::NoFiles(path.to_owned()));
-        }
-        run.directory(&segments)?;
-    } else {
+    if !metadata.is_dir() {
         let segment = Segment::from_path(path).ok_or_else(|| VerifyError::Name(path.to_owned()))?;
-        run.report.notes.push(
-            "one file alone: that it continues the file before it, and that nothing follows it, is not proven"
-                .to_owned(),
+        let mut run = Run::new(path, None, None, expected.head);
+        run.note(
+            "one file alone: that it continues the file before it, that nothing follows it, and what it was sealed \
+             as is not proven",
         );
-        run.segment(&segment, None, true)?;
+        run.alone(&segment)?;
+        return Ok(run.finish());
     }
-    Ok(run.finish(path))
-}
-
-#[derive(Default)]
-struct Run {
-    head: Option<Head>,
-    expected: Option<Head>,
-    expected_seen: bool,
-    coverage: Coverage,
-    report: Report,
-}
-
-impl Run {
-    fn directory(&mut self, segments: &[Segment]) -> Result<(), VerifyError> {
-        let mut state = State::default();
-        for (number, segment) in segments.iter().enumerate() {
-            let newest = number + 1 == segments.len();
-            match self.segment(segment, Some(state), newest)? {
-                Some(after) => state = after,
-                None => break,
-            }
-        }
-        Ok(())
+    let ledger = Ledger::open(path, expected)?;
+    let (head, problem) = match Head::read(path) {
+        Ok(head) => (head, None),
+        Err(error) => (None, Some(format!("the head file is not used: {error}"))),
+    };
+    let segments = Segment::list(path).map_err(unreadable(path))?;
+    if segments.is_empty() && ledger.is_none() {
+        return Err(VerifyError::NoFiles(path.to_owned()));
     }
-
-    /// Verifies one file; `None` where it ends the run.
-    fn segment(
-        &mut self,
-        segment: &Segment,
-        before: Option<State>,
-        newest: bool,
-    ) -> Result<Option<State>, VerifyError> {
-        self.report.files += 1;
-        let mut scan =
-            Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
-        loop {
-            match scan.next() {
-                Ok(Some(record)) => {
-                    let index = record.index;
-                    self.report.count(&record);
-                    self.coverage.follow(&record);
-                    self.report.head = Head {
-                        index,
-                        hash: scan.state().hash,
-                    };
-                    if let Some(fault) = self.check_heads() {
-                        self.report.bad = Some(Bad::new(segment, scan.offset(), index, fault, index - 1));
-                        return Ok(None);
-                    }
-                }
-                Ok(None) => return Ok(Some(scan.into_state())),
-                Err(defect) => {
-                    self.defect(segment, &scan, &defect, newest)?;
-                    return Ok(None);
-                }
-            }
-        }
+    let mut run = Run::new(path, ledger, head, expected.head);
+    if let Some(problem) = problem {
+        run.note(&problem);
     }
-
-    /// What is wrong where the newest record read is one that a head names.
-    fn check_heads(&mut self) -> Option<String> {
-        let here = self.report.head;
-        if self
-            .head
-            .is_some_and(|head| head.index == here.index && head.hash != here.hash)
-        {
-            return Some("the head file names another hash for this record: the log was replaced".to_owned());
-        }
-        if let Some(expected) = self.expected.filter(|expected| expected.index == here.index) {
-            if expected.hash != here.hash {
-                return Some(
-                    "the expected head names another hash for this record: the log was rewritten".to_owned(),
-                );
-            }
-            self.expected_seen = true;
-        }
-        None
+    let extent = path.join(EXTENT);
+    match fs::read(&extent) {
+        Ok(bytes) => match Lines::of(&bytes).and_then(|mut lines| lines.pair("segments")) {
+            Ok((first, last)) => run.part(first, last),
+            Err(error) => run.fault(Fault::of_file(extent, error.to_string())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(&extent)(error)),
     }
-
-    fn defect<R: io::Read>(
-        &mut self,
-        segment: &Segment,
-        scan: &Scan<R>,
-        defect: &Defect,
-        newest: bool,
-    ) -> Result<(), VerifyError> {
-        let index = scan.next_index();
-        let unfinished = newest
-            && matches!(defect, Defect::Frame(FrameError::Incomplete { .. }))
-            && self.head.is_none_or(|head| head.index < index)
-            && !frame_follows(&segment.path, scan.offset()).map_err(unreadable(&segment.path))?;
-        if unfinished {
-            let Defect::Frame(FrameError::Incomplete { have, .. }) = defect else {
-                return Ok(());
-            };
-            self.report.torn = Some(Torn {
-                file: segment.path.clone(),
-                offset: scan.offset(),
-                index,
-                bytes: *have,
-            });
-        } else {
-            let proven = self.report.head.index;
-            self.report.bad = Some(Bad::new(
-                segment,
-                scan.offset(),
-                index,
-                defect.to_string(),
-                proven,
-            ));
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, path: &Path) -> Report {
-        let last = self.report.head.index;
-        if self.report.bad.is_none() {
-            let cut = match (self.head, self.expected) {
-                (Some(head), _) if head.index > last => Some(("the head file", head)),
-                (_, Some(expected)) if !self.expected_seen && expected.index > last => {
-                    Some(("the expected head", expected))
-                }
-                _ => None,
-            };
-            if let Some((name, head)) = cut {
-                let what = format!(
-                    "the log ends with record {last}, but {name} says that record {} was durable: its end was removed",
-                    head.index
-                );
-                self.report.bad = Some(Bad {
-                    file: path.to_owned(),
-                    offset: 0,
-                    index: last + 1,
-                    what,
-                    proven: last,
-                });
-            }
-        }
-        self.report.outboxes = self.coverage.finish();
-        self.report
-    }
+    run.directory(segments)?;
+    Ok(run.finish())
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> VerifyError + use<> {

@@ -6,9 +6,11 @@ use super::lock::Lock;
 use super::log::{Appended, Arrival, Content, StorageError};
 use super::recover::Tail;
 use super::scan::State;
+use super::sealer::Told;
 use super::segment::Segment;
 use super::watermark::{Outbox, Watermarks};
 use crate::durable::{self, Sync};
+use bytes::Bytes;
 use norma_wire::audit::{FileHeader, Gap, Record, Stopped, record::Body};
 use prost::Message as _;
 use std::fs::{self, File, OpenOptions};
@@ -16,6 +18,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -30,6 +33,8 @@ const HEAD_INTERVAL: Duration = Duration::from_secs(1);
 pub struct WriterSettings {
     /// A file that has reached this many bytes is followed by a new one.
     pub segment_bytes: u64,
+    /// So is one that was begun this long ago, once it has more than its header.
+    pub segment_age: Duration,
     /// At least this long from one sync to the next; what comes meanwhile shares the next one.
     pub commit_interval: Duration,
 }
@@ -79,6 +84,7 @@ pub struct Writer {
     newest: Option<Open>,
     state: State,
     published: watch::Sender<Head>,
+    sealer: SyncSender<Told>,
     head_written: Head,
     _lock: Lock,
 }
@@ -92,6 +98,8 @@ struct Open {
     length: u64,
     /// Bytes may lie after `length` that belong to no record.
     dirty: bool,
+    /// When its header was written, nanoseconds since 1970.
+    begun_wall_ns: u64,
 }
 
 /// Records of one commit, not yet written.
@@ -111,6 +119,7 @@ impl Writer {
         settings: WriterSettings,
         tail: Tail,
         published: watch::Sender<Head>,
+        sealer: SyncSender<Told>,
         lock: Lock,
     ) -> io::Result<Self> {
         let newest = match tail.newest {
@@ -121,6 +130,7 @@ impl Writer {
                     segment,
                     length,
                     dirty: false,
+                    begun_wall_ns: tail.begun_wall_ns,
                 })
             }
             None => None,
@@ -131,6 +141,7 @@ impl Writer {
             newest,
             state: tail.state,
             published,
+            sealer,
             head_written: Head::default(),
             _lock: lock,
         })
@@ -142,7 +153,7 @@ impl Writer {
         for body in bodies {
             staged.push(body);
         }
-        self.commit(&staged)
+        self.commit(&mut staged)
     }
 
     /// Serves requests until asked to stop or until nobody can ask any more.
@@ -177,7 +188,7 @@ impl Writer {
         let first = loop {
             match timeout_at(Instant::now() + HEAD_INTERVAL, queue.recv()).await {
                 Ok(request) => break request?,
-                Err(_) => self.write_head(Sync::Lazy),
+                Err(_) => self.idle(),
             }
         };
         let due = last_sync + self.settings.commit_interval;
@@ -228,7 +239,7 @@ impl Writer {
             }
         }
         let result = self
-            .commit(&staged)
+            .commit(&mut staged)
             .map_err(|error| StorageError::Write(Arc::new(error)));
         if let Err(error) = &result {
             tracing::error!(%error, "nothing is acknowledged until writing works again");
@@ -259,11 +270,7 @@ impl Writer {
 
     /// Makes the newest file ready to be written, and begins a commit.
     fn stage(&mut self) -> io::Result<Staged> {
-        let full = self
-            .newest
-            .as_ref()
-            .is_none_or(|open| open.length >= self.settings.segment_bytes);
-        if full {
+        if self.is_complete() {
             self.rotate()?;
         }
         Ok(Staged {
@@ -273,7 +280,28 @@ impl Writer {
         })
     }
 
-    fn commit(&mut self, staged: &Staged) -> io::Result<()> {
+    /// Whether the newest file gets no more records.
+    fn is_complete(&self) -> bool {
+        self.newest.as_ref().is_none_or(|open| {
+            let age = crate::clock::wall_ns().saturating_sub(open.begun_wall_ns);
+            let has_more = self.state.index > open.segment.first_index;
+            open.length >= self.settings.segment_bytes
+                || (has_more && u128::from(age) >= self.settings.segment_age.as_nanos())
+        })
+    }
+
+    /// What is done while nobody asks for anything.
+    fn idle(&mut self) {
+        if self.newest.is_some()
+            && self.is_complete()
+            && let Err(error) = self.rotate()
+        {
+            tracing::error!(%error, "cannot begin a new file of the audit log; trying again");
+        }
+        self.write_head(Sync::Lazy);
+    }
+
+    fn commit(&mut self, staged: &mut Staged) -> io::Result<()> {
         let Some(open) = &mut self.newest else {
             return Err(io::Error::other("no file is open"));
         };
@@ -283,13 +311,21 @@ impl Writer {
         open.append(&staged.bytes)?;
         self.state.index = staged.index;
         self.state.hash = staged.hash;
-        self.state.watermarks.merge(staged.marks.clone());
+        self.state.watermarks.merge(std::mem::take(&mut staged.marks));
         let head = Head {
             index: self.state.index,
             hash: self.state.hash,
         };
         self.published.send_replace(head);
+        self.tell(Told::Durable(std::mem::take(&mut staged.bytes).into()));
         Ok(())
+    }
+
+    /// Tells the sealer; it only ends after this writer.
+    fn tell(&self, told: Told) {
+        if self.sealer.send(told).is_err() {
+            tracing::error!("the sealer of the audit log is gone; no more checkpoints until the next start");
+        }
     }
 
     /// Begins a new file; its header is durable before anything is written after it.
@@ -303,7 +339,8 @@ impl Writer {
             collector_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let mut bytes = MAGIC.to_vec();
-        let payload = encode(index, Body::Header(header));
+        let begun_wall_ns = crate::clock::wall_ns();
+        let payload = encode(index, begun_wall_ns, Body::Header(header));
         if payload.len() > MAX_PAYLOAD {
             return Err(io::Error::other(
                 "too many epochs to state their watermarks in one record",
@@ -328,7 +365,10 @@ impl Writer {
             segment,
             length: bytes.len() as u64,
             dirty: false,
+            begun_wall_ns,
         });
+        self.tell(Told::Begun(index));
+        self.tell(Told::Durable(Bytes::from(bytes).slice(MAGIC.len()..)));
         self.write_head(Sync::Lazy);
         Ok(())
     }
@@ -382,7 +422,7 @@ impl Open {
 impl Staged {
     fn push(&mut self, body: Body) {
         self.index += 1;
-        let payload = encode(self.index, body);
+        let payload = encode(self.index, crate::clock::wall_ns(), body);
         self.hash = push_frame(&mut self.bytes, &self.hash, &payload);
     }
 
@@ -447,10 +487,10 @@ impl Request {
     }
 }
 
-fn encode(index: u64, body: Body) -> Vec<u8> {
+fn encode(index: u64, received_wall_ns: u64, body: Body) -> Vec<u8> {
     Record {
         index,
-        received_wall_ns: crate::clock::wall_ns(),
+        received_wall_ns,
         body: Some(body),
     }
     .encode_to_vec()

@@ -1,19 +1,50 @@
 //! `norma-collector audit`.
 
+mod evidence;
+
 use super::{Failure, Output};
+use crate::audit::key::{self, KeyFileError};
 use crate::audit::show::{Filter, Form, ShowError, show};
-use crate::audit::verify::verify;
+use crate::audit::verify::{Expected, Remembered, verify};
 use crate::audit::{Head, ReadError};
 use clap::{Args, Subcommand};
+use norma_tlog::key::Use;
+use norma_tlog::{Note, Policy};
 use std::io::{self, BufWriter, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Nothing could be verified: a file cannot be read, or a policy is wrong.
+const EXIT_NOT_VERIFIED: u8 = 2;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Prove that an audit log is what the collector wrote; exit status 1 where it is not
+    /// Prove that an audit log is what the collector wrote
+    ///
+    /// Needs the files alone, and for whose signatures count a trust policy. Damage is located, and what is proven in
+    /// spite of it is told. Exit status: 0 intact, 1 not intact, 2 nothing could be verified (a file or the policy
+    /// cannot be read).
     Verify(VerifyArgs),
     /// Print an audit log
     Show(ShowArgs),
+    /// Make a proof of one event that somebody else can check, with a trust policy alone
+    Prove(evidence::ProveArgs),
+    /// Check a proof of one event; exit status 1 where it proves nothing
+    CheckProof(evidence::CheckArgs),
+    /// Tell what nodes sent and did not arrive; exit status 1 where something is not accounted for
+    Gaps(evidence::GapsArgs),
+    /// Copy the sealed segments of a time so that they can be verified on a host that has nothing else
+    Export(evidence::ExportArgs),
+    /// Print the verifier key of a log, as trust policies have it, making the key where there is none
+    Key(KeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// File of the private key; the collector's is `audit.key` in its state directory, if not configured otherwise
+    file: PathBuf,
+    /// Name of a key that is made: that of the log, such as `logs.example.org/norma`; made up where it is not given
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -23,6 +54,12 @@ pub struct VerifyArgs {
     /// A head that was kept elsewhere, as an earlier verification printed it; the log must still hold it
     #[arg(long, value_name = "INDEX:HASH")]
     expect_head: Option<Head>,
+    /// Trust policy (C2SP tlog-policy): the verifier keys of the log and of its witnesses, and their quorum
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A checkpoint that was kept elsewhere, by a witness, an agent or an earlier copy; the log must go on from it
+    #[arg(long, value_name = "FILE")]
+    expect: Vec<PathBuf>,
     /// Form of the report
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
@@ -51,6 +88,11 @@ impl Command {
         match self {
             Self::Verify(args) => args.execute(),
             Self::Show(args) => args.execute(),
+            Self::Prove(args) => args.execute(),
+            Self::CheckProof(args) => args.execute(),
+            Self::Gaps(args) => args.execute(),
+            Self::Export(args) => args.execute(),
+            Self::Key(args) => args.execute(),
         }
     }
 }
@@ -58,7 +100,17 @@ impl Command {
 impl VerifyArgs {
     fn execute(self) -> Result<(), Failure> {
         let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
-        let report = verify(&self.path, self.expect_head).map_err(|error| other(&error))?;
+        let expected = Expected {
+            policy: self.policy.as_deref().map(policy).transpose()?,
+            head: self.expect_head,
+            checkpoints: self
+                .expect
+                .iter()
+                .map(|path| remembered(path))
+                .collect::<Result<_, _>>()?,
+        };
+        let report = verify(&self.path, &expected)
+            .map_err(|error| Failure::Code(EXIT_NOT_VERIFIED, error.to_string()))?;
         let text = match self.output {
             Output::Human => report.to_string(),
             Output::Json => serde_json::to_string_pretty(&report).map_err(|error| other(&error))? + "\n",
@@ -72,6 +124,32 @@ impl VerifyArgs {
             Err(Failure::Told)
         }
     }
+}
+
+impl KeyArgs {
+    fn execute(self) -> Result<(), Failure> {
+        let told = |error: KeyFileError| Failure::Other(error.to_string());
+        let key = key::load_or_make(&self.file, self.origin.as_deref(), key::LOG).map_err(told)?;
+        key::publish(&self.file, &key, Use::Log).map_err(told)?;
+        println!("{}", key.verifier(Use::Log));
+        Ok(())
+    }
+}
+
+/// Reads a trust policy.
+fn policy(path: &Path) -> Result<Policy, Failure> {
+    let failed = |error: String| Failure::Code(EXIT_NOT_VERIFIED, format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Policy::parse(&text).map_err(|error| failed(error.to_string()))
+}
+
+fn remembered(path: &Path) -> Result<Remembered, Failure> {
+    let failed = |error: String| Failure::Code(EXIT_NOT_VERIFIED, format!("{}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    Ok(Remembered {
+        name: format!("the remembered checkpoint {}", path.display()),
+        note: Note::parse(&bytes).map_err(|error| failed(format!("not a checkpoint: {error}")))?,
+    })
 }
 
 impl ShowArgs {

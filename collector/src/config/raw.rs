@@ -29,7 +29,11 @@ pub struct Tls {
 #[serde(deny_unknown_fields)]
 pub struct Audit {
     pub segment_bytes: Option<Spanned<u64>>,
+    pub segment_age: Option<Spanned<String>>,
     pub commit_interval: Option<Spanned<String>>,
+    pub checkpoint_interval: Option<Spanned<String>>,
+    pub key: Option<PathBuf>,
+    pub origin: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

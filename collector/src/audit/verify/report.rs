@@ -1,8 +1,7 @@
 //! What verification found, for people and for programs.
 
 use super::super::head::Head;
-use super::super::segment::Segment;
-use crate::audit::show::record_kind;
+use crate::audit::show::{record_kind, time};
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::id::EventHead;
 use norma_wire::json;
@@ -13,43 +12,77 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+/// Faults that are listed for people.
+const MOST_FAULTS: usize = 20;
+
 /// The outcome of a verification.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// The first bad record, if any.
-    pub bad: Option<Bad>,
+    /// Everything that is not as the collector left it, in the order of the log; then what is wrong with the tlog.
+    pub faults: Vec<Fault>,
+    /// Segments that a copy has of the log, by number; absent where it is to be the whole.
+    pub part: Option<Range>,
     /// A record that is being written, or that a crash left unfinished.
     pub torn: Option<Torn>,
     /// Files read.
     pub files: u64,
-    /// Records proven.
+    /// Records that could be read.
     pub records: u64,
+    /// Records that are proven to be what the collector wrote.
+    pub proven: Vec<Range>,
     /// Records by what they are.
     pub by_record: BTreeMap<String, u64>,
     /// Events by kind.
     pub by_kind: BTreeMap<String, u64>,
     /// What is there of each node and epoch.
     pub outboxes: Vec<OutboxReport>,
-    /// The last record proven; keep it elsewhere to notice a log that was cut or rewritten.
+    /// The last record read; keep it elsewhere to notice a log that was cut or rewritten.
     #[serde(serialize_with = "as_text")]
     pub head: Head,
+    /// What the tlog proves; absent where there is none.
+    pub log: Option<LogReport>,
     /// What was not proven, and why.
     pub notes: Vec<String>,
 }
 
-/// The first record that is not what the collector wrote.
+/// The tlog over the segments.
+#[derive(Debug, Default, Serialize)]
+pub struct LogReport {
+    /// Name of the log.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// Sealed segments.
+    pub segments: u64,
+    /// Heads of segments while they were open.
+    pub heads: u64,
+    /// When the newest head was made, by the collector's clock, nanoseconds since 1970; 0 where there is none.
+    pub last_head_ns: u64,
+    /// The verifier key under which the checkpoint is signed.
+    pub signed_by: Option<String>,
+    /// Nothing was said about keys.
+    pub unsigned: bool,
+    /// Witnesses of the policy that cosigned the newest checkpoint with a quorum, and when, in seconds since 1970.
+    pub cosigned_by: Vec<(String, u64)>,
+    /// Records up to this one are under that quorum; 0 where there is none.
+    pub witnessed_records: u64,
+    /// Remembered checkpoints that the log goes on from.
+    pub remembered: u64,
+}
+
+/// Something that is not as the collector left it.
 #[derive(Debug, Serialize)]
-pub struct Bad {
+pub struct Fault {
     /// The file.
     pub file: PathBuf,
-    /// Where in it the record begins.
+    /// Where in it what is wrong begins.
     pub offset: u64,
-    /// The index that it has or should have.
+    /// The record that it is about, by the index that it has or should have; 0 where it is about none.
     pub index: u64,
     /// What is wrong.
     pub what: String,
-    /// Records 1 to this one are proven all the same.
-    pub proven: u64,
+    /// Records that are missing or not proven because of it, as far as known.
+    pub lost: Option<Range>,
 }
 
 /// An unfinished record at the end of the newest file.
@@ -98,7 +131,15 @@ pub struct OutboxReport {
 impl Report {
     /// Whether nothing is wrong.
     pub fn is_intact(&self) -> bool {
-        self.bad.is_none()
+        self.faults.is_empty()
+    }
+
+    /// Records `first` to `last` are proven; they come in ascending order.
+    pub(super) fn prove(&mut self, first: u64, last: u64) {
+        match self.proven.last_mut() {
+            Some(range) if range.last + 1 == first => range.last = last,
+            _ => self.proven.push(Range { first, last }),
+        }
     }
 
     pub(super) fn count(&mut self, record: &Record) {
@@ -112,14 +153,14 @@ impl Report {
     }
 }
 
-impl Bad {
-    pub(super) fn new(segment: &Segment, offset: u64, index: u64, what: String, proven: u64) -> Self {
+impl Fault {
+    pub(super) fn of_file(file: PathBuf, what: String) -> Self {
         Self {
-            file: segment.path.clone(),
-            offset,
-            index,
+            file,
+            offset: 0,
+            index: 0,
             what,
-            proven,
+            lost: None,
         }
     }
 }
@@ -152,22 +193,43 @@ impl fmt::Display for Range {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.bad {
-            None => writeln!(f, "intact: {} records in {} files", self.records, self.files)?,
-            Some(bad) => {
-                writeln!(
-                    f,
-                    "NOT INTACT: {} at byte {} (record {})",
-                    bad.file.display(),
-                    bad.offset,
-                    bad.index
-                )?;
-                writeln!(f, "  what is wrong: {}", bad.what)?;
-                match bad.proven {
-                    0 => writeln!(f, "  still proven: nothing")?,
-                    proven => writeln!(f, "  still proven: every record up to and including {proven}")?,
+        if let (Some(part), true) = (&self.part, self.faults.is_empty()) {
+            writeln!(
+                f,
+                "intact, and only a part of the log: segments {part} of it, {} records in {} files; what is before \
+                 and after is not in this copy",
+                self.records, self.files
+            )?;
+        } else if self.faults.is_empty() {
+            writeln!(f, "intact: {} records in {} files", self.records, self.files)?;
+        } else {
+            let count = self.faults.len();
+            writeln!(
+                f,
+                "NOT INTACT: {count} fault{}",
+                if count == 1 { "" } else { "s" }
+            )?;
+            for fault in self.faults.iter().take(MOST_FAULTS) {
+                write!(f, "  {} at byte {}", fault.file.display(), fault.offset)?;
+                match fault.index {
+                    0 => writeln!(f)?,
+                    index => writeln!(f, " (record {index})")?,
+                }
+                writeln!(f, "    what is wrong: {}", fault.what)?;
+                if let Some(lost) = &fault.lost {
+                    writeln!(f, "    missing or not proven: records {lost}")?;
                 }
             }
+            if count > MOST_FAULTS {
+                writeln!(f, "  … and {} more (--output json has all)", count - MOST_FAULTS)?;
+            }
+            match list(&self.proven) {
+                none if none.is_empty() => writeln!(f, "still proven: nothing")?,
+                ranges => writeln!(f, "still proven: records {ranges}")?,
+            }
+        }
+        if let Some(log) = &self.log {
+            log.fmt(f)?;
         }
         if let Some(torn) = &self.torn {
             writeln!(
@@ -200,17 +262,52 @@ impl fmt::Display for Report {
             } else if outbox.unexplained.is_empty() {
                 writeln!(f, "{} missing, all accounted for by loss events", outbox.missing)?;
             } else {
-                let ranges = outbox
-                    .unexplained
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", ");
+                let ranges = list(&outbox.unexplained);
                 writeln!(f, "{} missing, NOT ACCOUNTED FOR: {ranges}", outbox.missing)?;
             }
         }
         writeln!(f, "head: {}", self.head)
     }
+}
+
+impl fmt::Display for LogReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "log {}: {} entries, {} sealed segments, {} heads, the newest of {}",
+            self.origin,
+            self.size,
+            self.segments,
+            self.heads,
+            time(self.last_head_ns)
+        )?;
+        if let Some(key) = &self.signed_by {
+            writeln!(f, "signed by: {key}")?;
+        }
+        for (witness, seconds) in &self.cosigned_by {
+            let when = time(seconds.saturating_mul(1_000_000_000));
+            writeln!(f, "cosigned by: {witness} at {when}")?;
+        }
+        if !self.cosigned_by.is_empty() {
+            writeln!(
+                f,
+                "under a quorum of witnesses: records up to {}",
+                self.witnessed_records
+            )?;
+        }
+        if self.remembered > 0 {
+            writeln!(f, "goes on from: {} remembered checkpoints", self.remembered)?;
+        }
+        Ok(())
+    }
+}
+
+fn list(ranges: &[Range]) -> String {
+    ranges
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn write_counts(f: &mut fmt::Formatter<'_>, what: &str, counts: &BTreeMap<String, u64>) -> fmt::Result {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::audit::{self as log, WriterSettings};
+use crate::audit::{self as log, AuditSettings, WriterSettings};
 use crate::baselines::{shelf, start};
 use norma_baseline::Timestamp;
 use norma_baseline::bundle::{Entry, Sealed};
@@ -77,11 +77,17 @@ async fn what_is_handed_over_is_in_force_and_in_the_log() {
     let signer = Signer::of_seed(&[1; 32]).unwrap();
     let foreign = Signer::of_seed(&[2; 32]).unwrap();
     let keys: TrustedKeys = [signer.key()].into_iter().collect();
-    let settings = WriterSettings {
-        segment_bytes: 1 << 20,
-        commit_interval: Duration::from_millis(1),
+    let settings = AuditSettings {
+        writer: WriterSettings {
+            segment_bytes: 1 << 20,
+            segment_age: Duration::from_secs(3600),
+            commit_interval: Duration::from_millis(1),
+        },
+        checkpoint_interval: Duration::from_secs(10),
+        key: dir.path().join("audit.key"),
+        origin: None,
     };
-    let (log, writing) = log::open(&audit_dir, settings).unwrap();
+    let (log, writing) = log::open(&audit_dir, &settings).unwrap();
     let stop = CancellationToken::new();
     let (baselines, task) = start(&directory, keys.clone(), stop.clone()).unwrap();
     let inbox = take(&directory, keys, baselines, log, stop.clone()).unwrap();

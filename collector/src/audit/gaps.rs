@@ -1,0 +1,91 @@
+//! What did not arrive, and what accounts for it.
+
+use super::verify::{Expected, OutboxReport, Range, VerifyError, verify};
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+
+/// What is missing in a log.
+#[derive(Debug, Serialize)]
+pub struct Gaps {
+    /// Nodes and epochs of which sequences are missing.
+    pub outboxes: Vec<Gap>,
+    /// Nodes and epochs that are complete.
+    pub complete: u64,
+    /// Records that are damaged or gone, which may have had any of them.
+    pub unproven: Vec<Range>,
+}
+
+/// What is missing of one node and epoch.
+#[derive(Debug, Serialize)]
+pub struct Gap {
+    /// The node.
+    pub node: String,
+    /// The epoch, in hex.
+    pub epoch: String,
+    /// What the log accounts for.
+    pub sequences: Range,
+    /// How many did not arrive.
+    pub missing: u64,
+    /// Of these, the ones that no loss event of the agent admits.
+    pub unexplained: Vec<Range>,
+}
+
+/// Finds out what is missing in the log at `path`.
+pub fn gaps(path: &Path) -> Result<Gaps, VerifyError> {
+    let report = verify(path, &Expected::default())?;
+    let (missing, complete): (Vec<OutboxReport>, Vec<_>) =
+        report.outboxes.into_iter().partition(|outbox| outbox.missing > 0);
+    Ok(Gaps {
+        outboxes: missing.into_iter().map(Gap::from).collect(),
+        complete: complete.len() as u64,
+        unproven: report.faults.iter().filter_map(|fault| fault.lost).collect(),
+    })
+}
+
+impl From<OutboxReport> for Gap {
+    fn from(outbox: OutboxReport) -> Self {
+        Self {
+            node: outbox.node,
+            epoch: outbox.epoch,
+            sequences: Range {
+                first: outbox.first_sequence,
+                last: outbox.last_sequence,
+            },
+            missing: outbox.missing,
+            unexplained: outbox.unexplained,
+        }
+    }
+}
+
+impl Gaps {
+    /// Whether the log has all that it should have, or says why not.
+    pub fn are_explained(&self) -> bool {
+        self.unproven.is_empty() && self.outboxes.iter().all(|gap| gap.unexplained.is_empty())
+    }
+}
+
+impl fmt::Display for Gaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for gap in &self.outboxes {
+            write!(
+                f,
+                "node {} epoch {}: {} of sequences {} did not arrive, ",
+                gap.node, gap.epoch, gap.missing, gap.sequences
+            )?;
+            if gap.unexplained.is_empty() {
+                writeln!(f, "all accounted for by loss events")?;
+            } else {
+                let ranges: Vec<String> = gap.unexplained.iter().map(ToString::to_string).collect();
+                writeln!(f, "NOT ACCOUNTED FOR: {}", ranges.join(", "))?;
+            }
+        }
+        for range in &self.unproven {
+            writeln!(
+                f,
+                "records {range} are missing or damaged: run `norma-collector audit verify`"
+            )?;
+        }
+        writeln!(f, "complete: {} nodes and epochs", self.complete)
+    }
+}

@@ -1,0 +1,479 @@
+//! The segments under verification: record by record, and each against what the tlog and its manifest say.
+
+use super::coverage::Coverage;
+use super::ledger::{Group, Ledger};
+use super::report::{Fault, Range, Report, Torn};
+use super::{VerifyError, unreadable};
+use crate::audit::entry::{OpenHead, Sealed};
+use crate::audit::format::FrameError;
+use crate::audit::head::Head;
+use crate::audit::manifest::Manifest;
+use crate::audit::recover::frame_follows;
+use crate::audit::scan::{Defect, Scan, State};
+use crate::audit::segment::Segment;
+use crate::audit::summary::Summary;
+use norma_tlog::Hash;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One verification.
+pub struct Run {
+    path: PathBuf,
+    ledger: Option<Ledger>,
+    head: Option<Head>,
+    expected: Option<Head>,
+    expected_seen: bool,
+    coverage: Coverage,
+    report: Report,
+    /// Digest of the manifest before, as the tlog has it.
+    previous: Hash,
+    /// The newest record read.
+    reached: u64,
+    /// First and last segment of a copy that says that it is a part of a log.
+    part: Option<(u64, u64)>,
+}
+
+/// How a file was read.
+struct Walked {
+    summary: Summary,
+    /// State after its last record; `None` where something is wrong with it.
+    after: Option<State>,
+    /// Up to which record heads of the tlog agree.
+    agreed: u64,
+}
+
+impl Run {
+    pub fn new(path: &Path, ledger: Option<Ledger>, head: Option<Head>, expected: Option<Head>) -> Self {
+        Self {
+            path: path.to_owned(),
+            ledger,
+            head,
+            expected,
+            expected_seen: false,
+            coverage: Coverage::default(),
+            report: Report::default(),
+            previous: Hash::default(),
+            reached: 0,
+            part: None,
+        }
+    }
+
+    /// It is a copy of these segments alone.
+    pub fn part(&mut self, first: u64, last: u64) {
+        self.part = Some((first, last));
+        self.report.part = Some(Range { first, last });
+    }
+
+    pub fn note(&mut self, note: &str) {
+        self.report.notes.push(note.to_owned());
+    }
+
+    /// Something that is wrong beside the records.
+    pub fn fault(&mut self, fault: Fault) {
+        self.report.faults.push(fault);
+    }
+
+    /// One file, whatever else there is.
+    pub fn alone(&mut self, segment: &Segment) -> Result<(), VerifyError> {
+        let walked = self.walk(segment, None, &Group::default(), true)?;
+        if walked.summary.last >= segment.first_index {
+            self.report.prove(segment.first_index, walked.summary.last);
+        }
+        Ok(())
+    }
+
+    /// All files of a directory.
+    pub fn directory(&mut self, segments: Vec<Segment>) -> Result<(), VerifyError> {
+        let mut files: BTreeMap<u64, Segment> = segments
+            .into_iter()
+            .map(|segment| (segment.first_index, segment))
+            .collect();
+        let mut before = Some(State::default());
+        for number in 0.. {
+            let group = self
+                .ledger
+                .as_mut()
+                .map(|ledger| ledger.next_segment(number))
+                .unwrap_or_default();
+            let Some(segment) = self.file_of(&group, &mut files) else {
+                match group.records() {
+                    Some(_) if self.is_elsewhere(number) => {
+                        self.previous = group.sealed.map_or(self.previous, |sealed| sealed.manifest);
+                    }
+                    Some((first, last)) => self.missing(number, first, last, &group),
+                    None => break,
+                }
+                before = None;
+                continue;
+            };
+            let newest = files.is_empty() && group.sealed.is_none();
+            let anchored = before.is_some();
+            let walked = self.walk(&segment, before.take(), &group, newest)?;
+            before.clone_from(&walked.after);
+            let sealed = match (&group.sealed, &walked.after) {
+                (Some(sealed), Some(_)) => self.compare(&segment, &walked.summary, number, sealed),
+                (Some(sealed), None) => {
+                    self.lost(&segment, sealed, walked.summary.last);
+                    false
+                }
+                (None, _) => false,
+            };
+            let proven = if sealed || anchored {
+                walked.summary.last
+            } else {
+                walked.agreed
+            };
+            if group.sealed.is_some() && walked.after.is_some() && !sealed {
+                before = None;
+            } else if proven >= segment.first_index {
+                self.report.prove(segment.first_index, proven);
+            }
+            self.previous = match &group.sealed {
+                Some(sealed) => sealed.manifest,
+                None => Manifest::of(&walked.summary, number, self.previous).digest(),
+            };
+            if self.ledger.is_none() && walked.after.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that the tlog speaks of next, or the next one where it says nothing.
+    fn file_of(&mut self, group: &Group, files: &mut BTreeMap<u64, Segment>) -> Option<Segment> {
+        let Some((first, _)) = group.records() else {
+            return files.pop_first().map(|(_, segment)| segment);
+        };
+        while let Some(stray) = files.first_entry().filter(|entry| *entry.key() < first) {
+            let segment = stray.remove();
+            let mut fault = Fault::of_file(
+                segment.path,
+                "the tlog knows no segment that begins with this record: the file was added".to_owned(),
+            );
+            fault.index = segment.first_index;
+            self.report.faults.push(fault);
+        }
+        files.remove(&first)
+    }
+
+    /// Whether a copy does not claim to have a segment.
+    fn is_elsewhere(&self, number: u64) -> bool {
+        self.part
+            .is_some_and(|(first, last)| !(first..=last).contains(&number))
+    }
+
+    fn missing(&mut self, number: u64, first: u64, last: u64, group: &Group) {
+        let segment = Segment::new(&self.path, first);
+        let mut what = format!("segment {number} is missing: it had records {first} to {last}");
+        if let Some(sealed) = &group.sealed {
+            what += &told(&segment, sealed);
+            self.previous = sealed.manifest;
+        }
+        self.report.faults.push(Fault {
+            file: segment.path,
+            offset: 0,
+            index: first,
+            what,
+            lost: Some(Range { first, last }),
+        });
+    }
+
+    /// Reads a file to its end or to the first record that is wrong.
+    fn walk(
+        &mut self,
+        segment: &Segment,
+        before: Option<State>,
+        group: &Group,
+        newest: bool,
+    ) -> Result<Walked, VerifyError> {
+        self.report.files += 1;
+        let mut scan =
+            Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
+        let mut walked = Walked {
+            summary: Summary::new(segment.first_index),
+            after: None,
+            agreed: 0,
+        };
+        let mut heads = group.heads.iter().peekable();
+        loop {
+            let offset = scan.offset();
+            match scan.next() {
+                Ok(Some(record)) => {
+                    walked.summary.follow(&scan.frame(), &record);
+                    let here = Head {
+                        index: record.index,
+                        hash: scan.state().hash,
+                    };
+                    let mut fault = self.check_heads(here);
+                    while let Some(head) = heads.next_if(|head| head.records.1 <= here.index) {
+                        fault = fault.or_else(|| disagreement(head, here, &walked.summary));
+                        walked.agreed = here.index;
+                    }
+                    if let Some(what) = fault {
+                        self.bad_record(segment, offset, here.index, what, group);
+                        walked.summary.last = here.index - 1;
+                        return Ok(walked);
+                    }
+                    self.report.count(&record);
+                    self.coverage.follow(&record);
+                    self.report.head = here;
+                    self.reached = here.index;
+                }
+                Ok(None) => break,
+                Err(defect) => {
+                    if !self.is_unfinished(segment, &scan, &defect, newest)? {
+                        self.bad_record(
+                            segment,
+                            scan.offset(),
+                            scan.next_index(),
+                            defect.to_string(),
+                            group,
+                        );
+                        return Ok(walked);
+                    }
+                    break;
+                }
+            }
+        }
+        if let Some(head) = heads.last().filter(|_| group.sealed.is_none()) {
+            let last = walked.summary.last;
+            let what = format!(
+                "the file ends with record {last}, but a head of the tlog says that record {} was durable: the end was \
+                 removed",
+                head.records.1
+            );
+            self.bad_record(segment, scan.offset(), last + 1, what, group);
+            return Ok(walked);
+        }
+        if let Some(sealed) = group
+            .sealed
+            .as_ref()
+            .filter(|sealed| sealed.records.1 > walked.summary.last)
+        {
+            let (last, sealed) = (walked.summary.last, sealed.records.1);
+            let what = format!(
+                "the file ends with record {last}, and was sealed with record {sealed}: its end was removed"
+            );
+            self.bad_record(segment, scan.offset(), last + 1, what, group);
+            return Ok(walked);
+        }
+        walked.after = Some(scan.into_state());
+        Ok(walked)
+    }
+
+    /// Something is wrong with a record, and nothing after it in its segment is proven.
+    fn bad_record(&mut self, segment: &Segment, offset: u64, index: u64, what: String, group: &Group) {
+        let last = group
+            .records()
+            .map(|(_, last)| last)
+            .filter(|last| *last >= index);
+        self.report.faults.push(Fault {
+            file: segment.path.clone(),
+            offset,
+            index,
+            what,
+            lost: last.map(|last| Range { first: index, last }),
+        });
+    }
+
+    /// What is wrong where a record is one that the head file or the expected head names.
+    fn check_heads(&mut self, here: Head) -> Option<String> {
+        if self
+            .head
+            .is_some_and(|head| head.index == here.index && head.hash != here.hash)
+        {
+            return Some("the head file names another hash for this record: the log was replaced".to_owned());
+        }
+        if let Some(expected) = self.expected.filter(|expected| expected.index == here.index) {
+            if expected.hash != here.hash {
+                return Some(
+                    "the expected head names another hash for this record: the log was rewritten".to_owned(),
+                );
+            }
+            self.expected_seen = true;
+        }
+        None
+    }
+
+    fn is_unfinished<R: io::Read>(
+        &mut self,
+        segment: &Segment,
+        scan: &Scan<R>,
+        defect: &Defect,
+        newest: bool,
+    ) -> Result<bool, VerifyError> {
+        let index = scan.next_index();
+        let Defect::Frame(FrameError::Incomplete { have, .. }) = defect else {
+            return Ok(false);
+        };
+        let unfinished = newest
+            && self.head.is_none_or(|head| head.index < index)
+            && !frame_follows(&segment.path, scan.offset()).map_err(unreadable(&segment.path))?;
+        if unfinished {
+            self.report.torn = Some(Torn {
+                file: segment.path.clone(),
+                offset: scan.offset(),
+                index,
+                bytes: *have,
+            });
+        }
+        Ok(unfinished)
+    }
+
+    /// Compares a segment that is sound in itself with what it was sealed as; whether it is that.
+    fn compare(&mut self, segment: &Segment, summary: &Summary, number: u64, sealed: &Sealed) -> bool {
+        let manifest = Manifest::of(summary, number, self.previous);
+        if (manifest.root, manifest.records) != (sealed.root, sealed.records) {
+            let what =
+                "its records are not those that were sealed: the tlog has another root for them".to_owned();
+            self.report.faults.push(Fault {
+                file: segment.path.clone(),
+                offset: 0,
+                index: segment.first_index,
+                what: what + &told(segment, sealed),
+                lost: Some(Range {
+                    first: sealed.records.0,
+                    last: sealed.records.1,
+                }),
+            });
+            return false;
+        }
+        let path = segment.manifest();
+        let must = manifest.to_string();
+        let wrong = match fs::read(&path) {
+            Ok(there) if there == must.as_bytes() => None,
+            Ok(there) => {
+                let same = there
+                    .iter()
+                    .zip(must.as_bytes())
+                    .take_while(|(there, must)| there == must)
+                    .count();
+                Some((
+                    same as u64,
+                    "it is not the manifest of the segment beside it".to_owned(),
+                ))
+            }
+            Err(error) => Some((0, format!("the manifest cannot be read: {error}"))),
+        };
+        if let Some((offset, what)) = wrong {
+            let mut fault = Fault::of_file(path.clone(), what);
+            fault.offset = offset;
+            self.report.faults.push(fault);
+        }
+        if manifest.digest() != sealed.manifest {
+            let what = "the tlog names a manifest that says something else than the segment: it was forged"
+                .to_owned();
+            self.report.faults.push(Fault::of_file(path, what));
+        }
+        true
+    }
+
+    /// Adds to the newest fault what a proven manifest says of the segment that is damaged.
+    fn lost(&mut self, segment: &Segment, sealed: &Sealed, good: u64) {
+        let told = told(segment, sealed);
+        if let Some(fault) = self.report.faults.last_mut() {
+            fault.what += &told;
+            fault.lost = (sealed.records.1 > good).then_some(Range {
+                first: good + 1,
+                last: sealed.records.1,
+            });
+        }
+    }
+
+    /// The verdict.
+    pub fn finish(mut self) -> Report {
+        let last = self.report.head.index;
+        if self.report.faults.is_empty() {
+            let cut = match (self.head, self.expected) {
+                (Some(head), _) if head.index > last => Some(("the head file", head)),
+                (_, Some(expected)) if !self.expected_seen && expected.index > last => {
+                    Some(("the expected head", expected))
+                }
+                _ => None,
+            };
+            if let Some((name, head)) = cut {
+                let mut fault = Fault::of_file(
+                    self.path.clone(),
+                    format!(
+                        "the log ends with record {last}, but {name} says that record {} was durable: its end was \
+                         removed",
+                        head.index
+                    ),
+                );
+                fault.index = last + 1;
+                self.report.faults.push(fault);
+            }
+        }
+        match self.ledger.take() {
+            Some(ledger) => {
+                let (log, faults) = ledger.finish(self.reached);
+                self.report.faults.extend(faults);
+                if log.unsigned {
+                    self.note(
+                        "no trust policy was given: that the checkpoint was signed, and by whom, is not proven \
+                         (--policy)",
+                    );
+                }
+                self.report.log = Some(log);
+            }
+            None => self.note(
+                "there is no tlog: only the chain of records is proven, which whoever can write the files can make \
+                 anew. A collector of this version makes one at its next start",
+            ),
+        }
+        self.report.outboxes = self.coverage.finish();
+        self.report
+    }
+}
+
+impl Group {
+    /// First and last record that the tlog knows of the segment.
+    fn records(&self) -> Option<(u64, u64)> {
+        let sealed = self.sealed.as_ref().map(|sealed| sealed.records);
+        sealed.or_else(|| self.heads.last().map(|head| head.records))
+    }
+}
+
+/// Why a head is not one of the segment that was read up to the record that it names.
+fn disagreement(head: &OpenHead, here: Head, summary: &Summary) -> Option<String> {
+    let agrees = head.records == (summary.first, here.index)
+        && head.chain == here.hash
+        && head.root == summary.tree.root();
+    (!agrees).then(|| {
+        format!(
+            "a head of the tlog (of {}) has another hash for the records up to {}: records were changed",
+            crate::audit::show::time(head.time_ns),
+            head.records.1
+        )
+    })
+}
+
+/// What the manifest of a damaged segment says of it, where it is the one that the tlog names.
+fn told(segment: &Segment, sealed: &Sealed) -> String {
+    let manifest = fs::read(segment.manifest()).ok();
+    let proven = manifest.filter(|bytes| Hash(Sha256::digest(bytes).into()) == sealed.manifest);
+    let Some(manifest) = proven.and_then(|bytes| Manifest::parse(&bytes).ok()) else {
+        return "; its manifest is not there to say what they were".to_owned();
+    };
+    let events: u64 = manifest.outboxes.values().map(|held| held.events).sum();
+    let nodes: Vec<String> = manifest
+        .outboxes
+        .iter()
+        .take(8)
+        .map(|(outbox, held)| format!("{} {}-{}", outbox.node, held.first, held.last))
+        .collect();
+    format!(
+        "; by its manifest, which is proven, the segment had {events} events between {} and {} ({}{})",
+        crate::audit::show::time(manifest.time_ns.0),
+        crate::audit::show::time(manifest.time_ns.1),
+        nodes.join(", "),
+        if manifest.outboxes.len() > nodes.len() {
+            ", …"
+        } else {
+            ""
+        }
+    )
+}
