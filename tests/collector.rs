@@ -3,6 +3,8 @@
 
 #[path = "collector/agent.rs"]
 mod agent;
+#[path = "collector/audit_promises.rs"]
+mod audit_promises;
 #[path = "collector/baselines.rs"]
 mod baselines;
 #[path = "collector/crash.rs"]

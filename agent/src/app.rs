@@ -19,7 +19,7 @@ use crate::pipeline::{Parts, Pipeline};
 use crate::posture::Posture;
 use crate::respond::{Enforcement, Known};
 use crate::sensor::{CoverageReport, Sensor};
-use crate::ship::{self, Ahead, ShipStatus};
+use crate::ship::{self, Ahead, Beside, Checkpoints, Promises, ShipStatus};
 use crate::telemetry::StatusFile;
 use crate::trace::Start;
 use crate::trace::tape::{Recorded, Tape, TapeOptions};
@@ -148,6 +148,15 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
         epoch: outbox.as_ref().map_or(0, Outbox::epoch),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id,
+        ..Hello::default()
+    };
+    let (of_shipping, notices) = std::sync::mpsc::channel();
+    let beside = Beside {
+        fleet: shared,
+        promises: Promises {
+            checkpoints: Checkpoints::open(&config.state_dir),
+            events: of_shipping,
+        },
     };
     let names = ProcessNames::new(&hello.node, &hello.boot_id);
     let finder = Finder::start(config.sensitive.clone()).context("cannot start a thread")?;
@@ -182,6 +191,7 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
         host_events: config.host_events,
         inbox: inbox::take(&baselines_dir, config.trusted_keys.clone())
             .context("cannot take decisions on baselines")?,
+        notices,
     });
     for event in opening(config, &coverage, &repairs) {
         pipeline.announce(event);
@@ -202,7 +212,7 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
     let (ship_stop, ship_stopped) = watch::channel(false);
     let result = runtime.block_on(async {
         let shipper = reader.zip(config.collector.clone()).map(|(reader, target)| {
-            tokio::spawn(ship::run(target, hello, reader, shared, Arc::clone(&shipping), ahead_tx, ship_stopped))
+            tokio::spawn(ship::run(target, hello, reader, beside, Arc::clone(&shipping), ahead_tx, ship_stopped))
         });
         tracing::info!(node = config.node.as_str(), policies = config.policies.len(), "watching");
         tokio::select! {

@@ -1,6 +1,7 @@
 //! Normalized events: what leaves the agent.
 
 mod attribute;
+mod checkpoint;
 mod dns;
 mod exec;
 mod hash;
@@ -10,6 +11,7 @@ mod release;
 mod resolved;
 mod socket;
 
+pub use checkpoint::checkpoint_inconsistent;
 pub use hash::{Hashes, Question, file_hash, mark_hashes};
 pub use name::ProcessNames;
 pub use release::release;

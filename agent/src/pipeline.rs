@@ -82,6 +82,8 @@ pub struct Parts {
     pub host_events: bool,
     /// What people hand over for baselines.
     pub inbox: Receiver<Delivery>,
+    /// What shipping has to say.
+    pub notices: Receiver<Event>,
 }
 
 /// The thread's state.
@@ -346,7 +348,14 @@ impl Pipeline {
     }
 
     fn say_decided(&mut self, decision: pb::BaselineDecision) {
-        let event = event::own(Kind::BaselineDecision, Detail::BaselineDecision(decision));
+        self.say(event::own(
+            Kind::BaselineDecision,
+            Detail::BaselineDecision(decision),
+        ));
+    }
+
+    /// Stores an event about Norma itself, and logs it.
+    fn say(&mut self, event: Event) {
         if norma_wire::id::is_alert(&event) {
             self.alerts += 1;
             tracing::warn!(target: "norma::alert", "{}", describe::sentence(&event));
@@ -363,6 +372,9 @@ impl Pipeline {
                 Kind::ClockStep,
                 Detail::ClockStep(pb::ClockStep { step_ns }),
             ));
+        }
+        while let Ok(event) = self.parts.notices.try_recv() {
+            self.say(event);
         }
         let running = self.parts.identity.containers();
         for event in self.parts.posture.look(&running) {

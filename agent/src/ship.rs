@@ -5,6 +5,7 @@
 //! What is told of baselines goes over the same stream, a message at a time, and waits for nothing else than itself.
 //! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays.
 
+mod checkpoints;
 mod session;
 mod tls;
 
@@ -12,10 +13,13 @@ use crate::config::CollectorTarget;
 use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use norma_wire::Event;
 use norma_wire::pb::Hello;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+
+pub use checkpoints::Checkpoints;
 
 /// First delay after a stream broke.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -72,12 +76,42 @@ pub enum ShipError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead(pub u64);
 
+/// What goes over the stream beside the events.
+#[derive(Debug)]
+pub struct Beside {
+    /// What was learned of workloads; `None` where this node tells nothing.
+    pub fleet: Option<ShippingEnd>,
+    /// What collectors promise of their audit logs.
+    pub promises: Promises,
+}
+
+/// What this node remembers of collectors' audit logs, and where it says that one took something back.
+#[derive(Debug)]
+pub struct Promises {
+    /// What is remembered.
+    pub checkpoints: Checkpoints,
+    /// Takes the events.
+    pub events: std::sync::mpsc::Sender<Event>,
+}
+
+impl Promises {
+    fn hear(&mut self, address: &str, checkpoint: &norma_wire::pb::Checkpoint) {
+        let event = tokio::task::block_in_place(|| self.checkpoints.hear(address, checkpoint));
+        if event.is_some_and(|event| self.events.send(event).is_err()) {
+            tracing::error!(
+                collector = address,
+                "the audit log took back what it had promised"
+            );
+        }
+    }
+}
+
 /// Ships until `stop` says so, and then until everything is acknowledged or the caller's patience ends.
 pub async fn run(
     target: CollectorTarget,
-    hello: Hello,
+    mut hello: Hello,
     mut reader: SpoolReader,
-    mut fleet: Option<ShippingEnd>,
+    mut beside: Beside,
     status: SharedStatus,
     ahead: watch::Sender<Ahead>,
     mut stop: watch::Receiver<bool>,
@@ -92,11 +126,12 @@ pub async fn run(
     };
     let mut delays = new_delays();
     loop {
+        beside.promises.checkpoints.tell(&mut hello);
         let result = session::run(
             &target,
             &hello,
             &mut reader,
-            fleet.as_mut(),
+            &mut beside,
             &status,
             &ahead,
             &mut stop,

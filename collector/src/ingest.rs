@@ -9,6 +9,7 @@ mod arrival;
 mod connection;
 mod credentials;
 mod deliver;
+mod news;
 mod refusals;
 
 pub use credentials::CredentialError;

@@ -37,6 +37,18 @@ pub struct Agent {
 impl Agent {
     /// Connects with a certificate and says hello as `node`.
     pub async fn connect(ca: &Path, identity: &KeyPair, port: u16, node: &str, epoch: u64) -> Result<Self> {
+        Self::connect_with(ca, identity, port, node, epoch, Hello::default()).await
+    }
+
+    /// As [`Self::connect`], and says what else `hello` has.
+    pub async fn connect_with(
+        ca: &Path,
+        identity: &KeyPair,
+        port: u16,
+        node: &str,
+        epoch: u64,
+        hello: Hello,
+    ) -> Result<Self> {
         let tls = client_config(ca, Some(identity))?;
         let connector = tower::service_fn(move |_| {
             let tls = Arc::clone(&tls);
@@ -53,7 +65,7 @@ impl Agent {
             node: node.into(),
             epoch,
             agent_version: "test".into(),
-            boot_id: String::new(),
+            ..hello
         };
         batches
             .send(ToCollector {
@@ -76,6 +88,28 @@ impl Agent {
     /// As [`Self::connect`], with a certificate that is issued for the purpose.
     pub async fn of_node(pki: &Pki, port: u16, node: &str, epoch: u64, days: u32) -> Result<Self> {
         Self::connect(&pki.ca(), &pki.node(node, days)?, port, node, epoch).await
+    }
+
+    /// As [`Self::of_node`], and says what else `hello` has.
+    pub async fn of_node_with(
+        pki: &Pki,
+        port: u16,
+        node: &str,
+        (epoch, days): (u64, u32),
+        hello: Hello,
+    ) -> Result<Self> {
+        Self::connect_with(&pki.ca(), &pki.node(node, days)?, port, node, epoch, hello).await
+    }
+
+    /// Waits until `sequence` is acknowledged; gives the checkpoint that came with it.
+    pub async fn acknowledged_with(&mut self, sequence: u64) -> Result<Option<pb::Checkpoint>> {
+        loop {
+            if let to_agent::Message::Ack(ack) = self.answer().await?
+                && ack.through >= sequence
+            {
+                return Ok(ack.checkpoint);
+            }
+        }
     }
 
     /// Events of this agent with sequences `first` to `last`.

@@ -5,6 +5,7 @@ use crate::wait::wait_until;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,12 +79,13 @@ impl AuditLog {
 
     /// What `audit verify` says; fails where it fails.
     pub fn verify(&self) -> Result<String> {
-        output(
-            self.programs
-                .collector()
-                .args(["audit", "verify"])
-                .arg(&self.path),
-        )
+        self.verify_with(&[])
+    }
+
+    /// What `audit verify` says with further options; fails where it fails.
+    pub fn verify_with(&self, options: &[&OsStr]) -> Result<String> {
+        let mut command = self.programs.collector();
+        output(command.args(["audit", "verify"]).args(options).arg(&self.path))
     }
 
     /// Checks that each (node, epoch) has every sequence from 1 on exactly once, apart from those that an

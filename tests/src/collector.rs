@@ -23,6 +23,10 @@ pub struct CollectorSettings {
     pub send_all: bool,
     /// Size at which it begins a new file.
     pub segment_bytes: Option<u64>,
+    /// How often it makes a checkpoint at least.
+    pub checkpoint_interval: Option<String>,
+    /// Trust policy file with the witnesses that it asks.
+    pub witnesses: Option<PathBuf>,
 }
 
 /// A collector, running or not.
@@ -115,6 +119,12 @@ impl Collector {
         self.port
     }
 
+    /// A trust policy that accepts its audit log without witnesses.
+    pub fn policy(&self, scratch: &Scratch) -> Result<PathBuf> {
+        let key = std::fs::read_to_string(self.state.join("audit.key.pub"))?;
+        scratch.file("log.policy", &format!("log {}\nquorum none\n", key.trim()))
+    }
+
     /// Its audit log.
     pub fn audit(&self) -> AuditLog {
         AuditLog::new(&self.programs, &self.state.join("audit"))
@@ -137,8 +147,27 @@ fn yaml(
         pki.ca().display()
     );
     let mut push = |line: std::fmt::Arguments<'_>| text.write_fmt(line).is_ok();
-    if let Some(bytes) = settings.segment_bytes {
-        push(format_args!("audit:\n  segment_bytes: {bytes}\n"));
+    let CollectorSettings {
+        segment_bytes,
+        checkpoint_interval,
+        witnesses,
+        ..
+    } = settings;
+    if segment_bytes.is_some() || checkpoint_interval.is_some() || witnesses.is_some() {
+        push(format_args!("audit:\n"));
+    }
+    if let Some(bytes) = segment_bytes {
+        push(format_args!("  segment_bytes: {bytes}\n"));
+    }
+    if let Some(interval) = checkpoint_interval {
+        push(format_args!("  checkpoint_interval: {interval}\n"));
+    }
+    if let Some(policy) = witnesses {
+        push(format_args!(
+            "  witnesses: {}\n  witness_ca: {}\n",
+            policy.display(),
+            pki.ca().display()
+        ));
     }
     if let Some(siem) = siem {
         let send = if settings.send_all { "all" } else { "alerts" };

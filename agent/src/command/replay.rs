@@ -138,6 +138,8 @@ fn pipeline(
     let (_, ahead) = watch::channel(Ahead(0));
     // Nobody hands anything over.
     let (_, inbox) = mpsc::channel();
+    // Nothing is shipped.
+    let (_, notices) = mpsc::channel();
     Ok(Pipeline::new(Parts {
         sensor: Box::new(replay.clone()),
         identity: Identity::of(Arc::new(replay.clone()), naming),
@@ -155,6 +157,7 @@ fn pipeline(
         status: StatusFile::new(state, &start.node, None),
         host_events: config.host_events,
         inbox,
+        notices,
     }))
 }
 

@@ -1,12 +1,12 @@
 //! One stream to the collector, from handshake to its end.
 
-use super::{Ahead, SharedStatus, ShipError, tls};
+use super::{Ahead, Beside, SharedStatus, ShipError, tls};
 use crate::config::CollectorTarget;
 use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use hyper_util::rt::TokioIo;
 use norma_wire::pb::ingest_client::IngestClient;
-use norma_wire::pb::{Batch, Hello, ToCollector, Welcome, to_agent, to_collector};
+use norma_wire::pb::{Ack, Batch, Hello, ToCollector, Welcome, to_agent, to_collector};
 use std::error::Error;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -46,11 +46,13 @@ pub async fn run(
     target: &CollectorTarget,
     hello: &Hello,
     reader: &mut SpoolReader,
-    mut fleet: Option<&mut ShippingEnd>,
+    beside: &mut Beside,
     status: &SharedStatus,
     ahead: &watch::Sender<Ahead>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Ended, ShipError> {
+    let Beside { fleet, promises } = beside;
+    let mut fleet = fleet.as_mut();
     let identity = tls::fingerprint(target);
     let channel = connect(target).await?;
     let mut client = IngestClient::new(channel)
@@ -110,6 +112,9 @@ pub async fn run(
             answer = incoming.message() => match answer.map_err(|status| ShipError::Stream(explain(target, &status)))? {
                 None => return Err(gone()),
                 Some(answer) => {
+                if let Some(to_agent::Message::Ack(Ack { checkpoint: Some(checkpoint), .. })) = &answer.message {
+                    promises.hear(&target.address, checkpoint);
+                }
                 if let Some(message) = answer.message {
                     take(reader, status, fleet.as_deref(), message).await;
                 }

@@ -4,6 +4,7 @@ use super::entry::Entry;
 use super::head::Head;
 use super::key;
 use super::lock::Lock;
+use super::promise::Promises;
 use super::recover::{OpenError, at, recover};
 use super::sealer::{SealError, Sealer, Told};
 use super::tlog::{self, Tlog};
@@ -33,7 +34,7 @@ pub struct AuditLog {
     directory: Arc<Path>,
     requests: mpsc::Sender<Request>,
     head: watch::Receiver<Head>,
-    checkpoint: watch::Receiver<Option<Note>>,
+    promises: Promises,
     sealer: SyncSender<Told>,
 }
 
@@ -103,7 +104,7 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
     let lock = Lock::take(directory).map_err(at(directory))?;
     let lock = lock.ok_or_else(|| OpenError::Locked(directory.to_owned()))?;
     let tlog = Tlog::open(directory, signing_key(directory, settings)?).map_err(SealError::from)?;
-    let origin = tlog.key().name().to_owned();
+    let verifier = tlog.key().verifier(Use::Log);
     let promised = match tlog.last() {
         Some(Entry::Head(head)) => Some(Head {
             index: head.records.1,
@@ -141,12 +142,13 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
     let (requests, queue) = mpsc::channel(QUEUE);
     let thread = named("audit-writer", move || writer.run(queue)).map_err(at(directory))?;
     let sealing = named("audit-sealer", move || sealing.run(&told)).map_err(at(directory))?;
-    tracing::info!(log = origin, "the audit log is open");
+    tracing::info!(log = verifier.name(), "the audit log is open");
+    let shared: Arc<Path> = directory.into();
     let log = AuditLog {
-        directory: directory.into(),
+        promises: Promises::new(Arc::clone(&shared), verifier, checkpoint),
+        directory: shared,
         requests: requests.clone(),
         head,
-        checkpoint,
         sealer: sealer.clone(),
     };
     let writing = Writing {
@@ -200,9 +202,9 @@ impl AuditLog {
         self.head.clone()
     }
 
-    /// The newest checkpoint, now and whenever there is a newer one; none before the first.
-    pub fn checkpoint(&self) -> watch::Receiver<Option<Note>> {
-        self.checkpoint.clone()
+    /// The checkpoints, for those who remember them.
+    pub fn promises(&self) -> &Promises {
+        &self.promises
     }
 
     /// Keeps a checkpoint with the cosignatures of witnesses, which are a `quorum` or not. Where the sealer has too much

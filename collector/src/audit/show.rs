@@ -129,6 +129,8 @@ pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
         Some(Body::Event(_)) => event.is_none_or(id::is_alert),
         Some(Body::Rejected(_) | Body::Gap(_) | Body::Refused(_) | Body::Recovered(_)) => true,
         Some(Body::BaselineDecision(decision)) => !decision.refused.is_empty(),
+        Some(Body::WitnessQuorum(quorum)) => !quorum.reached,
+        Some(Body::CheckpointConflict(_)) => true,
         _ => false,
     }
 }
@@ -145,6 +147,8 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::Stopped(_)) => "stopped",
         Some(Body::Recovered(_)) => "recovered",
         Some(Body::BaselineDecision(_)) => "baseline_decision",
+        Some(Body::WitnessQuorum(_)) => "witness_quorum",
+        Some(Body::CheckpointConflict(_)) => "checkpoint_conflict",
         None => "unknown",
     }
 }
@@ -199,6 +203,25 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
             cut.bytes_dropped, cut.file, cut.offset
         ),
         (Some(Body::BaselineDecision(decision)), _) => describe::decision(decision),
+        (Some(Body::WitnessQuorum(quorum)), _) if quorum.reached => {
+            "witnesses cosign the checkpoints again".to_owned()
+        }
+        (Some(Body::WitnessQuorum(quorum)), _) => {
+            let since = match quorum.since_wall_ns {
+                0 => "the start".to_owned(),
+                since => time(since),
+            };
+            format!(
+                "no quorum of witnesses cosigned a checkpoint since {since}: {}",
+                quorum.detail
+            )
+        }
+        (Some(Body::CheckpointConflict(conflict)), _) => {
+            format!(
+                "{} remembers another audit log: {}",
+                conflict.who, conflict.detail
+            )
+        }
         (None, _) => "a record that only a newer norma-collector knows".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::arrival::Arrivals;
 use super::connection::Peer;
+use super::news::News;
 use super::refusals::Refusals;
 use crate::audit::{Appended, Arrival, AuditLog, Content, Outbox, StorageError};
 use crate::baselines::{self, Baselines};
@@ -12,7 +13,7 @@ use norma_wire::pb::{
 use norma_wire::text::printable;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,7 @@ impl Ingest for Deliver {
             baselines: self.baselines.clone(),
             max_event_bytes: self.max_event_bytes,
             stop: self.stop.clone(),
+            news: Mutex::new(News::of(&self.log)),
             answers,
         };
         tokio::spawn(session.run(request.into_inner()));
@@ -78,6 +80,7 @@ struct Session {
     baselines: Baselines,
     max_event_bytes: usize,
     stop: CancellationToken,
+    news: Mutex<News>,
     answers: mpsc::Sender<Result<ToAgent, Status>>,
 }
 
@@ -159,6 +162,7 @@ impl Session {
                 .refuse(self.peer.address, &reason, Some(&self.peer.node));
             return Err(End::Because(Status::permission_denied(reason)));
         }
+        self.news.lock().await.remembered(&self.log, &hello).await;
         let outbox = Outbox {
             node: hello.node,
             epoch: hello.epoch,
@@ -246,8 +250,10 @@ impl Session {
         if duplicates > 0 {
             tracing::debug!(node = outbox.node, duplicates, "events came again");
         }
+        let checkpoint = self.news.lock().await.take(&self.log);
         self.answer(to_agent::Message::Ack(Ack {
             through: durable_sequence,
+            checkpoint,
         }))
         .await
     }

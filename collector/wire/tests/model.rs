@@ -191,12 +191,20 @@ fn detail() -> impl Strategy<Value = Option<Detail>> {
                 ..Default::default()
             }))
         }),
+        (text(), text(), text()).prop_map(|(collector, origin, remembered)| {
+            Some(Detail::CheckpointInconsistent(pb::CheckpointInconsistent {
+                collector,
+                origin,
+                remembered,
+                ..Default::default()
+            }))
+        }),
     ]
 }
 
 prop_compose! {
     fn event()(
-        node in text(), epoch: u64, sequence: u64, kind in -1i32..70, exe in text(), argv in proptest::collection::vec(text(), 0..3),
+        node in text(), epoch: u64, sequence: u64, kind in -1i32..80, exe in text(), argv in proptest::collection::vec(text(), 0..3),
         container in text(), verdict in -1i32..9, severity in -1i32..9, expected in text(), action in -1i32..6,
         result in -1i32..6, known in any::<bool>(), detail in detail()
     ) -> Event {

@@ -89,6 +89,10 @@ pub fn act(event: &Event) -> String {
             or_nothing(counts(&ready.facts))
         ),
         Some(Detail::BaselineDecision(decision)) => decision::words(decision),
+        Some(Detail::CheckpointInconsistent(conflict)) => format!(
+            "the audit log {} of the collector at {} took back what it had promised: {}",
+            conflict.origin, conflict.collector, conflict.reason
+        ),
         Some(Detail::IdentityResolved(resolved)) => known::resolved(event.container.as_ref(), resolved),
         Some(Detail::Posture(posture)) => known::posture(posture),
         Some(Detail::ReleaseDelta(delta)) => format!(
@@ -115,6 +119,10 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     match &event.detail {
         Some(Detail::ReleaseDelta(delta)) => facts.push(("delta", delta.text.clone())),
+        Some(Detail::CheckpointInconsistent(conflict)) => {
+            facts.push(("remembered", conflict.remembered.clone()));
+            facts.push(("presented", conflict.presented.clone()));
+        }
         Some(Detail::Exec(exec)) => {
             if exec.file_deleted {
                 facts.push(("note", "the file of the executable was deleted".to_owned()));
