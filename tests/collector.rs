@@ -3,8 +3,12 @@
 
 #[path = "collector/agent.rs"]
 mod agent;
+#[path = "collector/audit_outsider.rs"]
+mod audit_outsider;
 #[path = "collector/audit_promises.rs"]
 mod audit_promises;
+#[path = "collector/audit_witness.rs"]
+mod audit_witness;
 #[path = "collector/baselines.rs"]
 mod baselines;
 #[path = "collector/crash.rs"]

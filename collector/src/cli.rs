@@ -3,6 +3,7 @@
 mod audit;
 mod baseline;
 mod pki;
+mod witness;
 
 use crate::config::Config;
 use crate::run::{self, RunError};
@@ -35,6 +36,8 @@ enum Command {
     /// Look at what the fleet learned of workloads, decide on it, and carry it elsewhere
     #[command(subcommand)]
     Baseline(norma_baseline_command::Command),
+    /// Cosign the checkpoints of collectors' audit logs, on another host than theirs
+    Witness(witness::WitnessArgs),
     /// Make and look at certificates
     #[command(subcommand)]
     Pki(pki::Command),
@@ -80,6 +83,7 @@ impl Cli {
             Command::Baseline(command) => command
                 .run(&baseline::PROGRAM)
                 .map_err(|error| Failure::Other(format!("{error:#}"))),
+            Command::Witness(args) => args.execute(),
             Command::Pki(command) => command.execute().map_err(Failure::from),
         };
         match result {

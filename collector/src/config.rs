@@ -3,8 +3,10 @@
 mod raw;
 
 use crate::audit::{AuditSettings, WriterSettings};
+use crate::witness::ask::{self, Witnesses};
 use norma_baseline::signature::TrustedKeys;
 use norma_settings::{Faults, SettingsError, Spanned};
+use norma_tlog::Policy;
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -50,6 +52,8 @@ pub struct Config {
     pub tls: TlsFiles,
     /// How the audit log is written.
     pub audit: AuditSettings,
+    /// Who is asked to cosign the audit log's checkpoints.
+    pub witnesses: Option<Witnesses>,
     /// Larger events are rejected.
     pub max_event_bytes: usize,
     /// Whose decisions on baselines count.
@@ -167,11 +171,13 @@ impl Check<'_> {
             .limits
             .as_ref()
             .and_then(|limits| limits.max_event_bytes.as_ref());
+        let witnesses = self.witnesses(raw.audit.as_ref());
         let state_dir = self.base.join(&raw.state_dir);
         Config {
             listen,
             tls,
             audit: self.audit(raw.audit.as_ref(), &state_dir),
+            witnesses,
             state_dir,
             max_event_bytes: self.bounded(
                 limits,
@@ -232,6 +238,30 @@ impl Check<'_> {
             },
             origin: origin.map(|origin| origin.value.clone()),
         }
+    }
+
+    fn witnesses(&mut self, raw: Option<&raw::Audit>) -> Option<Witnesses> {
+        let raw = raw?;
+        let Some(file) = &raw.witnesses else {
+            if let Some(ca) = &raw.witness_ca {
+                self.fault(ca, "nobody is asked: `witnesses` is missing beside it");
+            }
+            return None;
+        };
+        let path = self.file(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let ca = raw.witness_ca.as_ref().map(|ca| self.file(ca));
+        let policy = match Policy::parse(&text) {
+            Ok(policy) => policy,
+            Err(error) => {
+                self.fault(file, format!("{}: {error}", path.display()));
+                return None;
+            }
+        };
+        if let Err(what) = ask::check(&policy, ca.is_some()) {
+            self.fault(file, format!("{}: {what}", path.display()));
+        }
+        Some(Witnesses { policy, ca })
     }
 
     fn duration(

@@ -2,7 +2,7 @@
 //!
 //! Modules in the order in which data flows: [`config`] says what to do, [`pki`] who may talk, [`ingest`] takes
 //! events from agents over mutual TLS, [`audit`] keeps them in a tamper-evident log, [`sinks`] read that log
-//! and forward it. [`baselines`] brings together what nodes learned.
+//! and forward it, and [`witness`]es see that it only grows. [`baselines`] brings together what nodes learned.
 
 #![forbid(unsafe_code)]
 
@@ -16,3 +16,4 @@ pub mod ingest;
 pub mod pki;
 pub mod run;
 pub mod sinks;
+pub mod witness;

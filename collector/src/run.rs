@@ -5,6 +5,7 @@ use crate::baselines::{self, OpenError as BaselinesError};
 use crate::config::Config;
 use crate::ingest::{self, StartError};
 use crate::sinks::{self, SinkError};
+use crate::witness::{TlsError, ask};
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,9 @@ pub enum RunError {
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The authorities of witnesses.
+    #[error("audit.witness_ca: {0}")]
+    Witnesses(#[from] TlsError),
     /// The last record.
     #[error("the audit log could not be ended in order: {0}")]
     End(#[from] StorageError),
@@ -47,23 +51,29 @@ async fn live(config: &Config) -> Result<(), RunError> {
     let (log, writing) = audit::open(&config.audit_dir(), &config.audit)?;
     let started = async {
         let sinks = sinks::start(config, &log)?;
-        let baselines_stop = CancellationToken::new();
+        let beside_stop = CancellationToken::new();
         let (baselines, task) = baselines::start(
             &config.baselines_dir(),
             config.trusted_keys.clone(),
-            baselines_stop.clone(),
+            beside_stop.clone(),
         )?;
         let inbox = baselines::handed::take(
             &config.baselines_dir(),
             config.trusted_keys.clone(),
             baselines.clone(),
             log.clone(),
-            baselines_stop.clone(),
+            beside_stop.clone(),
         )?;
+        let interval = config.audit.checkpoint_interval;
+        let witnesses = config
+            .witnesses
+            .as_ref()
+            .map(|witnesses| ask::start(&log, witnesses, interval, beside_stop.clone()))
+            .transpose()?;
         let ingest = ingest::start(config, &log, &baselines).await?;
-        Ok::<_, RunError>((sinks, ingest, baselines_stop, task, inbox))
+        Ok::<_, RunError>((sinks, ingest, beside_stop, task, inbox, witnesses))
     };
-    let (sinks, ingest, baselines_stop, baselines, inbox) = match started.await {
+    let (sinks, ingest, beside_stop, baselines, inbox, witnesses) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -78,12 +88,17 @@ async fn live(config: &Config) -> Result<(), RunError> {
     };
     tracing::info!(reason, "stopping");
     ingest.stop().await;
-    baselines_stop.cancel();
+    beside_stop.cancel();
     if inbox.await.is_err() {
         tracing::error!("what takes decisions ended in a panic");
     }
     if baselines.await.is_err() {
         tracing::error!("what keeps baselines ended in a panic");
+    }
+    if let Some(witnesses) = witnesses
+        && witnesses.await.is_err()
+    {
+        tracing::error!("what asks witnesses ended in a panic");
     }
     writing.stop(reason).await?;
     sinks.stop().await;

@@ -34,6 +34,8 @@ pub struct Audit {
     pub checkpoint_interval: Option<Spanned<String>>,
     pub key: Option<PathBuf>,
     pub origin: Option<Spanned<String>>,
+    pub witnesses: Option<Spanned<PathBuf>>,
+    pub witness_ca: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Deserialize)]

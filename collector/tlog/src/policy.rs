@@ -136,6 +136,15 @@ impl Policy {
         })
     }
 
+    /// The same witnesses and quorum, for one log.
+    #[must_use]
+    pub fn with_log(self, key: VerifierKey) -> Self {
+        Self {
+            logs: vec![key],
+            ..self
+        }
+    }
+
     /// Whether a checkpoint is worth nothing without witnesses.
     pub fn wants_witnesses(&self) -> bool {
         self.quorum.is_some()
