@@ -4,14 +4,12 @@
 //! way, with the criteria that nodes have where their configuration names none.
 
 use super::known::{EXTENSION, FileFault, Known};
-use norma_baseline::decisions;
 use norma_baseline::estimate::Criteria;
 use norma_baseline::evidence::Limits;
-use norma_baseline::file::{self, FileError};
 use norma_baseline::norm::{Inputs, Norm};
 use norma_baseline::overlay::{Overlay, Subject};
 use norma_baseline::pattern::Unprotected;
-use norma_baseline_command::shelf::{Kept, Shelf, ShelfError};
+use norma_baseline_command::shelf::{Kept, Shelf, ShelfError, read_overlay};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -43,14 +41,7 @@ pub fn shelf(directory: &Path) -> Result<Shelf, ShelfError> {
             Err(error) => faults.push(format!("{}: {error}", path.display())),
         }
     }
-    let overlay = match file::read::<Overlay>(&directory.join(decisions::FILE)) {
-        Ok(overlay) => overlay,
-        Err(FileError::System { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => Overlay::new(),
-        Err(error) => {
-            faults.push(error.to_string());
-            Overlay::new()
-        }
-    };
+    let overlay = read_overlay(directory, &mut faults);
     let mut norms = BTreeMap::new();
     for subject in known.keys() {
         compile(&known, subject, &overlay, &mut norms, ANCESTORS);

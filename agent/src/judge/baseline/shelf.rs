@@ -1,10 +1,7 @@
 //! Baselines as people look at them: read from the disk, whether or not the agent runs.
 
 use super::store;
-use norma_baseline::decisions;
-use norma_baseline::file::{self, FileError};
-use norma_baseline::overlay::Overlay;
-use norma_baseline_command::shelf::{Kept, Shelf, ShelfError};
+use norma_baseline_command::shelf::{Kept, Shelf, ShelfError, read_overlay};
 use std::io;
 use std::path::Path;
 
@@ -38,13 +35,6 @@ pub fn shelf(directory: &Path) -> Result<Shelf, ShelfError> {
             Err(error) => faults.push(format!("{}: {error}", path.display())),
         }
     }
-    let overlay = match file::read::<Overlay>(&directory.join(decisions::FILE)) {
-        Ok(overlay) => overlay,
-        Err(FileError::System { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => Overlay::new(),
-        Err(error) => {
-            faults.push(error.to_string());
-            Overlay::new()
-        }
-    };
+    let overlay = read_overlay(directory, &mut faults);
     Ok(Shelf::new(kept, overlay, faults))
 }

@@ -1,11 +1,13 @@
 //! The baselines of a directory, as they are read from it.
 
+use norma_baseline::decisions;
 use norma_baseline::estimate::State;
 use norma_baseline::evidence::{Evidence, Total};
+use norma_baseline::file::{self, FileError};
 use norma_baseline::norm::Norm;
 use norma_baseline::overlay::{Overlay, Subject};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One workload at one revision.
@@ -65,6 +67,19 @@ pub struct ShelfError {
     pub path: PathBuf,
     /// The operating system's answer.
     pub reason: io::Error,
+}
+
+/// What people decided, as it lies in a directory of baselines; a file that cannot be used is one of the faults.
+#[must_use]
+pub fn read_overlay(directory: &Path, faults: &mut Vec<String>) -> Overlay {
+    match file::read::<Overlay>(&directory.join(decisions::FILE)) {
+        Ok(overlay) => overlay,
+        Err(FileError::System { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => Overlay::new(),
+        Err(error) => {
+            faults.push(error.to_string());
+            Overlay::new()
+        }
+    }
 }
 
 impl Shelf {
