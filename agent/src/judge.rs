@@ -48,7 +48,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Seconds of learning time that may pass from one look to the next, in an evaluation where it goes faster. Of longer
-/// ones learning by evidence would not count the whole; learning by the clock does not follow even these.
+/// ones learning by evidence would not count the whole.
 const STEP: u32 = 30;
 
 /// A verdict and what follows from it.

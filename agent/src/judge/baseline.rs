@@ -59,6 +59,8 @@ const SAVE_NEWS_AFTER: Duration = Duration::from_secs(10);
 const KEPT_MAX: usize = 2_000;
 /// What is expected is worked out anew this often at most, of the workload that waits longest.
 const COMPILE_EVERY: Duration = Duration::from_secs(5);
+/// In a faster course the clocks' [`COMPILE_EVERY`] is many times as long; no longer than this in the course's time.
+const COMPILE_AFTER: Duration = Duration::from_secs(300);
 /// A norm that is stale since then is worked out anew in the next second: people decided, or the fleet told.
 const URGENT: BootTime = BootTime(0);
 /// Most workloads that are asked whether they show a novel behaviour too: the first so many of all.
@@ -468,7 +470,7 @@ impl Baselines {
         let step = self
             .last_tick
             .map_or(0, |last| now.0.saturating_sub(last.0))
-            .min(TICK_MAX.as_nanos() as u64);
+            .min(self.of_course(TICK_MAX));
         let start = self.start();
         self.last_tick = Some(now);
         self.now = self.now.max(now);
@@ -532,7 +534,8 @@ impl Baselines {
             .learners
             .values()
             .any(|learner| learner.stale == Some(URGENT));
-        if is_urgent || now.0 >= self.last_compile.0 + COMPILE_EVERY.as_nanos() as u64 {
+        let compile_every = self.of_course(COMPILE_EVERY).min(COMPILE_AFTER.as_nanos() as u64);
+        if is_urgent || now.0 >= self.last_compile.0.saturating_add(compile_every) {
             self.last_compile = now;
             completed.extend(self.compile_one());
         }
@@ -542,11 +545,11 @@ impl Baselines {
 
     /// Writes the baseline that has waited longest, if that was long enough.
     fn save_one(&mut self, now: BootTime) {
-        let is_over = |since: Option<BootTime>, wait: Duration| {
-            since.is_some_and(|since| now.0 >= since.0.saturating_add(wait.as_nanos() as u64))
+        let (every, news_after) = (self.of_course(SAVE_EVERY), self.of_course(SAVE_NEWS_AFTER));
+        let is_over = |since: Option<BootTime>, wait: u64| {
+            since.is_some_and(|since| now.0 >= since.0.saturating_add(wait))
         };
-        let due =
-            |learner: &Learner| is_over(learner.dirty, SAVE_EVERY) || is_over(learner.news, SAVE_NEWS_AFTER);
+        let due = |learner: &Learner| is_over(learner.dirty, every) || is_over(learner.news, news_after);
         let waiting = self.learners.iter_mut().filter(|(_, learner)| due(learner));
         if let Some((subject, learner)) = waiting.min_by_key(|(_, learner)| learner.dirty)
             && !learner.save(&self.directory, subject)
@@ -771,6 +774,12 @@ impl Baselines {
 
     fn wall(&self) -> Timestamp {
         Timestamp::from_unix(self.course.wall_seconds(self.now))
+    }
+
+    /// Nanoseconds of the course that pass in a time of the clocks.
+    fn of_course(&self, time: Duration) -> u64 {
+        let clocks = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        clocks.saturating_mul(u64::from(self.course.speed()))
     }
 }
 

@@ -83,6 +83,24 @@ fn novelty_begins_when_the_window_ends_and_survives_a_restart() {
 }
 
 #[test]
+fn a_window_passes_as_fast_as_the_course_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = [container("w", "c", "")];
+    let settings = Settings {
+        course: Course::new(WallClock::new(0), BootTime(0), 240),
+        ..settings(Learning::Window(Duration::from_secs(3_600)))
+    };
+    let course = settings.course;
+    let mut baselines = Baselines::open(dir.path(), settings).unwrap();
+    see(&mut baselines, &running[0], "/a");
+    let completed = (0..=20).find(|second| {
+        let now = course.at(BootTime(second * SECOND));
+        !baselines.tick(&running, now).is_empty()
+    });
+    assert_eq!(completed, Some(15), "an hour is fifteen seconds");
+}
+
+#[test]
 fn what_is_novel_does_not_become_normal_by_coming_again() {
     let dir = tempfile::tempdir().unwrap();
     let running = [container("w", "c", "")];
