@@ -498,6 +498,10 @@ fn judged_by_baseline(
             let near = baselines.expectation(container, scene.fact, circumstances.origin);
             reasons::finding(container, scene.fact, kind, &near)
         }
+        (Membership::Learned, None) if is_unprecedented(baselines, container, scene) => {
+            let near = baselines.expectation(container, scene.fact, circumstances.origin);
+            reasons::finding(container, scene.fact, FindingKind::NewShell, &near)
+        }
         (Membership::Open { per_day }, _) => {
             let field = scene.fact.learned().field();
             match rates.count(cgroup, field, per_day, now) {
@@ -522,6 +526,14 @@ fn is_finding(holds: Holds, membership: &Membership, baselines: &Baselines, cont
         (Holds::FirstSeen, Membership::Learned) => !baselines.is_starting(container),
         _ => false,
     }
+}
+
+/// Whether the program that acts was watched for long enough to say that it starts no shell, and starts one now.
+fn is_unprecedented(baselines: &Baselines, container: &Container, scene: &Scene<'_>) -> bool {
+    let fact = scene.fact.learned();
+    classify::is_shell_from_elsewhere(&fact.view())
+        && !baselines.is_starting(container)
+        && baselines.is_unprecedented(container, &fact, classify::is_shell_from_elsewhere)
 }
 
 /// Whether the kernel side may recognise what was observed: an open by the container's own program, by a name that

@@ -16,6 +16,7 @@ mod store;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod unprecedented;
 
 pub use decisions::{DecisionsError, Taken};
 pub use exchange::Exchanged;

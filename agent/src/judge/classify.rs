@@ -134,6 +134,24 @@ fn new_exec(scene: &Scene<'_>, by: &str, exe: &str, script: Option<&str>, near: 
     }
 }
 
+/// A shell or an interpreter, started by a program that is neither one itself nor there to start others. A container's
+/// first program is started by the runtime.
+pub(super) fn is_shell_from_elsewhere(fact: &Learned<&str>) -> bool {
+    let Learned::Exec {
+        parent, exe, script, ..
+    } = fact
+    else {
+        return false;
+    };
+    // Of a program that is many, the name under which it was called is kept in the place of a script.
+    let called = script.and_then(|script| places::applet(exe, script));
+    let by = places::name(parent);
+    *parent != RUNTIME
+        && !places::is_shell(by)
+        && !places::is_launcher(by)
+        && places::is_shell(called.unwrap_or_else(|| places::name(exe)))
+}
+
 fn read(scene: &Scene<'_>, path: &str) -> Option<FindingKind> {
     let credentials = scene.sensitive || places::holds_credentials(path);
     credentials.then(|| {

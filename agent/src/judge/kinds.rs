@@ -12,8 +12,11 @@ pub enum Holds {
     Novel,
     /// Also where acts of its field never stop being new, so that novelty says nothing.
     OpenField,
-    /// The same, and the first time that a workload does it while it is learned, once its container has started up:
-    /// what decides over the next start or the next login does not become normal without being said.
+    /// Where it is novel, and while the workload is learned where its program was watched for as long as it takes to
+    /// say that it does nothing of the kind.
+    Unprecedented,
+    /// As [`Self::OpenField`], and the first time that a workload does it while it is learned, once its container has
+    /// started up: what decides over the next start or the next login does not become normal without being said.
     FirstSeen,
     /// Always: also while the workload is learned, and however often it was done before. It is never learned.
     Always,
@@ -27,6 +30,11 @@ impl Holds {
             Self::Novel => "where it is new to a baseline that is ready",
             Self::OpenField => {
                 "where it is new to a baseline that is ready, or the field never stops bringing what is new"
+            }
+            Self::Unprecedented => {
+                "where it is new to a baseline that is ready; while the workload is learned (but for the start-up of its \
+                 containers), where the program that started it was seen in three long sampling units, twelve hours, \
+                 without starting one, and is none whose purpose that is"
             }
             Self::FirstSeen => {
                 "where it is new to the baseline, also while the workload is learned (but for the start-up of its \
@@ -179,7 +187,7 @@ kinds! {
         "who removes traces had some to remove"
         "this incident's other findings, and the copies of the log elsewhere";
     NewShell "drift.shell-or-interpreter" "A shell or an interpreter was started by a program that did not start it before"
-        85 mild Novel ["NIST 800-53 CM-7(5)", "MITRE ATT&CK T1059.004", "MITRE ATT&CK T1059.006", "MITRE ATT&CK T1190"]
+        85 mild Unprecedented ["NIST 800-53 CM-7(5)", "MITRE ATT&CK T1059.004", "MITRE ATT&CK T1059.006", "MITRE ATT&CK T1190"]
         "a service that suddenly starts a shell is the classic sign that somebody else gives it orders"
         "the command line, the requests that the service took at this time, and what the shell started";
     PackageManager "drift.package-manager" "A package manager was started"

@@ -187,6 +187,49 @@ const PACKAGE_MANAGERS: [&str; 26] = [
     "conda",
     "mamba",
 ];
+/// Programs whose purpose is to run what they are told, on a schedule, as a supervisor or in another setting: that
+/// they start a shell for the first time says nothing.
+const LAUNCHERS: [&str; 39] = [
+    "cron",
+    "crond",
+    "anacron",
+    "atd",
+    "supercronic",
+    "systemd",
+    "init",
+    "tini",
+    "dumb-init",
+    "catatonit",
+    "runsv",
+    "runsvdir",
+    "s6-svscan",
+    "s6-supervise",
+    "supervisord",
+    "monit",
+    "make",
+    "gmake",
+    "ninja",
+    "bazel",
+    "su",
+    "sudo",
+    "runuser",
+    "setpriv",
+    "gosu",
+    "su-exec",
+    "chroot",
+    "env",
+    "nice",
+    "ionice",
+    "nohup",
+    "setsid",
+    "timeout",
+    "flock",
+    "xargs",
+    "find",
+    "parallel",
+    "watch",
+    "run-parts",
+];
 /// Enters the namespaces of others, and has no other purpose.
 const ESCAPE_TOOL: &str = "nsenter";
 /// Programs that are many, by the name under which they are called.
@@ -254,6 +297,10 @@ pub(super) fn is_of_host(text: &str) -> bool {
 
 pub(super) fn is_shell(program: &str) -> bool {
     SHELLS.contains(&without_version(program))
+}
+
+pub(super) fn is_launcher(program: &str) -> bool {
+    LAUNCHERS.contains(&program)
 }
 
 pub(super) fn is_package_manager(program: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Whole judgements of acts.
 
 use super::*;
+use crate::clock::Course;
 use crate::identity::{Ancestor, Before, ContainerId, IdentityState, Process, WorkloadName};
 use crate::judge::baseline::{Learning, Settings};
 use crate::observation::{
@@ -99,6 +100,41 @@ impl Bench {
             this.judge.tick(&running, BootTime(this.now), WallClock::read());
         }
         this
+    }
+
+    /// One that learns as agents do where nothing is configured, in a container of which all is seen.
+    fn by_evidence() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            learning: Learning::default(),
+            // One real second for an hour.
+            course: Course::new(WallClock::new(0), BootTime(0), 3_600),
+            ..settings(Duration::ZERO)
+        };
+        let baselines = Baselines::open(directory.path(), settings).unwrap();
+        let mut this = Self {
+            judge: Judge::new(PolicySet::default(), baselines, Sensitive::default()),
+            container: container(1),
+            now: SECOND,
+            _directory: directory,
+        };
+        this.run_for(600, &["/srv/page"]);
+        this
+    }
+
+    /// Lets so many seconds of the course pass, in each quarter of an hour of which the web server reads these files,
+    /// and starts a program that it never started before.
+    fn run_for(&mut self, seconds: u64, files: &[&str]) {
+        let running = [Arc::clone(&self.container)];
+        for _ in 0..seconds.div_ceil(900) {
+            for file in files {
+                self.read(&web(), file);
+            }
+            let new = format!("/bin/new-{}", self.now);
+            self.exec(&web().child(15, &new), Some("/bin/web"));
+            self.now += SECOND / 4;
+            self.judge.tick(&running, BootTime(self.now), WallClock::new(0));
+        }
     }
 
     fn see(&mut self, who: &Who, exec_by: Option<Before>, act: Act) -> Judgement {
@@ -254,6 +290,35 @@ fn what_would_come_back_is_said_the_first_time_while_the_workload_is_learned() {
     // A container that is seen to start is still setting itself up.
     bench.container = container(2);
     assert!(!bench.open(&web(), "/etc/cron.d/other", true).is_alert());
+}
+
+#[test]
+fn a_shell_is_said_while_the_workload_is_learned_once_its_program_was_watched_for_long_enough() {
+    let mut bench = Bench::by_evidence();
+    let shell = |pid: u32| web().child(pid, "/bin/sh");
+    // At the beginning, and of what is there to start others, it says nothing.
+    bench.run_for(5 * 3_600, &["/srv/page"]);
+    assert!(!bench.exec(&shell(20), Some("/usr/sbin/crond")).is_alert());
+    bench.run_for(9 * 3_600, &["/srv/page"]);
+    // Not ready: something new every hour keeps all programs from it.
+    let judgement = bench.exec(&web().child(21, "/bin/any"), Some("/bin/web"));
+    assert_eq!(judgement.verdict.kind, VerdictKind::Learning as i32);
+    let judgement = bench.exec(&shell(22), Some("/usr/sbin/cron"));
+    assert_eq!(judgement.verdict.kind, VerdictKind::Learning as i32);
+    let judgement = bench.exec(&shell(23), Some("/bin/web"));
+    assert_eq!(judgement.code(), "drift.shell-or-interpreter");
+    assert!(severity(&judgement) >= Severity::Medium, "{judgement:?}");
+    // Said once; what is to be expected of it is learned as everything else.
+    assert!(!bench.exec(&shell(24), Some("/bin/web")).is_alert());
+}
+
+#[test]
+fn a_program_that_starts_shells_from_the_beginning_may_do_so() {
+    let mut bench = Bench::by_evidence();
+    bench.exec(&web().child(20, "/bin/sh"), Some("/bin/web"));
+    bench.run_for(14 * 3_600, &["/srv/page"]);
+    let other = web().child(21, "/usr/bin/python3");
+    assert!(!bench.exec(&other, Some("/bin/web")).is_alert());
 }
 
 #[test]
