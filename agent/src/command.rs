@@ -7,6 +7,7 @@ mod events;
 mod findings;
 mod replay;
 mod status;
+mod trace;
 
 use crate::app::RunOptions;
 use crate::config;
@@ -67,6 +68,9 @@ enum Command {
     ///
     /// Exit status: 0 the whole trace was replayed, 1 it is cut off or damaged and was replayed up to there.
     Replay(replay::Options),
+    /// Look after recorded traces.
+    #[command(subcommand)]
+    Trace(trace::Command),
     /// Print what containers do, live. Needs neither a collector nor a configuration.
     Events(events::Options),
     /// Tell what this kernel offers, which sensors attach and at which tier, and what cannot be seen.
@@ -203,6 +207,7 @@ impl Cli {
                 Ok(ExitStatus::Success)
             }
             Command::Replay(options) => replay::run(options),
+            Command::Trace(command) => trace::run(command),
             Command::Events(options) => events::run(options),
             Command::Doctor(options) => doctor::run(options),
             Command::Status(options) => status::run(options),

@@ -6,7 +6,8 @@
 //! what a change of detection changes is seen on the same input, and what was found on a node can be looked into
 //! elsewhere.
 //!
-//! In the order in which data flows: [`tape`] records a running agent, [`file`] is the file, [`replay`] plays it.
+//! In the order in which data flows: [`tape`] records a running agent, [`file`] is the file, [`cut`] takes out of it
+//! what belongs to some containers, [`replay`] plays it.
 //!
 //! ```text
 //! header   "NORMATRC"  u32 version = 1                                   12 bytes
@@ -16,6 +17,7 @@
 //! Integers are little-endian. The first frame is a [`Start`], the last an [`End`]; a trace without one was cut.
 //! A trace has arguments, paths and addresses of all that ran, and is readable by its owner only.
 
+pub mod cut;
 pub mod file;
 pub mod replay;
 pub mod tape;

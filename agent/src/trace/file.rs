@@ -17,8 +17,24 @@ const VERSION: u32 = 1;
 pub const FRAME_MAX: usize = 16 << 20;
 /// Exponent of the window of the compression: 8 MiB.
 const WINDOW_LOG: u32 = 23;
-/// How hard is compressed: what is watched must not wait for it.
-const LEVEL: i32 = 3;
+
+/// How hard is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// What is watched must not wait for it.
+    Quick,
+    /// The file is to be kept, or sent.
+    Small,
+}
+
+impl Effort {
+    const fn level(self) -> i32 {
+        match self {
+            Self::Quick => 3,
+            Self::Small => 19,
+        }
+    }
+}
 
 /// Why a trace cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +87,7 @@ impl Writer {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(path: &Path, start: Start) -> io::Result<Self> {
+    pub fn create(path: &Path, start: Start, effort: Effort) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -83,7 +99,7 @@ impl Writer {
             .open(path)?;
         file.write_all(&MAGIC)?;
         file.write_all(&VERSION.to_le_bytes())?;
-        let mut encoder = Encoder::new(file, LEVEL)?;
+        let mut encoder = Encoder::new(file, effort.level())?;
         encoder.window_log(WINDOW_LOG)?;
         encoder.include_checksum(true)?;
         let mut this = Self { encoder, records: 0 };

@@ -4,7 +4,7 @@
 //! the finder of sensitive files do what those do, and note what came of it. A tape that cannot be written or is full
 //! says so and ends; the agent goes on.
 
-use super::file::Writer;
+use super::file::{Effort, Writer};
 use super::{Answer, Frame, Held, Lost, Question, Round, Start};
 use crate::identity::cri::Snapshot;
 use crate::identity::system::{Listed, RuntimeState, Seen, System};
@@ -67,7 +67,7 @@ impl Tape {
         Ok(Self(Arc::new(Mutex::new(State {
             file: options.file.clone(),
             max_bytes: options.max_bytes,
-            writer: Some(Writer::create(&options.file, start)?),
+            writer: Some(Writer::create(&options.file, start, Effort::Quick)?),
             answers: HashMap::new(),
             round: None,
             news: false,

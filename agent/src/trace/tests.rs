@@ -1,4 +1,5 @@
-use super::file::{Reader, TraceError, Writer};
+use super::cut::cut_out;
+use super::file::{Effort, Reader, TraceError, Writer};
 use super::replay::{Ending, Replay};
 use super::tape::{Recorded, Tape, TapeOptions};
 use super::*;
@@ -221,13 +222,19 @@ fn what_is_no_trace_or_another_ones_is_refused_with_what_to_do() {
         abi: norma_abi::ABI_VERSION + 1,
         ..start()
     };
-    Writer::create(&file, other).unwrap().finish(false).unwrap();
+    Writer::create(&file, other, Effort::Quick)
+        .unwrap()
+        .finish(false)
+        .unwrap();
     let error = Replay::open(&file).map(|_| ()).unwrap_err().to_string();
     assert!(
         error.contains("replay them with agent 0.0.1, or record anew"),
         "{error}"
     );
-    Writer::create(&file, start()).unwrap().finish(false).unwrap();
+    Writer::create(&file, start(), Effort::Quick)
+        .unwrap()
+        .finish(false)
+        .unwrap();
     let whole = std::fs::read(&file).unwrap();
     let mut trailing = whole.clone();
     trailing.extend_from_slice(b"xyz");
@@ -250,7 +257,7 @@ proptest! {
     fn damage_is_an_error_and_never_a_panic(at in 12_usize..2_000, bit in 0_u32..8) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t.trace");
-        let mut writer = Writer::create(&file, start()).unwrap();
+        let mut writer = Writer::create(&file, start(), Effort::Quick).unwrap();
         for number in 0..50_u64 {
             let record = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes().repeat(4);
             writer.write(&Frame::Record(serde_bytes::ByteBuf::from(record))).unwrap();
@@ -272,4 +279,101 @@ proptest! {
             prop_assert!(end.is_err() || frames == 101, "{} frames", frames);
         }
     }
+}
+
+/// The record of an exit in a control group.
+fn exit_in(cgroup: u64, pid: u32) -> Vec<u8> {
+    use norma_abi::{ABI_VERSION, ExitBody, Header, KIND_EXIT};
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+    let body = ExitBody::new_zeroed();
+    let header = Header {
+        abi: ABI_VERSION,
+        kind: KIND_EXIT,
+        len: u32::try_from(size_of::<Header>() + size_of::<ExitBody>()).unwrap(),
+        cgroup_id: cgroup,
+        pid,
+        start_ns: u64::from(pid),
+        ..Header::new_zeroed()
+    };
+    [header.as_bytes(), body.as_bytes()].concat()
+}
+
+fn frames(file: &std::path::Path) -> Vec<Frame> {
+    let (mut reader, _) = Reader::open(file).unwrap();
+    std::iter::from_fn(|| reader.read().unwrap()).collect()
+}
+
+#[test]
+fn what_is_cut_out_is_whole_and_has_nothing_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, to) = (folder.path().join("t.trace"), folder.path().join("part.trace"));
+    let mut writer = Writer::create(&file, start(), Effort::Quick).unwrap();
+    let groups = [
+        (1, "init"),
+        (7, "pods/0123456789abcdef"),
+        (8, "pods/fedcba9876543210"),
+    ];
+    let groups = groups.map(|(id, path)| (CgroupId(id), ByteBuf::from(path.as_bytes())));
+    let asked = |question, answer| Frame::Asked(question, answer);
+    let listed = |pid, parent, cgroup| Listed {
+        pid,
+        parent,
+        start_ticks: 0,
+        cgroup: CgroupId(cgroup),
+    };
+    let seen = |exe: &str| {
+        Answer::Process(Seen {
+            exe: exe.to_owned(),
+            argv: vec!["secret".to_owned()],
+            mnt_ns: 3,
+            pid_ns: 4,
+        })
+    };
+    let before = [
+        asked(Question::Cgroups, Answer::Cgroups(groups.to_vec())),
+        asked(
+            Question::Processes,
+            Answer::Processes(vec![listed(1, 0, 1), listed(70, 1, 7), listed(80, 1, 8)]),
+        ),
+        asked(Question::Process(1), seen("/sbin/init")),
+        asked(Question::Process(70), seen("/bin/own")),
+        asked(Question::Process(80), seen("/bin/other")),
+        Frame::Record(ByteBuf::from(exit_in(7, 70))),
+        Frame::Record(ByteBuf::from(exit_in(8, 80))),
+        Frame::Record(ByteBuf::from(exit_in(1, 90))),
+        Frame::Round(round(5)),
+    ];
+    for frame in &before {
+        writer.write(frame).unwrap();
+    }
+    writer.finish(false).unwrap();
+
+    let cut = cut_out(&file, &to, &["01234567".to_owned()]).unwrap();
+    assert_eq!((cut.records, cut.left), (3, 1));
+    let text = format!("{:?}", frames(&to));
+    for left_out in ["other", "fedcba", "pid: 80", "/sbin/init"] {
+        assert!(!text.contains(left_out), "{left_out} is left: {text}");
+    }
+    assert_eq!(
+        text.matches("secret").count(),
+        1,
+        "its own arguments only: {text}"
+    );
+    assert!(text.contains("/bin/own") && text.contains("Round"));
+    assert!(matches!(
+        frames(&to).last(),
+        Some(Frame::End(End {
+            records: 1,
+            full: false
+        }))
+    ));
+
+    let refused = |ids: &[&str]| {
+        let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        cut_out(&file, &to, &ids).unwrap_err().to_string()
+    };
+    assert!(refused(&["01"]).contains("at least its first 8 characters"));
+    assert!(refused(&["0123456789", "aaaaaaaa"]).ends_with("has no control group of container aaaaaaaa"));
+    std::fs::write(&file, b"NORMATRC").unwrap();
+    assert!(refused(&["0123456789"]).contains("this is no trace"));
 }
