@@ -1,6 +1,8 @@
 //! The whole line on real containers: kernel, agent, collector, SIEM. Needs root; see CONTRIBUTING.md.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+#[path = "e2e/audit.rs"]
+mod audit;
 #[path = "e2e/baseline.rs"]
 mod baseline;
 #[path = "e2e/cri.rs"]

@@ -15,14 +15,19 @@ pub enum Sync {
     Lazy,
 }
 
-/// Puts `content` in place of the file at `path`.
+/// Puts `content` in place of the file at `path`, which its owner alone can read.
 pub fn replace(path: &Path, content: &[u8], sync: Sync) -> io::Result<()> {
+    replace_as(path, content, 0o600, sync)
+}
+
+/// As [`replace`], with the permission bits `mode`.
+pub fn replace_as(path: &Path, content: &[u8], mode: u32, sync: Sync) -> io::Result<()> {
     let temporary = beside(path);
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&temporary)?;
     file.write_all(content)?;
     if sync == Sync::Now {

@@ -586,3 +586,35 @@ fn gaps_are_told_with_what_accounts_for_them() {
     assert!(!found.are_explained());
     assert!(gaps(&Log::new(2).audit()).unwrap().are_explained());
 }
+
+#[test]
+fn a_file_is_sealed_by_age_also_when_nothing_more_comes() {
+    let log = Log {
+        folder: tempfile::tempdir().unwrap(),
+    };
+    let mut settings = log.settings();
+    settings.writer.segment_bytes = 1 << 20;
+    settings.writer.segment_age = Duration::from_secs(1);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (audit, writing) = open(&log.audit(), &settings).unwrap();
+        let outbox = Outbox {
+            node: "worker-1".into(),
+            epoch: 5,
+        };
+        audit.append(outbox, vec![arrival(1)]).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while log.files("manifest").is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+        .unwrap();
+        writing.stop("test").await.unwrap();
+    });
+    let report = log.verify();
+    assert!(report.is_intact(), "{report}");
+}

@@ -7,7 +7,9 @@ use norma_rig::{CollectorSettings, wait_until};
 use norma_tlog::tree::check_consistency;
 use norma_tlog::{Checkpoint, Hash, Note, Policy};
 use norma_wire::pb;
+use std::ffi::{OsStr, OsString};
 use std::process::Command;
+use std::time::Duration;
 
 const EPOCH: u64 = 3;
 
@@ -24,7 +26,7 @@ async fn next_checkpoint(agent: &mut Agent, mut sequence: u64) -> Result<(pb::Ch
             return Ok((checkpoint, sequence + 1));
         }
         sequence += 1;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     anyhow::bail!("no checkpoint came")
 }
@@ -114,4 +116,49 @@ async fn a_collector_that_was_set_back_is_told_by_an_agent_and_records_it() -> R
     ensure!(detail["who"] == "node worker-1", "{record}");
     ensure!(detail["remembered"].as_str().context("no note")?.as_bytes() == remembered.note);
     collector.stop()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_seals_the_collector_never_takes_a_checkpoint_back() -> Result<()> {
+    let stage = Stage::new("kill-seal")?;
+    let settings = CollectorSettings {
+        segment_bytes: Some(65536),
+        checkpoint_interval: Some("1s".to_owned()),
+        ..Default::default()
+    };
+    let mut collector = stage.collector(None, &settings)?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let policy = collector.policy(&stage.scratch)?;
+    let mut options = vec![OsString::from("--policy"), policy.into_os_string()];
+    for round in 0..12u64 {
+        let mut agent =
+            Agent::connect(&stage.pki.ca(), &identity, collector.port(), "worker-1", EPOCH).await?;
+        let first = agent.welcome.durable_sequence + 1;
+        // Each batch is a segment of its own; the kill comes at another place of its sealing each time.
+        let load = tokio::spawn(async move {
+            for batch in 0..200 {
+                let first = first + batch * 200;
+                agent.send(agent.events(first, first + 199)).await?;
+                agent.acknowledged(first + 199).await?;
+            }
+            anyhow::Ok(())
+        });
+        tokio::time::sleep(Duration::from_millis(300 + 37 * round)).await;
+        // What a reader saw at any time must be kept, also what was written right before the kill.
+        let seen = std::fs::read_to_string(collector.audit().path().join("tlog/checkpoint"));
+        collector.kill()?;
+        ensure!(load.await?.is_err(), "the stream outlived the collector");
+        if let Ok(seen) = seen {
+            let kept = stage.scratch.file(&format!("kept-{round}"), &seen)?;
+            options.extend([OsString::from("--expect"), kept.into_os_string()]);
+        }
+        collector.run(&stage.scratch)?;
+    }
+    collector.stop()?;
+    let options: Vec<&OsStr> = options.iter().map(AsRef::as_ref).collect();
+    let report = collector.audit().verify_with(&options)?;
+    ensure!(report.starts_with("intact: "), "{report}");
+    ensure!(report.contains("goes on from: 12 remembered"), "{report}");
+    collector.audit().check_sequences()?;
+    Ok(())
 }

@@ -40,6 +40,10 @@ pub const TARGETS: &[Target] = &[
         crate_folder: "collector",
     },
     Target {
+        name: "tlog",
+        crate_folder: "collector",
+    },
+    Target {
         name: "baseline_file",
         crate_folder: "collector",
     },

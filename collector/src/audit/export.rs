@@ -68,8 +68,8 @@ pub struct Exported {
 pub trait Target {
     /// Puts the file at `from` into the bundle as `name`.
     fn copy(&mut self, from: &Path, name: &Path) -> io::Result<u64>;
-    /// Puts text into the bundle as `name`.
-    fn text(&mut self, name: &Path, text: &str) -> io::Result<u64>;
+    /// Puts a file with this content into the bundle as `name`.
+    fn put(&mut self, name: &Path, content: &[u8]) -> io::Result<u64>;
     /// Completes the bundle.
     fn finish(&mut self) -> io::Result<()>;
 }
@@ -121,14 +121,15 @@ pub fn export(
     }
     for tile in Tile::all(checkpoint.size) {
         // A full tile in the place of a partial one has more than the checkpoint promises, and is named as it is.
-        let path = tiles.path(&tile);
+        let (path, bytes) = tiles.read(&tile);
+        let bytes = bytes.map_err(io_error(&path))?;
         let name = path.strip_prefix(directory).unwrap_or(&path);
-        copy(&path, name)?;
+        exported.bytes += target.put(name, &bytes).map_err(io_error(&path))?;
     }
     let folder = Path::new(FOLDER);
     let witnessed = directory.join(FOLDER).join(WITNESSED);
     let mut put = |name: &Path, text: &str| -> Result<(), ExportError> {
-        exported.bytes += target.text(name, text).map_err(io_error(name))?;
+        exported.bytes += target.put(name, text.as_bytes()).map_err(io_error(name))?;
         Ok(())
     };
     put(&folder.join(CHECKPOINT), &note.to_string())?;
@@ -201,9 +202,9 @@ impl Target for Folder {
         fs::copy(from, self.place(name)?)
     }
 
-    fn text(&mut self, name: &Path, text: &str) -> io::Result<u64> {
-        fs::write(self.place(name)?, text)?;
-        Ok(text.len() as u64)
+    fn put(&mut self, name: &Path, content: &[u8]) -> io::Result<u64> {
+        fs::write(self.place(name)?, content)?;
+        Ok(content.len() as u64)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -249,8 +250,8 @@ impl Target for Archive {
         self.append(name, size, file)
     }
 
-    fn text(&mut self, name: &Path, text: &str) -> io::Result<u64> {
-        self.append(name, text.len() as u64, text.as_bytes())
+    fn put(&mut self, name: &Path, content: &[u8]) -> io::Result<u64> {
+        self.append(name, content.len() as u64, content)
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -5,9 +5,14 @@ use norma_tlog::key::Use;
 use norma_tlog::tree::consistency;
 use norma_tlog::{Checkpoint, Hash, Note, Policy, VerifierKey};
 use norma_wire::pb;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
+
+/// Conflicts that are remembered; beyond, some are recorded again.
+const TOLD_MAX: usize = 4096;
 
 /// Gives out the newest checkpoint; clones share what was worked out.
 #[derive(Clone, Debug)]
@@ -17,6 +22,8 @@ pub struct Promises {
     newest: watch::Receiver<Option<Note>>,
     /// The last proof, which most agents need at the same time.
     last: Arc<Mutex<Option<Consistency>>>,
+    /// Conflicts that were recorded: digests of who told what.
+    told: Arc<Mutex<BTreeSet<[u8; 32]>>>,
 }
 
 /// That the log of `to` entries goes on from that of `from`.
@@ -55,6 +62,7 @@ impl Promises {
             key,
             newest,
             last: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -125,6 +133,20 @@ impl Promises {
         }
         let same = norma_tlog::tree::root(&self.tiles(newest.size), size)? == root;
         Ok(Some(if same { Ok(size) } else { Err(Conflict::Root(size)) }))
+    }
+
+    /// Whether somebody tells of this remembered checkpoint for the first time; who is refused connects again and again.
+    pub fn is_news(&self, who: &str, note: &[u8]) -> bool {
+        let digest = Sha256::new()
+            .chain_update(who)
+            .chain_update([0])
+            .chain_update(note)
+            .finalize();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(digest.into())
     }
 
     fn tiles(&self, size: u64) -> Tiles {

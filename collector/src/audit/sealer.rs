@@ -141,6 +141,13 @@ impl Sealer {
                 format!("the tlog ends with segment {sealed}, which is before this one: its end was removed");
             return Err(apart(&ahead.manifest(), what));
         }
+        let unsealed = (segments.len() as u64).saturating_sub(sealed + 1);
+        if unsealed > 1 {
+            tracing::info!(
+                files = unsealed,
+                "sealing files of the audit log that have no manifest yet"
+            );
+        }
         for segment in segments.iter().skip(sealed as usize) {
             let newest = tail.newest.as_ref().filter(|(newest, _)| newest == segment);
             let summary = read(segment, newest.map(|(_, length)| *length))?;

@@ -7,7 +7,9 @@
 mod coverage;
 mod ledger;
 mod report;
+mod sealed;
 mod segments;
+mod tiles;
 
 pub use ledger::Remembered;
 pub use report::{Fault, LogReport, OutboxReport, Range, Report, Torn};

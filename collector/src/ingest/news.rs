@@ -34,6 +34,7 @@ impl News {
             match tokio::task::block_in_place(|| log.promises().remembers(note)) {
                 Ok(Some(Ok(size))) if is_newest => self.size = self.size.max(size),
                 Ok(Some(Ok(_)) | None) => {}
+                Ok(Some(Err(_))) if !log.promises().is_news(&hello.node, note) => {}
                 Ok(Some(Err(conflict))) => {
                     let newest = log.promises().newest().map(|(_, note)| note.to_string());
                     let record = CheckpointConflict {

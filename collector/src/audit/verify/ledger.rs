@@ -2,7 +2,7 @@
 //! what was signed, cosigned and remembered.
 
 use super::report::{Fault, LogReport};
-use super::{Expected, VerifyError};
+use super::{Expected, VerifyError, tiles};
 use crate::audit::entry::{Entry, OpenHead, Sealed};
 use crate::audit::tlog::{CHECKPOINT, FOLDER, Tiles, TlogError, WITNESSED};
 use norma_tlog::policy::Trusted;
@@ -10,7 +10,6 @@ use norma_tlog::tile::{HEIGHT, Tile, WIDTH, push_entry};
 use norma_tlog::tree::{Growing, Tree};
 use norma_tlog::{Checkpoint, Hash, Note, Policy};
 use std::collections::VecDeque;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint that somebody remembers.
@@ -350,38 +349,10 @@ impl Ledger {
         }
     }
 
-    /// Compares the files of a tile, in full and partial form, with what it must hold.
+    /// Compares the files of a tile with what it must hold.
     fn tile(&mut self, tile: Tile, bytes: &[u8]) {
-        let partial = self.folder.join(tile.partial_folder());
-        let mut files = vec![(self.tiles.path(&tile), bytes.len())];
-        for found in fs::read_dir(&partial).into_iter().flatten().flatten() {
-            let width: u64 = found.file_name().to_string_lossy().parse().unwrap_or(0);
-            if (1..=tile.width).contains(&width) {
-                files.push((found.path(), prefix(&tile, bytes, width)));
-            }
-        }
-        for (path, length) in files {
-            let there = fs::read(&path);
-            let wrong = match &there {
-                // A full tile stands for a partial one of it.
-                Ok(there) if there.len() >= length => there
-                    .iter()
-                    .zip(&bytes[..length])
-                    .position(|(there, must)| there != must),
-                Ok(there) => Some(there.len()),
-                // One that was dropped while this was read.
-                Err(_) if length < bytes.len() => None,
-                Err(_) => Some(0),
-            };
-            if let Some(offset) = wrong {
-                let mut fault = Fault::of_file(
-                    path,
-                    "it does not hold what the entries of the log hash to".to_owned(),
-                );
-                fault.offset = offset as u64;
-                self.faults.push(fault);
-            }
-        }
+        self.faults
+            .extend(tiles::faults(&self.tiles, &self.folder, &tile, bytes));
     }
 
     fn fault(&mut self, file: PathBuf, what: String) {
@@ -420,20 +391,5 @@ impl Ledger {
         }
         self.report.last_head_ns = self.last_head.as_ref().map_or(0, |head| head.time_ns);
         (self.report, self.faults)
-    }
-}
-
-/// How many bytes the first `width` parts of a tile take.
-fn prefix(tile: &Tile, bytes: &[u8], width: u64) -> usize {
-    match tile.level {
-        Some(_) => width as usize * 32,
-        None => {
-            let entries = norma_tlog::tile::entries(bytes).unwrap_or_default();
-            entries
-                .iter()
-                .take(width as usize)
-                .map(|entry| entry.len() + 2)
-                .sum()
-        }
     }
 }

@@ -1,0 +1,113 @@
+//! What the collector says of a configuration of its audit log.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure in a helper is a failure of the test"
+)]
+
+use norma_collector::config::{Config, DEFAULT_CHECKPOINT_INTERVAL, DEFAULT_SEGMENT_AGE};
+use norma_tlog::SigningKey;
+use norma_tlog::key::Use;
+use std::fs;
+use std::time::Duration;
+
+const BASE: &str =
+    "listen: 127.0.0.1:7443\nstate_dir: state\ntls: {certificate: pem, key: pem, client_ca: pem}\n";
+
+/// Reads a configuration with these lines more, beside a policy file.
+fn read(audit: &str, policy: &str) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [("pem", ""), ("witnesses.policy", policy)] {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    let file = folder.path().join("collector.yaml");
+    fs::write(&file, format!("{BASE}{audit}")).unwrap();
+    let base = format!("{}/", folder.path().display());
+    Config::read(&file).map_err(|error| error.to_string().replace(&base, ""))
+}
+
+#[test]
+fn the_audit_log_has_defaults_and_takes_other_values() {
+    let config = read("", "").unwrap();
+    assert_eq!(config.audit.writer.segment_age, DEFAULT_SEGMENT_AGE);
+    assert_eq!(config.audit.checkpoint_interval, DEFAULT_CHECKPOINT_INTERVAL);
+    assert!(config.audit.key.ends_with("state/audit.key") && config.witnesses.is_none());
+    let text = "audit: {segment_age: 5m, checkpoint_interval: 1s, key: other.key, origin: logs.example/a}\n";
+    let config = read(text, "").unwrap();
+    assert_eq!(config.audit.writer.segment_age, Duration::from_secs(300));
+    assert_eq!(config.audit.origin.as_deref(), Some("logs.example/a"));
+    assert!(config.audit.key.ends_with("other.key"));
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_place_and_what_to_do() {
+    let vkey = SigningKey::generate("w.example")
+        .unwrap()
+        .0
+        .verifier(Use::Witness);
+    let without_url = format!("witness w {vkey}\nquorum w\n");
+    let with_tls = format!("witness w {vkey} https://w.example:7444\nquorum w\n");
+    for (audit, policy, place, what) in [
+        ("audit: {segment_age: 1s}\n", "", "4:22", "between 1m and 366d"),
+        (
+            "audit: {checkpoint_interval: 2h}\n",
+            "",
+            "4:30",
+            "between 1s and 1h",
+        ),
+        (
+            "audit: {commit_interval: 2s}\n",
+            "",
+            "4:26",
+            "acknowledgements wait",
+        ),
+        ("audit: {origin: a b}\n", "", "4:17", "no name of a key"),
+        ("audit: {witness_ca: pem}\n", "", "4:21", "`witnesses` is missing"),
+        ("audit: {witnesses: nowhere}\n", "", "4:20", "cannot read"),
+        (
+            "audit: {witnesses: witnesses.policy}\n",
+            "quorum none\n",
+            "4:20",
+            "no `witness` line",
+        ),
+        (
+            "audit: {witnesses: witnesses.policy}\n",
+            "witness w\nquorum w\n",
+            "4:20",
+            "witnesses.policy: line 1",
+        ),
+        (
+            "audit: {witnesses: witnesses.policy}\n",
+            &without_url,
+            "4:20",
+            "has no URL such as",
+        ),
+        (
+            "audit: {witnesses: witnesses.policy}\n",
+            &with_tls,
+            "4:20",
+            "audit.witness_ca",
+        ),
+    ] {
+        let message = read(audit, policy).unwrap_err();
+        let place = format!("collector.yaml:{place}: ");
+        assert!(
+            message.contains(&place) && message.contains(what),
+            "{audit}{policy}: {message}"
+        );
+    }
+    let plain = with_tls.replace("https", "http");
+    assert!(
+        read("audit: {witnesses: witnesses.policy}\n", &plain)
+            .unwrap()
+            .witnesses
+            .is_some()
+    );
+    assert!(
+        read(
+            "audit: {witnesses: witnesses.policy, witness_ca: pem}\n",
+            &with_tls
+        )
+        .is_ok()
+    );
+}
