@@ -489,6 +489,7 @@ fn judged_by_baseline(
         let near = baselines.expectation(container, scene.fact, circumstances.origin);
         return reasons::tunnel(container, scene.fact, &near, &domain, names);
     }
+    let is_new = membership == Membership::Learned;
     match (membership, kind) {
         (Membership::Approved, _) => expected(),
         (Membership::Novel(near) | Membership::Rejected(near), _) => {
@@ -498,7 +499,9 @@ fn judged_by_baseline(
             let near = baselines.expectation(container, scene.fact, circumstances.origin);
             reasons::finding(container, scene.fact, kind, &near)
         }
-        (Membership::Learned, None) if is_unprecedented(baselines, container, scene) => {
+        (Membership::Learned | Membership::LearnedBefore, None)
+            if is_unprecedented(baselines, container, scene, is_new) =>
+        {
             let near = baselines.expectation(container, scene.fact, circumstances.origin);
             reasons::finding(container, scene.fact, FindingKind::NewShell, &near)
         }
@@ -529,11 +532,12 @@ fn is_finding(holds: Holds, membership: &Membership, baselines: &Baselines, cont
 }
 
 /// Whether the program that acts was watched for long enough to say that it starts no shell, and starts one now.
-fn is_unprecedented(baselines: &Baselines, container: &Container, scene: &Scene<'_>) -> bool {
+fn is_unprecedented(baselines: &Baselines, container: &Container, scene: &Scene<'_>, is_new: bool) -> bool {
     let fact = scene.fact.learned();
     classify::is_shell_from_elsewhere(&fact.view())
+        && scene.identified.process.session == Session::Own
         && !baselines.is_starting(container)
-        && baselines.is_unprecedented(container, &fact, classify::is_shell_from_elsewhere)
+        && baselines.is_unprecedented(container, &fact, is_new, classify::is_shell_from_elsewhere)
 }
 
 /// Whether the kernel side may recognise what was observed: an open by the container's own program, by a name that

@@ -66,6 +66,8 @@ const COMPILE_AFTER: Duration = Duration::from_secs(300);
 const URGENT: BootTime = BootTime(0);
 /// Most workloads that are asked whether they show a novel behaviour too: the first so many of all.
 const FLEET_ASKED: usize = 64;
+/// A start takes its time by the clocks, also in a faster course: what is done in so much of it is start-up at least.
+const STARTUP_MIN: Duration = Duration::from_secs(5);
 /// Longest step of learning time that is credited at once; a longer one means that the agent was not there.
 const TICK_MAX: Duration = Duration::from_secs(5);
 
@@ -767,9 +769,13 @@ impl Baselines {
             Learning::ByEvidence { sampling, .. } => sampling,
             Learning::Window(_) => Sampling::default(),
         };
+        let usual = Tuning::default();
         Tuning {
             sampling,
-            ..Tuning::default()
+            startup: usual
+                .startup
+                .max(Duration::from_nanos(self.of_course(STARTUP_MIN))),
+            ..usual
         }
     }
 

@@ -12,13 +12,14 @@ use norma_baseline::evidence::Evidence;
 use norma_baseline::fact::Fact;
 
 impl Baselines {
-    /// Whether a behaviour is the first of its class that its program shows, and the program was seen in as many long
-    /// sampling units as it takes to say that it does not. `is_of_class` tells the class; the behaviour itself, which
-    /// may have been recorded by now, does not count as an earlier one.
+    /// Whether a behaviour is the first of its class that its program shows but when it starts up, and the program was
+    /// seen in as many long sampling units as it takes to say that it does not. `is_of_class` tells the class,
+    /// `is_new` whether the behaviour itself was never seen before; it has been recorded by now.
     pub fn is_unprecedented(
         &self,
         container: &Container,
         behaviour: &Fact,
+        is_new: bool,
         is_of_class: impl Fn(&Fact<&str>) -> bool,
     ) -> bool {
         // A window says when the workload was learned, and nothing before.
@@ -30,7 +31,7 @@ impl Baselines {
             .get(&container.cgroup)
             .and_then(|(_, subject)| self.learners.get(subject));
         learner.is_some_and(|learner| {
-            let known = Known::of(learner, behaviour, is_of_class);
+            let known = Known::of(learner, behaviour, is_new, is_of_class);
             !known.shows_class && known.large_units >= criteria.large_units
         })
     }
@@ -41,12 +42,17 @@ impl Baselines {
 struct Known {
     /// Long units in which it did the same thing.
     large_units: u64,
-    /// It did something of the class before.
+    /// It did something of the class before, other than when it started up.
     shows_class: bool,
 }
 
 impl Known {
-    fn of(learner: &Learner, behaviour: &Fact, is_of_class: impl Fn(&Fact<&str>) -> bool) -> Self {
+    fn of(
+        learner: &Learner,
+        behaviour: &Fact,
+        is_new: bool,
+        is_of_class: impl Fn(&Fact<&str>) -> bool,
+    ) -> Self {
         let mut known = Self::default();
         let accounts: [&Evidence; 2] = [learner.recorder.evidence(), &learner.others.evidence];
         for (_, fact, tally) in accounts.into_iter().flat_map(Evidence::tallies) {
@@ -54,7 +60,9 @@ impl Known {
                 continue;
             }
             known.large_units = known.large_units.max(tally.units[1]);
-            known.shows_class |= is_of_class(&fact) && fact != behaviour.view();
+            let at_start_only = tally.starts > 0 && tally.units[0] == 0;
+            let is_this = is_new && fact == behaviour.view();
+            known.shows_class |= is_of_class(&fact) && !at_start_only && !is_this;
         }
         known
     }
