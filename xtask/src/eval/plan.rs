@@ -82,15 +82,17 @@ impl Plan {
         run::root().join("tests/eval")
     }
 
-    /// Reads the files; of one workload only, where it is named.
+    /// Reads the files; of some workloads only, where any are named.
     ///
     /// # Errors
     /// A file cannot be read or understood, or there is no such workload.
-    pub fn read(only: Option<&str>) -> Result<Self> {
+    pub fn read(only: &[String]) -> Result<Self> {
         let mut workloads = Vec::new();
+        let mut known = Vec::new();
         for folder in entries(&Self::folder().join("workloads"))? {
             let name = name(&folder)?;
-            if only.is_some_and(|only| only != name) {
+            known.push(name.clone());
+            if !(only.is_empty() || only.contains(&name)) {
                 continue;
             }
             let file = folder.join("workload.json");
@@ -98,12 +100,8 @@ impl Plan {
             let spec = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
             workloads.push(Workload { name, folder, spec });
         }
-        if workloads.is_empty() {
-            let known: Vec<String> = entries(&Self::folder().join("workloads"))?
-                .iter()
-                .filter_map(|folder| name(folder).ok())
-                .collect();
-            bail!("there is no such workload; there are {}", known.join(", "));
+        if let Some(unknown) = only.iter().find(|name| !known.contains(name)) {
+            bail!("there is no workload `{unknown}`; there are {}", known.join(", "));
         }
         workloads.sort_by_key(|workload| workload.spec.rank);
         let mut attacks = Vec::new();
@@ -111,7 +109,7 @@ impl Plan {
             let attack = attack(&script).with_context(|| script.display().to_string())?;
             if workloads.iter().any(|workload| workload.name == attack.workload) {
                 attacks.push(attack);
-            } else if only.is_none() {
+            } else if !known.contains(&attack.workload) {
                 bail!("{}: there is no workload `{}`", script.display(), attack.workload);
             }
         }
@@ -157,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_files_are_understood_and_every_attack_has_a_way_in() {
-        let plan = Plan::read(None).unwrap();
+        let plan = Plan::read(&[]).unwrap();
         assert!(plan.workloads.len() >= 6 && plan.attacks.len() >= 10);
         for workload in &plan.workloads {
             for script in ["start.sh", "drive.sh"] {
@@ -168,15 +166,15 @@ mod tests {
                 );
             }
         }
-        let one = Plan::read(Some("redis")).unwrap();
+        let one = Plan::read(&["redis".to_owned()]).unwrap();
         assert_eq!(one.workloads.len(), 1);
         assert!(one.attacks.iter().all(|attack| attack.workload == "redis"));
-        assert!(Plan::read(Some("nothing")).is_err());
+        assert!(Plan::read(&["nothing".to_owned()]).is_err());
     }
 
     #[test]
     fn replicas_have_names_as_kubernetes_makes_them() {
-        let plan = Plan::read(None).unwrap();
+        let plan = Plan::read(&[]).unwrap();
         let named = |name: &str| plan.workloads.iter().find(|it| it.name == name).unwrap();
         assert_ne!(named("nginx").pod(0), named("nginx").pod(1));
         assert_eq!(named("postgres").pod(3), "db-0");

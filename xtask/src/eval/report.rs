@@ -1,7 +1,10 @@
 //! The table, for people, for the documentation and for programs.
 
-use super::score::Row;
+use super::recording::Recording;
+use super::score::{Promise, Row};
 use super::truth::Truth;
+use anyhow::{Context as _, Result};
+use norma_rig::Programs;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -9,6 +12,8 @@ use std::fmt::Write as _;
 const FALSE_PER_DAY: f64 = 1.0;
 /// And by what factor a prediction may be off.
 const OFF: f64 = 2.0;
+/// Kinds of behaviour that are learned.
+const FIELDS: usize = 8;
 
 /// What came of a run.
 #[derive(Debug, Serialize)]
@@ -35,32 +40,62 @@ impl Report {
         }
     }
 
+    /// Of recordings, judged again. What is said of the machine is of the first.
+    ///
+    /// # Errors
+    /// One cannot be read, or there is none.
+    pub fn replayed(recordings: &[Recording], programs: &Programs) -> Result<Self> {
+        let mut report: Option<Self> = None;
+        for recording in recordings {
+            let (truth, rows) = recording.score(programs)?;
+            match &mut report {
+                Some(report) => report.rows.extend(rows),
+                None => report = Some(Self::new(&truth, rows, false)),
+            }
+        }
+        report.context("there is no recording")
+    }
+
+    /// A row for each workload.
+    #[cfg(test)]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// For a terminal.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{:<10} {:>8} {:>10} {:>8} {:>7} {:>8} {:>9} {:>11}\n",
-            "workload", "ready h", "predicted", "new/day", "false", "per day", "attacks", "latency ms"
+            "{:<10} {:>8} {:>7} {:>10} {:>8} {:>7} {:>8} {:>9} {:>11}\n",
+            "workload",
+            "ready h",
+            "fields",
+            "predicted",
+            "new/day",
+            "false",
+            "per day",
+            "attacks",
+            "latency ms"
         );
         for row in &self.rows {
             let cells = cells(row);
             writeln!(
                 text,
-                "{:<10} {:>8} {:>10} {:>8} {:>7} {:>8} {:>9} {:>11}",
-                row.workload, cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6]
+                "{:<10} {:>8} {:>7} {:>10} {:>8} {:>7} {:>8} {:>9} {:>11}",
+                row.workload, cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6], cells[7]
             )
             .ok();
         }
         text + "\n" + &self.summary() + &self.details()
     }
 
-    /// For docs/evaluation.md.
-    pub fn markdown(&self) -> String {
+    /// As a document; `head` says what it is and by which command it is written.
+    pub fn markdown(&self, head: &str) -> String {
         let mut text = format!(
-            "# Evaluation\n\nWritten by `cargo xtask eval --write-docs`; tests/eval/README.md says what is played.\n\n\
-             {}. Judged with a clock that is {} times as fast: {:.1} hours of learning, {:.2} days of normal things \
-             for each workload. {}\n\n\
-             | Workload | Hours to ready | New a day: predicted | New a day: actual | False findings | \
-             A workload-day | Attack steps found | Act to alert, median ms |\n|---|---|---|---|---|---|---|---|\n",
+            "{head}\n\n{}. Judged with a clock that is {} times as fast: {:.1} hours of learning, {:.2} days of normal \
+             things for each workload. {}\n\n\
+             | Workload | Hours to ready | Fields ready when normal things began | New a day of these: predicted | New \
+             a day: actual | False findings | A workload-day | Attack steps found | Act to alert, median ms |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
             self.machine,
             self.speed,
             self.learned_hours,
@@ -68,7 +103,7 @@ impl Report {
             if self.live {
                 "Played live."
             } else {
-                "A recording, judged again."
+                "Recordings, judged again."
             }
         );
         for row in &self.rows {
@@ -89,24 +124,20 @@ impl Report {
             .iter()
             .filter(|row| row.hours_to_ready.is_some())
             .count();
-        let near = self
-            .rows
-            .iter()
-            .filter(|row| {
-                let (more, less) = (
-                    row.predicted_per_day.max(row.new_per_day),
-                    row.predicted_per_day.min(row.new_per_day),
-                );
-                // Of less than one in all of the time, none is what is to be expected.
-                more <= OFF * less || more * row.days < 1.0
-            })
+        let promises = || {
+            self.rows
+                .iter()
+                .flat_map(|row| row.fields.iter().map(move |promise| (row, promise)))
+        };
+        let kept = promises()
+            .filter(|(row, promise)| is_near(promise, row.days))
             .count();
         format!(
             "{ready} of {} workloads became ready. {found} of {attacks} attack steps were found. {wrong} false findings \
-             in {days:.2} workload-days, {rate:.2} a day (aim: under {FALSE_PER_DAY}). The prediction was within a \
-             factor of {OFF} for {near} of {}.\n",
+             in {days:.2} workload-days, {rate:.2} a day (aim: under {FALSE_PER_DAY}). Of {} fields that were ready, what \
+             came was within a factor of {OFF} of the prediction for {kept}.\n",
             self.rows.len(),
-            self.rows.len(),
+            promises().count(),
         )
     }
 
@@ -117,6 +148,19 @@ impl Report {
                 writeln!(
                     text,
                     "{}: not ready, so that novelty was no finding",
+                    row.workload
+                )
+                .ok();
+            }
+            for promise in row.fields.iter().filter(|promise| !is_near(promise, row.days)) {
+                let Promise {
+                    field,
+                    predicted_per_day,
+                    new_per_day,
+                } = promise;
+                writeln!(
+                    text,
+                    "{}: {new_per_day:.2} new behaviours a day of {field}, {predicted_per_day:.2} were predicted",
                     row.workload
                 )
                 .ok();
@@ -151,15 +195,26 @@ impl Report {
     }
 }
 
-fn cells(row: &Row) -> [String; 7] {
+/// Whether what came is what was to be expected, in so many days.
+fn is_near(promise: &Promise, days: f64) -> bool {
+    let (more, less) = (
+        promise.predicted_per_day.max(promise.new_per_day),
+        promise.predicted_per_day.min(promise.new_per_day),
+    );
+    // Of less than one in all of the time, none is what is to be expected.
+    more <= OFF * less || more * days < 1.0
+}
+
+fn cells(row: &Row) -> [String; 8] {
     let mut latencies: Vec<f64> = row.attacks.iter().filter_map(|step| step.latency_ms).collect();
     latencies.sort_by(f64::total_cmp);
     let none = || "–".to_owned();
     [
         row.hours_to_ready
             .map_or_else(none, |hours| format!("{hours:.1}")),
-        format!("{:.2}", row.predicted_per_day),
-        format!("{:.2}", row.new_per_day),
+        format!("{} of {FIELDS}", row.fields.len()),
+        format!("{:.2}", row.predicted_per_day()),
+        format!("{:.2}", row.new_per_day()),
         row.false_findings.to_string(),
         format!("{:.2}", row.false_per_day()),
         match row.attacks.len() {

@@ -39,18 +39,29 @@ impl Seen {
             && self.text("/kind") != "posture"
     }
 
+    /// The kind of behaviour that it is about.
+    fn field(&self) -> Option<String> {
+        let behaviour: Value = serde_json::from_str(self.text("/verdict/behaviour")).ok()?;
+        let (kind, _) = behaviour.as_object()?.iter().next()?;
+        // What listens and what is accepted there are one.
+        Some(match kind.as_str() {
+            "accept" => "listen".to_owned(),
+            kind => kind.to_owned(),
+        })
+    }
+
     fn is_session(&self) -> bool {
         self.text("/process/session") == "exec"
     }
 }
 
 /// How far the baseline of a workload said to be, when normal things began.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forecast {
     /// Every kind of behaviour was ready, or open for good.
     pub ready: bool,
-    /// New behaviours in the next day, over all kinds that are not open.
-    pub per_day: f64,
+    /// New behaviours in the next day, of each kind that was ready: of others nothing is promised.
+    pub per_day: BTreeMap<String, f64>,
 }
 
 /// A row of the table.
@@ -60,10 +71,8 @@ pub struct Row {
     pub workload: String,
     /// Hours of learning until it was ready; `None` where it was not.
     pub hours_to_ready: Option<f64>,
-    /// New behaviours a day that were to be expected when normal things began.
-    pub predicted_per_day: f64,
-    /// Those that came.
-    pub new_per_day: f64,
+    /// What was to be expected of each kind of behaviour that was ready when normal things began, and what came.
+    pub fields: Vec<Promise>,
     /// Days of normal things.
     pub days: f64,
     /// Findings among them.
@@ -76,7 +85,32 @@ pub struct Row {
     pub attacks: Vec<Step>,
 }
 
+/// What was to be expected of a kind of behaviour, and what came.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Promise {
+    /// The kind.
+    pub field: String,
+    /// New behaviours a day that were to be expected.
+    pub predicted_per_day: f64,
+    /// Those that came, a day.
+    pub new_per_day: f64,
+}
+
 impl Row {
+    /// New behaviours a day that were to be expected, over all kinds that were ready.
+    pub fn predicted_per_day(&self) -> f64 {
+        self.fields
+            .iter()
+            .fold(0.0, |sum, promise| sum + promise.predicted_per_day)
+    }
+
+    /// Those that came.
+    pub fn new_per_day(&self) -> f64 {
+        self.fields
+            .iter()
+            .fold(0.0, |sum, promise| sum + promise.new_per_day)
+    }
+
     /// False findings for each day of the workload.
     pub fn false_per_day(&self) -> f64 {
         if self.days > 0.0 {
@@ -133,17 +167,26 @@ fn row(truth: &Truth, seen: &[Seen], forecasts: &BTreeMap<String, Forecast>, nam
         .filter_map(|seen| number(&seen.event["baseline_ready"]["learned_for_ns"]))
         .map(|learned| learned as f64 / 1e9 / HOUR)
         .next();
-    let predicted_per_day = forecasts
+    let promised = forecasts
         .iter()
-        .filter(|(workload, _)| known_as.contains(workload.as_str()))
-        .map(|(_, forecast)| forecast.per_day)
-        .sum();
+        .find(|(workload, _)| known_as.contains(workload.as_str()))
+        .map(|(_, forecast)| forecast);
     let days = truth.normal.seconds() * f64::from(truth.speed) / DAY;
     let normal: Vec<&&Seen> = own.iter().filter(|seen| truth.normal.has(seen.at())).collect();
-    let new: BTreeSet<String> = normal
+    let new: BTreeSet<(String, &str)> = normal
         .iter()
         .filter(|seen| seen.text("/verdict/kind") == "novel" && !seen.is_session())
-        .map(|seen| what(seen))
+        .filter_map(|seen| Some((seen.field()?, seen.text("/verdict/behaviour_id"))))
+        .collect();
+    let came = |field: &String| new.iter().filter(|(of, _)| of == field).count() as f64;
+    let fields = promised
+        .into_iter()
+        .flat_map(|forecast| &forecast.per_day)
+        .map(|(field, per_day)| Promise {
+            field: field.clone(),
+            predicted_per_day: *per_day,
+            new_per_day: if days > 0.0 { came(field) / days } else { 0.0 },
+        })
         .collect();
     let findings = normal.iter().filter(|seen| seen.is_finding());
     let (sessions, wrong): (Vec<&&&Seen>, Vec<&&&Seen>) = findings.partition(|seen| seen.is_session());
@@ -157,8 +200,7 @@ fn row(truth: &Truth, seen: &[Seen], forecasts: &BTreeMap<String, Forecast>, nam
     Row {
         workload: name.to_owned(),
         hours_to_ready,
-        predicted_per_day,
-        new_per_day: if days > 0.0 { new.len() as f64 / days } else { 0.0 },
+        fields,
         days,
         false_findings: wrong.len() as u64,
         false_texts: texts.into_iter().collect(),
@@ -226,7 +268,8 @@ mod tests {
                 "kind": "open", "wall_ns": (at * SECOND).to_string(), "open": {"path": path},
                 "container": {"id": container, "workload": "shop/Deployment/web/app"},
                 "process": {"exe": "/bin/x"},
-                "verdict": {"kind": verdict.0, "severity": verdict.1},
+                "verdict": {"kind": verdict.0, "severity": verdict.1, "behaviour_id": path,
+                            "behaviour": json!({"file": {"path": path}}).to_string()},
             }),
             received: Some((at * SECOND) + 5_000_000),
         }
@@ -277,7 +320,9 @@ mod tests {
         ];
         let forecast = Forecast {
             ready: true,
-            per_day: 0.4,
+            per_day: [("file".to_owned(), 0.4), ("exec".to_owned(), 0.1)]
+                .into_iter()
+                .collect(),
         };
         let forecasts = [("shop/Deployment/web/app".to_owned(), forecast)]
             .into_iter()
@@ -286,7 +331,8 @@ mod tests {
         let [row] = &rows[..] else { panic!("{rows:?}") };
         assert_eq!(row.hours_to_ready, Some(2.0));
         assert_eq!((row.days, row.false_findings, row.session_findings), (1.0, 1, 1));
-        assert!((row.new_per_day - 2.0).abs() < 1e-9 && (row.predicted_per_day - 0.4).abs() < 1e-9);
+        assert!((row.new_per_day() - 2.0).abs() < 1e-9 && (row.predicted_per_day() - 0.5).abs() < 1e-9);
+        assert_eq!(row.fields.len(), 2, "{:?}", row.fields);
         assert_eq!((row.found(), row.attacks.len()), (1, 2));
         assert_eq!(row.attacks[0].latency_ms, Some(5.0));
         assert_eq!(row.attacks[1].found, None);

@@ -50,6 +50,7 @@ pub struct Stage<'a> {
     /// What was done.
     pub truth: Truth,
     started: usize,
+    light: bool,
 }
 
 struct Running {
@@ -73,13 +74,14 @@ impl Drop for Client {
 }
 
 impl<'a> Stage<'a> {
-    /// Starts the watchers, then the workloads, then their clients.
+    /// Starts the watchers, then the workloads, then their clients; these make no bursts of load where it is to be
+    /// `light`.
     pub fn start(
         scratch: &'a Scratch,
         programs: &Programs,
         plan: &'a Plan,
         cache: &Path,
-        speed: u32,
+        (speed, light): (u32, bool),
     ) -> Result<Self> {
         let base = image::base(cache)?;
         let pki = Pki::create(programs, &scratch.folder("pki")?)?;
@@ -113,6 +115,7 @@ impl<'a> Stage<'a> {
                 ..Truth::default()
             },
             started: 0,
+            light,
         };
         for workload in &plan.workloads {
             stage.launch(workload, false)?;
@@ -285,6 +288,7 @@ impl<'a> Stage<'a> {
         let outside = self.outside(&workload.folder.join("drive.sh"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let volume = format!("/mnt/{}", workload.name);
+        let light = if self.light { "1" } else { "" };
         let flag = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             for round in 1_u32.. {
@@ -292,7 +296,10 @@ impl<'a> Stage<'a> {
                     break;
                 }
                 let mut command = outside.command();
-                command.arg(round.to_string()).env("VOLUME", &volume);
+                command
+                    .arg(round.to_string())
+                    .env("VOLUME", &volume)
+                    .env("LIGHT", light);
                 // A round that fails while its workload is restarted is one that a client saw fail.
                 command.status().ok();
             }
@@ -392,7 +399,7 @@ impl<'a> Stage<'a> {
     }
 
     fn forecasts(&self) -> Result<BTreeMap<String, Forecast>> {
-        Ok(super::forecasts(&self.agent.status()?["baselines"]))
+        Ok(super::recording::forecasts(&self.agent.status()?["baselines"]))
     }
 }
 

@@ -23,6 +23,16 @@ pub struct Truth {
     pub acts: Vec<Act>,
 }
 
+impl Truth {
+    /// Of one workload only.
+    pub fn of(&self, workload: &str) -> Self {
+        let mut part = self.clone();
+        part.containers.retain(|_, of| of == workload);
+        part.acts.retain(|act| act.workload == workload);
+        part
+    }
+}
+
 /// From a moment to a later one, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
