@@ -65,7 +65,7 @@ pub fn measure(only: &[String], build: bool, tick: &mut dyn FnMut(&str)) -> Resu
                  exec nsenter --mount=/proc/1/ns/mnt norma-agent run --config /run/bench/agent.yaml'";
     let command = format!(
         "mkdir -p /run/bench/mount /run/crun/bench /sys/fs/cgroup/bench; \
-         printf '{{{{\"pid\": 0, \"cgroup-path\": \"/bench\"}}}}' >/run/crun/bench/status; \
+         printf '{{\"pid\": 0, \"cgroup-path\": \"/bench\"}}' >/run/crun/bench/status; \
          printf 'node: guest\\nstate_dir: /run/bench/state\\n' >/run/bench/agent.yaml; \
          cat >/run/bench/load <<'END'\n\
          echo $$ >/sys/fs/cgroup/bench/cgroup.procs\n\
