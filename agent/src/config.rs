@@ -27,6 +27,10 @@ pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
 pub const DEFAULT_OUTBOX_BYTES: u64 = 1 << 30;
 /// Size at which an outbox segment is closed where the file names none.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
+/// Greatest age of low-priority events in the outbox where the file names none: longer than any outage should last.
+pub const DEFAULT_OUTBOX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Least such age.
+const MIN_OUTBOX_AGE: Duration = Duration::from_secs(600);
 /// How long a new revision runs before what it does differently is reported, where the file says nothing.
 pub const DEFAULT_RELEASE_AFTER: Duration = Duration::from_secs(2 * 3600);
 /// Smallest useful segment: room for the largest event many times over.

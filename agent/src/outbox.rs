@@ -7,34 +7,46 @@
 //!   described in [`segment`].
 //! - `acked`: highest acknowledged sequence, in decimal. Losing it costs a re-read, not an event.
 //! - `lost`: events that could not be stored and are not reported yet, see [`ledger`].
+//! - `reserve`: space for rewriting a segment when the disk is full.
 //! - `lock`: held by the agent that uses the directory.
 //!
-//! **When the disk is full**, events are refused one by one and counted in the ledger, whose space is
-//! reserved beforehand; the first event stored when there is room again reports the counts.
-//! **When the bound is reached**, the oldest segment is reduced to its alerts and losses, and only when
-//! all are reduced is the oldest removed; what was dropped is reported with its sequence range.
+//! Priority is high for alerts, losses, coverage and whatever else the agent says of itself, and low for all other
+//! events. **When a bound is reached**, in bytes or age, the oldest events of low priority go first ([`bound`]).
+//! **When the disk is full**, that is done for an event of high priority; one of low priority is refused and counted
+//! in the ledger, whose space is reserved beforehand, and reported when there is room again.
+//! **What is dropped is accounted for** by an event of loss with counts by kind and the range of sequences, also
+//! after a crash at any point: the segment itself says what was dropped from it ([`rewrite`]), and the ledger is
+//! written with each event. Where a crash comes between a report and the ledger's being emptied, a count is reported
+//! twice, never not at all.
 //! **After a crash**, an unfinished record at the end is cut off. A sequence is never given twice to
 //! events that may have been sent, because only what is on stable storage is sent.
+//! **Waiting segments are compressed** ([`pack`]).
 
+mod bound;
 pub mod ledger;
+mod pack;
 mod reader;
 mod recovery;
+mod rewrite;
 pub mod segment;
 mod sync;
 
 pub use reader::{Batch, SpoolReader};
 
+use bound::Written;
 use ledger::Ledger;
 use norma_wire::Event;
 use norma_wire::pb::{EventId, KindCount, Loss, LossCause};
+use pack::Packer;
 use prost::Message as _;
-use segment::{Item, Record, Scanner, SegmentFile};
+use segment::{Mark, Record, SegmentFile};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use sync::Syncer;
 use tokio::sync::watch;
 
@@ -45,6 +57,8 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Size at which a segment is closed.
     pub segment_bytes: u64,
+    /// Greatest age of events of low priority.
+    pub max_age: Duration,
 }
 
 /// A spool that cannot be used.
@@ -75,6 +89,17 @@ pub struct Repair {
     pub bytes: u64,
 }
 
+/// What a segment still has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// Events of all priorities.
+    Everything,
+    /// Events of high priority.
+    Important,
+    /// Statements of what was dropped, and no event.
+    Marks,
+}
+
 /// A segment, as the index knows it.
 #[derive(Clone, Debug)]
 struct Segment {
@@ -82,7 +107,50 @@ struct Segment {
     first: u64,
     last: u64,
     bytes: u64,
-    reduced: bool,
+    content: Content,
+    /// It is compressed, or would not become shorter.
+    packed: bool,
+    /// How often it was rewritten since the spool was opened.
+    revision: u32,
+    written: Written,
+    /// Sequence of the event that reports its newest loss, once that is stored.
+    loss_at: Option<u64>,
+}
+
+impl Segment {
+    fn new(path: PathBuf, first: u64, bytes: u64) -> Self {
+        Self {
+            path,
+            first,
+            last: first - 1,
+            bytes,
+            content: Content::Everything,
+            packed: false,
+            revision: 0,
+            written: Written::now(),
+            loss_at: None,
+        }
+    }
+}
+
+/// A loss that is to be reported.
+#[derive(Clone, Debug)]
+struct PendingLoss {
+    loss: Loss,
+    /// The segment whose mark states it, by its first sequence.
+    of: Option<u64>,
+}
+
+impl From<&Mark> for Loss {
+    fn from(mark: &Mark) -> Self {
+        Self {
+            cause: mark.cause,
+            counts: named(&mark.counts),
+            first_sequence: mark.first,
+            last_sequence: mark.last,
+            ..Self::default()
+        }
+    }
 }
 
 /// What writer, syncer and reader share.
@@ -113,8 +181,11 @@ pub struct Outbox {
     next: u64,
     acked_on_disk: u64,
     ledger: Ledger,
-    losses: Vec<Loss>,
+    losses: Vec<PendingLoss>,
+    /// When the segment that is being written was begun.
+    opened: Written,
     syncer: Syncer,
+    packer: Packer,
     _lock: File,
 }
 
@@ -133,7 +204,11 @@ impl Outbox {
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(0);
-        let (epoch, segments) = recovery::recover(directory, &mut repairs).map_err(fail(directory))?;
+        let recovery::Found {
+            epoch,
+            segments,
+            losses,
+        } = recovery::recover(directory, &mut repairs).map_err(fail(directory))?;
         // Without a segment this is a new spool, whatever an older one had acknowledged.
         let acked = if segments.is_empty() { 0 } else { acked };
         let last = segments.back().map_or(acked, |segment| segment.last.max(acked));
@@ -156,10 +231,13 @@ impl Outbox {
             next: last + 1,
             acked_on_disk: acked,
             ledger,
-            losses: Vec::new(),
+            losses,
+            opened: Written::now(),
             syncer,
+            packer: Packer::start().map_err(fail(directory))?,
             _lock: lock,
         };
+        outbox.reserve();
         Ok((outbox, repairs))
     }
 
@@ -197,7 +275,8 @@ impl Outbox {
     /// counted and reported later.
     pub fn append(&mut self, event: &mut Event) -> bool {
         self.report_losses();
-        self.store(event)
+        let worth_room = keeps(event);
+        self.store(event, worth_room)
     }
 
     /// Starts to bring what was appended to stable storage; to be called after each round of the pipeline.
@@ -210,11 +289,15 @@ impl Outbox {
     /// Removes what was acknowledged, keeps the bound, and reports losses as soon as there is room.
     pub fn tick(&mut self) {
         self.release();
+        self.pack();
+        self.expire();
         self.keep_bound();
         let damage = std::mem::take(&mut *self.shared.damage.lock().unwrap_or_else(PoisonError::into_inner));
-        self.losses.extend(damage);
+        self.losses
+            .extend(damage.into_iter().map(|loss| PendingLoss { loss, of: None }));
         self.report_losses();
-        self.ledger.save();
+        self.remove_empty();
+        self.ledger.sync();
     }
 
     /// Skips sequences that the collector holds although this spool never gave them (its disk was set back
@@ -223,7 +306,10 @@ impl Outbox {
         if durable_at_collector < self.next {
             return false;
         }
-        self.current = None;
+        if let Err(error) = self.end_segment() {
+            tracing::error!(%error, "cannot bring the outbox to stable storage");
+            self.current = None;
+        }
         self.next = durable_at_collector + 1;
         true
     }
@@ -231,17 +317,25 @@ impl Outbox {
     /// Brings everything to stable storage; for the end.
     pub fn close(&mut self) {
         self.report_losses();
-        self.ledger.save();
-        if let Some(current) = self.current.take() {
-            match current.sync() {
-                Ok(()) => sync::advance(&self.shared, self.next - 1),
-                Err(error) => tracing::error!(%error, "cannot bring the outbox to stable storage"),
-            }
+        self.ledger.sync();
+        if let Err(error) = self.end_segment() {
+            tracing::error!(%error, "cannot bring the outbox to stable storage");
         }
         self.save_acked();
     }
 
-    fn store(&mut self, event: &mut Event) -> bool {
+    /// Closes the segment that is being written, on stable storage.
+    fn end_segment(&mut self) -> io::Result<()> {
+        if let Some(current) = &self.current {
+            current.sync()?;
+            sync::advance(&self.shared, self.next - 1);
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    /// Stores an event; for one that is `worth_room`, room is made on a full disk.
+    fn store(&mut self, event: &mut Event, worth_room: bool) -> bool {
         let sequence = self.next;
         event.id = Some(EventId {
             node: self.node.clone(),
@@ -257,6 +351,7 @@ impl Outbox {
         let written = match self.write(&record) {
             // Room that acknowledgements have made since the last look may be enough.
             Err(_) if self.release() => self.write(&record),
+            Err(error) if worth_room && bound::is_full(&error) && self.make_room() => self.write(&record),
             other => other,
         };
         match written {
@@ -269,7 +364,7 @@ impl Outbox {
                     tracing::error!(%error, "cannot write the outbox; events are counted as lost until it can be written again");
                 }
                 event.id = None;
-                self.ledger.count(&kind_name(event.kind));
+                self.ledger.count(event.kind);
                 false
             }
         }
@@ -280,10 +375,8 @@ impl Outbox {
             .current
             .as_ref()
             .is_some_and(|current| current.bytes() >= self.limits.segment_bytes)
-            && let Some(full) = self.current.take()
         {
-            full.sync()?;
-            sync::advance(&self.shared, record.sequence - 1);
+            self.end_segment()?;
             self.keep_bound();
         }
         let current = match &mut self.current {
@@ -291,13 +384,9 @@ impl Outbox {
             None => {
                 let path = self.directory.join(format!("{:020}.spool", record.sequence));
                 let file = SegmentFile::create(&path, self.shared.epoch, record.sequence)?;
-                self.shared.index().push_back(Segment {
-                    path,
-                    first: record.sequence,
-                    last: record.sequence - 1,
-                    bytes: file.bytes(),
-                    reduced: false,
-                });
+                let segment = Segment::new(path, record.sequence, file.bytes());
+                self.shared.index().push_back(segment);
+                self.opened = Written::now();
                 self.current.insert(file)
             }
         };
@@ -306,36 +395,48 @@ impl Outbox {
         if let Some(segment) = self.shared.index().back_mut() {
             segment.last = record.sequence;
             segment.bytes = bytes;
+            segment.written = Written::now();
         }
         Ok(())
     }
 
     /// Stores what must be admitted, as long as it can be stored.
     fn report_losses(&mut self) {
-        while let Some(loss) = self.losses.last().cloned() {
-            if !self.store(&mut crate::event::loss(loss)) {
+        while let Some(PendingLoss { loss, of }) = self.losses.last().cloned() {
+            let sequence = self.next;
+            if !self.write_loss(loss) {
                 return;
             }
             self.losses.pop();
+            let mut index = self.shared.index();
+            if let Some(segment) = index.iter_mut().find(|segment| Some(segment.first) == of) {
+                segment.loss_at = segment.loss_at.max(Some(sequence));
+            }
         }
-        if let Some(counts) = self.ledger.take_if_due() {
+        if let Some(counts) = self.ledger.due() {
             let loss = Loss {
                 cause: LossCause::OutboxWrite as i32,
                 counts: named(&counts),
                 ..Loss::default()
             };
-            let refused_before = self.ledger.total();
-            if self.store(&mut crate::event::loss(loss)) {
+            if self.write_loss(loss) {
                 tracing::warn!(
                     events = counts.values().sum::<u64>(),
                     "the outbox can be written again; lost events were reported"
                 );
-                self.ledger.save();
-            } else {
-                debug_assert!(self.ledger.total() > refused_before);
-                self.ledger.give_back(counts);
+                self.ledger.reported();
             }
         }
+    }
+
+    /// Stores an event of loss, which stays to be reported where that fails.
+    fn write_loss(&mut self, loss: Loss) -> bool {
+        let mut event = crate::event::loss(loss);
+        let stored = self.store(&mut event, false);
+        if !stored {
+            self.ledger.uncount(event.kind);
+        }
+        stored
     }
 
     /// Removes what was acknowledged; whether that made room. The newest segment stays: it tells the epoch
@@ -359,86 +460,6 @@ impl Outbox {
         !done.is_empty()
     }
 
-    fn keep_bound(&mut self) {
-        while self.bytes() > self.limits.max_bytes {
-            let victim = {
-                let index = self.shared.index();
-                let mut closed = index.iter().take(index.len().saturating_sub(1));
-                closed
-                    .clone()
-                    .find(|segment| !segment.reduced)
-                    .or_else(|| closed.next())
-                    .cloned()
-            };
-            let Some(victim) = victim else { return };
-            let dropped = if victim.reduced {
-                self.remove_segment(&victim)
-            } else {
-                self.reduce_segment(&victim)
-            };
-            match dropped {
-                Ok(Some(loss)) => self.losses.push(loss),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(segment = %victim.path.display(), %error, "cannot make room in the outbox");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Rewrites a segment with its alerts and losses only.
-    fn reduce_segment(&mut self, victim: &Segment) -> io::Result<Option<Loss>> {
-        let acked = self.acked();
-        let mut kept = Vec::new();
-        let mut dropped = Dropped::default();
-        for item in Scanner::open(&victim.path)? {
-            match item {
-                Item::Record { record, .. } if record.sequence <= acked => {}
-                Item::Record { record, .. } if record.keep => kept.push(record),
-                Item::Record { record, .. } => dropped.count(&record),
-                Item::Damaged { .. } | Item::Torn { .. } => {}
-            }
-        }
-        let temporary = victim.path.with_extension("tmp");
-        let mut file = SegmentFile::create(&temporary, self.shared.epoch, victim.first)?;
-        for record in &kept {
-            file.append(record)?;
-        }
-        file.sync()?;
-        let bytes = file.bytes();
-        std::fs::rename(&temporary, &victim.path)?;
-        if let Some(segment) = self
-            .shared
-            .index()
-            .iter_mut()
-            .find(|segment| segment.first == victim.first)
-        {
-            segment.bytes = bytes;
-            segment.reduced = true;
-        }
-        self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        Ok(dropped.into_loss())
-    }
-
-    fn remove_segment(&mut self, victim: &Segment) -> io::Result<Option<Loss>> {
-        let acked = self.acked();
-        let mut dropped = Dropped::default();
-        for item in Scanner::open(&victim.path)? {
-            if let Item::Record { record, .. } = item
-                && record.sequence > acked
-            {
-                dropped.count(&record);
-            }
-        }
-        std::fs::remove_file(&victim.path)?;
-        self.shared
-            .index()
-            .retain(|segment| segment.first != victim.first);
-        self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        Ok(dropped.into_loss())
-    }
-
     fn save_acked(&mut self) {
         let acked = self.acked();
         let temporary = self.directory.join("acked.tmp");
@@ -449,34 +470,6 @@ impl Outbox {
             // The collector says at the next connection what it has.
             Err(error) => tracing::debug!(%error, "cannot note what was acknowledged"),
         }
-    }
-}
-
-/// Events that are dropped to keep the bound.
-#[derive(Default)]
-struct Dropped {
-    counts: BTreeMap<String, u64>,
-    first: u64,
-    last: u64,
-}
-
-impl Dropped {
-    fn count(&mut self, record: &Record) {
-        *self.counts.entry(kind_name(record.kind)).or_default() += 1;
-        if self.first == 0 {
-            self.first = record.sequence;
-        }
-        self.last = record.sequence;
-    }
-
-    fn into_loss(self) -> Option<Loss> {
-        (self.first != 0).then(|| Loss {
-            cause: LossCause::OutboxBound as i32,
-            counts: named(&self.counts),
-            first_sequence: self.first,
-            last_sequence: self.last,
-            ..Loss::default()
-        })
     }
 }
 

@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     // Past the header, which arbitrary bytes rarely have.
     let header = [
         b"NORMASPL".as_slice(),
-        &1u32.to_le_bytes(),
+        &2u32.to_le_bytes(),
         &7u64.to_le_bytes(),
         &1u64.to_le_bytes(),
     ]
@@ -27,8 +27,14 @@ fn check(bytes: Vec<u8>) {
         match item {
             Item::Record { record, end } => {
                 assert!(last.is_none_or(|last| record.sequence > last));
-                assert!(at < end && end <= len);
+                // The records of a pack end where it ends.
+                assert!(at <= end && end <= len);
                 (at, last) = (end, Some(record.sequence));
+            }
+            Item::Mark { mark, end } => {
+                assert!(mark.first <= mark.last);
+                assert!(at < end && end <= len);
+                at = end;
             }
             Item::Damaged { from, to } => {
                 assert!(at <= from && from < to && to <= len);

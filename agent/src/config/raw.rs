@@ -2,7 +2,10 @@
 
 use super::baselines::RawBaselines;
 use super::sensor::RawSensor;
-use super::{CollectorTarget, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use super::{
+    CollectorTarget, DEFAULT_OUTBOX_AGE, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_OUTBOX_AGE,
+    MIN_SEGMENT_BYTES,
+};
 use crate::judge::baseline::Learning;
 use crate::outbox::Limits;
 use crate::posture::PostureConfig;
@@ -58,6 +61,7 @@ pub(super) struct RawLearning {
 pub(super) struct RawOutbox {
     max_bytes: Option<Spanned<u64>>,
     segment_bytes: Option<Spanned<u64>>,
+    max_age: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -227,7 +231,30 @@ impl RawOutbox {
         Limits {
             max_bytes,
             segment_bytes,
+            max_age: self.max_age(path, faults),
         }
+    }
+}
+
+impl RawOutbox {
+    fn max_age(&self, path: &Path, faults: &mut Faults) -> Duration {
+        let Some(text) = &self.max_age else {
+            return DEFAULT_OUTBOX_AGE;
+        };
+        match norma_settings::duration(&text.value) {
+            Ok(age) if age >= MIN_OUTBOX_AGE => return age,
+            Ok(_) => faults.push(
+                path,
+                text,
+                format!(
+                    "`{}` is less than {}: events would be dropped while a collector is being restarted",
+                    text.value,
+                    humantime::format_duration(MIN_OUTBOX_AGE)
+                ),
+            ),
+            Err(fault) => faults.push(path, text, fault),
+        }
+        DEFAULT_OUTBOX_AGE
     }
 }
 

@@ -134,6 +134,8 @@ impl SpoolReader {
                         return Ok(Some((record.sequence, Bytes::from(record.event.into_vec()))));
                     }
                 }
+                // What was dropped is told by an event of its own.
+                Some(Item::Mark { .. }) => {}
                 Some(Item::Damaged { from, to }) => {
                     tracing::error!(
                         segment = ahead.segment,

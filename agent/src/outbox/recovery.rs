@@ -1,8 +1,12 @@
 //! What is found when the spool is opened, and its repair.
 
-use super::segment::{Item, Scanner};
-use super::{OutboxError, Repair, Segment, remove};
-use std::collections::VecDeque;
+use super::bound::Written;
+use super::segment::{Item, Mark, Record, Scanner};
+use super::{Content, OutboxError, PendingLoss, Repair, Segment, remove};
+use norma_wire::pb::Kind;
+use norma_wire::{Detail, Event};
+use prost::Message as _;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,16 +35,42 @@ pub(super) fn lock(directory: &Path) -> Result<File, OutboxError> {
     }
 }
 
-/// Finds the segments, repairs the newest, and tells the epoch.
-pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result<(u64, VecDeque<Segment>)> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)?
+/// What is in the directory.
+pub(super) struct Found {
+    /// Epoch of the spool: a new one where there is no segment.
+    pub epoch: u64,
+    /// The segments in their order.
+    pub segments: VecDeque<Segment>,
+    /// What was dropped and not reported.
+    pub losses: Vec<PendingLoss>,
+}
+
+/// Marks and the reports of them.
+#[derive(Default)]
+struct Accounts {
+    /// With the first sequence of the segment.
+    marks: Vec<(u64, Mark)>,
+    /// Sequences of the events that report, by cause and range.
+    reports: BTreeMap<(i32, u64, u64), u64>,
+}
+
+/// Finds the segments, repairs the newest, and tells the epoch and what is still to be reported.
+pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result<Found> {
+    let (mut paths, unfinished): (Vec<PathBuf>, Vec<PathBuf>) = std::fs::read_dir(directory)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "spool"))
-        .collect();
+        .filter(|path| {
+            ["spool", "tmp", "packing"]
+                .iter()
+                .any(|kind| path.extension().is_some_and(|extension| extension == *kind))
+        })
+        .partition(|path| path.extension().is_some_and(|extension| extension == "spool"));
+    // What a crash left half rewritten; the segment itself is as it was.
+    unfinished.iter().for_each(|path| remove(path));
     paths.sort();
     let mut epoch = None;
     let mut segments = VecDeque::new();
+    let mut accounts = Accounts::default();
     let count = paths.len();
     for (position, path) in paths.into_iter().enumerate() {
         let scanner = match Scanner::open(&path) {
@@ -55,23 +85,36 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
                 remove(&path);
                 continue;
             }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                set_aside(&path, "was written by a later agent", repairs)?;
+                continue;
+            }
             Err(error) => return Err(error),
         };
         let header = scanner.header();
         if epoch.is_some_and(|epoch| epoch != header.epoch) {
-            repairs.push(Repair {
-                what: format!("segment {} is of another epoch and was set aside", path.display()),
-                bytes: 0,
-            });
-            std::fs::rename(&path, path.with_extension("foreign"))?;
+            set_aside(&path, "is of another epoch", repairs)?;
             continue;
         }
         epoch = Some(header.epoch);
         let newest = position + 1 == count;
-        let segment = inspect(&path, header.first, scanner, newest, repairs)?;
+        let segment = inspect(&path, header.first, scanner, newest, repairs, &mut accounts)?;
         segments.push_back(segment);
     }
-    Ok((epoch.unwrap_or_else(new_epoch), segments))
+    let losses = accounts.settle(&mut segments);
+    Ok(Found {
+        epoch: epoch.unwrap_or_else(new_epoch),
+        segments,
+        losses,
+    })
+}
+
+fn set_aside(path: &Path, why: &str, repairs: &mut Vec<Repair>) -> io::Result<()> {
+    repairs.push(Repair {
+        what: format!("segment {} {why} and was set aside", path.display()),
+        bytes: 0,
+    });
+    std::fs::rename(path, path.with_extension("foreign"))
 }
 
 fn inspect(
@@ -80,15 +123,26 @@ fn inspect(
     scanner: Scanner,
     newest: bool,
     repairs: &mut Vec<Repair>,
+    accounts: &mut Accounts,
 ) -> io::Result<Segment> {
-    let mut last = first.saturating_sub(1);
-    let mut reduced = false;
-    let mut bytes = std::fs::metadata(path)?.len();
+    let metadata = std::fs::metadata(path)?;
+    let mut segment = Segment::new(path.to_owned(), first.max(1), metadata.len());
+    segment.written = Written::at(metadata.modified()?);
+    let (mut low, mut records, mut marks, mut gaps) = (false, 0, 0, false);
     for item in scanner {
         match item {
             Item::Record { record, .. } => {
-                reduced |= record.sequence > last + 1;
-                last = record.sequence;
+                gaps |= record.sequence > segment.last + 1;
+                segment.last = record.sequence;
+                low |= !record.keep;
+                records += 1;
+                accounts.report(&record);
+            }
+            Item::Mark { mark, .. } => {
+                marks += 1;
+                segment.packed = true;
+                segment.last = segment.last.max(mark.last);
+                accounts.marks.push((segment.first, mark));
             }
             Item::Torn { offset } if newest => {
                 let file = OpenOptions::new().write(true).open(path)?;
@@ -99,25 +153,55 @@ fn inspect(
                         "an unfinished record at the end of {} was cut off",
                         path.display()
                     ),
-                    bytes: bytes - offset,
+                    bytes: segment.bytes - offset,
                 });
-                bytes = offset;
+                segment.bytes = offset;
             }
             // The reader tells what is missing when it comes to it.
             Item::Torn { .. } | Item::Damaged { .. } => {}
         }
     }
+    segment.content = match (low, records, marks) {
+        (false, 0, 1..) => Content::Marks,
+        (false, 1.., _) if marks > 0 || gaps => Content::Important,
+        _ => Content::Everything,
+    };
     if newest {
         // After a kill its end may be in memory only, and what is given out must be on stable storage.
         File::open(path)?.sync_all()?;
     }
-    Ok(Segment {
-        path: path.to_owned(),
-        first,
-        last,
-        bytes,
-        reduced,
-    })
+    Ok(segment)
+}
+
+impl Accounts {
+    fn report(&mut self, record: &Record) {
+        if record.kind == Kind::Loss as i32
+            && let Ok(event) = Event::decode(&record.event[..])
+            && let Some(Detail::Loss(loss)) = event.detail
+        {
+            let range = (loss.cause, loss.first_sequence, loss.last_sequence);
+            self.reports.insert(range, record.sequence);
+        }
+    }
+
+    /// The losses without a report; each segment is told when its own were reported.
+    fn settle(self, segments: &mut VecDeque<Segment>) -> Vec<PendingLoss> {
+        let mut losses = Vec::new();
+        for (of, mark) in self.marks {
+            match self.reports.get(&(mark.cause, mark.first, mark.last)) {
+                Some(sequence) => {
+                    if let Some(segment) = segments.iter_mut().find(|segment| segment.first == of) {
+                        segment.loss_at = segment.loss_at.max(Some(*sequence));
+                    }
+                }
+                None => losses.push(PendingLoss {
+                    loss: (&mark).into(),
+                    of: Some(of),
+                }),
+            }
+        }
+        losses
+    }
 }
 
 /// Wall time in nanoseconds: different for each spool of a node, and later for a later one.

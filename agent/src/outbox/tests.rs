@@ -1,11 +1,13 @@
 use super::*;
 use norma_wire::pb::{Kind, Open, Severity, Verdict, VerdictKind};
 use proptest::prelude::*;
+use segment::{Item, Scanner};
 use std::fs::OpenOptions;
 
 const LIMITS: Limits = Limits {
     max_bytes: 1 << 20,
     segment_bytes: 4096,
+    max_age: Duration::from_secs(3600),
 };
 
 fn event(path: &str, alert: bool) -> Event {
@@ -189,7 +191,7 @@ fn at_the_bound_alerts_stay_longest_and_every_drop_is_accounted_for() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {
         max_bytes: 64 << 10,
-        segment_bytes: 4096,
+        ..LIMITS
     };
     let (mut outbox, _) = open(dir.path(), limits);
     for number in 0..3000 {
@@ -303,3 +305,6 @@ proptest! {
         prop_assert_eq!(found, whole.len());
     }
 }
+
+#[path = "tests/bounds.rs"]
+mod bounds;

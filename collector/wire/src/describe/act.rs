@@ -333,6 +333,7 @@ fn loss_words(loss: &Loss) -> String {
         Ok(LossCause::Unreadable) => "kernel objects could not be read",
         Ok(LossCause::OutboxWrite) => "the agent's disk could not be written",
         Ok(LossCause::OutboxBound) => "the agent's outbox was full",
+        Ok(LossCause::OutboxAge) => "they waited in the agent's outbox for longer than it keeps them",
         Ok(LossCause::OutboxDamaged) => "part of the agent's outbox was damaged",
         Ok(LossCause::Undecodable) => "records of the kernel side did not decode",
         Ok(LossCause::Unspecified) | Err(_) => "the cause is not known",
