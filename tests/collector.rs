@@ -17,6 +17,10 @@ mod crash;
 mod delivery;
 #[path = "collector/disk.rs"]
 mod disk;
+#[path = "collector/heads.rs"]
+mod heads;
+#[path = "collector/node.rs"]
+mod node;
 #[path = "collector/refusal.rs"]
 mod refusal;
 #[path = "collector/reload.rs"]

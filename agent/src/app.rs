@@ -19,7 +19,7 @@ use crate::pipeline::{Parts, Pipeline};
 use crate::posture::Posture;
 use crate::respond::{Enforcement, Known};
 use crate::sensor::{CoverageReport, Sensor};
-use crate::ship::{self, Ahead, Beside, Checkpoints, Promises, ShipStatus};
+use crate::ship::{self, Beside, Checkpoints, Promises, ShipStatus, Shipping, Standing};
 use crate::telemetry::StatusFile;
 use crate::trace::Start;
 use crate::trace::tape::{Recorded, Tape, TapeOptions};
@@ -142,7 +142,7 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
 
     let reader = outbox.as_ref().map(Outbox::reader);
     let shipping = Arc::new(Mutex::new(ShipStatus::default()));
-    let (ahead_tx, ahead) = watch::channel(Ahead(0));
+    let (standing_tx, standing) = watch::channel(Standing::AsExpected);
     let hello = Hello {
         node: config.node.as_str().to_owned(),
         epoch: outbox.as_ref().map_or(0, Outbox::epoch),
@@ -182,7 +182,7 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
         known,
         outbox,
         listener: None,
-        ahead,
+        standing,
         status: StatusFile::new(
             &config.state_dir,
             config.node.as_str(),
@@ -212,7 +212,16 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
     let (ship_stop, ship_stopped) = watch::channel(false);
     let result = runtime.block_on(async {
         let shipper = reader.zip(config.collector.clone()).map(|(reader, target)| {
-            tokio::spawn(ship::run(target, hello, reader, beside, Arc::clone(&shipping), ahead_tx, ship_stopped))
+            let shipping = Shipping {
+                target,
+                hello,
+                reader,
+                beside,
+                status: Arc::clone(&shipping),
+                standing: standing_tx,
+                chain_file: config.state_dir.join("outbox").join("chain"),
+            };
+            tokio::spawn(ship::run(shipping, ship_stopped))
         });
         tracing::info!(node = config.node.as_str(), policies = config.policies.len(), "watching");
         tokio::select! {

@@ -163,6 +163,8 @@ struct Shared {
     acked: AtomicU64,
     /// Damage that the reader met.
     damage: Mutex<Vec<Loss>>,
+    /// What the kernel side counted as lost, which goes with each batch.
+    kernel_lost: Mutex<Vec<KindCount>>,
 }
 
 impl Shared {
@@ -220,6 +222,7 @@ impl Outbox {
             durable,
             acked: AtomicU64::new(acked),
             damage: Mutex::default(),
+            kernel_lost: Mutex::default(),
         });
         let syncer = Syncer::start(Arc::clone(&shared)).map_err(fail(directory))?;
         let outbox = Self {
@@ -264,6 +267,15 @@ impl Outbox {
     /// Events that were refused since they were last reported.
     pub fn refused(&self) -> u64 {
         self.ledger.total()
+    }
+
+    /// States what the kernel side has lost since the agent started, by kind.
+    pub fn note_kernel_losses(&self, lost: Vec<KindCount>) {
+        *self
+            .shared
+            .kernel_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = lost;
     }
 
     /// A reading end for shipping.

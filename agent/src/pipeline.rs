@@ -22,7 +22,7 @@ use crate::observation::{BootTime, CgroupId, Observation};
 use crate::outbox::{Outbox, named};
 use crate::posture::Posture;
 use crate::respond::{self, Enforcement, Known, Recognised};
-use crate::ship::Ahead;
+use crate::ship::Standing;
 use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
 use counts::{KernelCounts, Rollups};
 use norma_baseline_command::audit;
@@ -75,7 +75,7 @@ pub struct Parts {
     /// Is shown each event.
     pub listener: Option<Listener>,
     /// What the collector has of this spool.
-    pub ahead: watch::Receiver<Ahead>,
+    pub standing: watch::Receiver<Standing>,
     /// Where telemetry goes.
     pub status: StatusFile,
     /// Report what the host itself does.
@@ -406,13 +406,9 @@ impl Pipeline {
             self.report_rollups(now);
         }
         if let Some(outbox) = &mut self.parts.outbox {
-            if self.parts.ahead.has_changed().unwrap_or(false) {
-                let Ahead(durable) = *self.parts.ahead.borrow_and_update();
-                if outbox.skip_to(durable) {
-                    let what = format!(
-                        "the collector holds events up to {durable}, which this outbox never gave: it was set back \
-                         to an earlier state; sequences go on after that"
-                    );
+            if self.parts.standing.has_changed().unwrap_or(false) {
+                let standing = *self.parts.standing.borrow_and_update();
+                if let Some(what) = unexpected(outbox, standing) {
                     tracing::error!("{what}");
                     outbox.append(&mut event::own(
                         Kind::Recovery,
@@ -423,6 +419,7 @@ impl Pipeline {
                     ));
                 }
             }
+            outbox.note_kernel_losses(self.kernel.lost());
             outbox.tick();
         }
         self.write_status();
@@ -555,6 +552,26 @@ impl Pipeline {
             known: self.parts.known.usage(),
         };
         self.parts.status.write(&snapshot);
+    }
+}
+
+/// What is to be said of a collector that does not hold what this node expects; sequences go on after what it has.
+fn unexpected(outbox: &mut Outbox, standing: Standing) -> Option<String> {
+    match standing {
+        Standing::Ahead(durable) => outbox.skip_to(durable).then(|| {
+            format!(
+                "the collector holds events up to {durable}, which this outbox never gave: it was set back to an \
+                 earlier state; sequences go on after that"
+            )
+        }),
+        Standing::Behind {
+            holds,
+            acknowledged,
+        } => Some(format!(
+            "the collector holds events up to {holds}, but had acknowledged them up to {acknowledged}: it was set back \
+             to an earlier state, and what is not in this outbox any more is lost there"
+        )),
+        Standing::AsExpected => None,
     }
 }
 

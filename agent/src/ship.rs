@@ -2,9 +2,11 @@
 //!
 //! One stream at a time. Events go up in order, at most [`session::WINDOW`] ahead of the
 //! acknowledgements; when the stream breaks, the next one goes on after what the collector says it has.
+//! Each batch goes with a head that is signed with this node's key and names the head before it ([`chain`]).
 //! What is told of baselines goes over the same stream, a message at a time, and waits for nothing else than itself.
 //! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays.
 
+mod chain;
 mod checkpoints;
 mod session;
 mod tls;
@@ -13,8 +15,10 @@ use crate::config::CollectorTarget;
 use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use chain::Chain;
 use norma_wire::Event;
 use norma_wire::pb::Hello;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -48,6 +52,9 @@ pub enum ShipError {
     /// This node's certificate, key or CA cannot be used.
     #[error(transparent)]
     Identity(#[from] tls::IdentityError),
+    /// Its key does not sign.
+    #[error("cannot sign what is sent: {0}")]
+    Sign(#[from] rustls::Error),
     /// No connection.
     #[error("cannot connect to the collector at {address}: {reason}")]
     Connect {
@@ -72,9 +79,39 @@ pub enum ShipError {
     Spool(#[from] std::io::Error),
 }
 
-/// What the collector said that concerns the writing end of the spool.
+/// What the collector holds that this spool did not expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ahead(pub u64);
+pub enum Standing {
+    /// What was expected.
+    AsExpected,
+    /// Events up to this sequence, which this spool never gave: the node's disk was set back.
+    Ahead(u64),
+    /// Less than it had acknowledged: the collector was set back.
+    Behind {
+        /// Up to which sequence it holds events now.
+        holds: u64,
+        /// Up to which it had acknowledged them.
+        acknowledged: u64,
+    },
+}
+
+/// What is shipped, where to, and who is told.
+pub struct Shipping {
+    /// The collector.
+    pub target: CollectorTarget,
+    /// This node.
+    pub hello: Hello,
+    /// The events.
+    pub reader: SpoolReader,
+    /// What goes over the stream beside them.
+    pub beside: Beside,
+    /// Told how it goes.
+    pub status: SharedStatus,
+    /// Told what the collector holds that was not expected.
+    pub standing: watch::Sender<Standing>,
+    /// Where the newest acknowledged head is remembered.
+    pub chain_file: PathBuf,
+}
 
 /// What goes over the stream beside the events.
 #[derive(Debug)]
@@ -107,15 +144,16 @@ impl Promises {
 }
 
 /// Ships until `stop` says so, and then until everything is acknowledged or the caller's patience ends.
-pub async fn run(
-    target: CollectorTarget,
-    mut hello: Hello,
-    mut reader: SpoolReader,
-    mut beside: Beside,
-    status: SharedStatus,
-    ahead: watch::Sender<Ahead>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
+    let Shipping {
+        target,
+        mut hello,
+        mut reader,
+        mut beside,
+        status,
+        standing,
+        chain_file,
+    } = shipping;
     let new_delays = || {
         ExponentialBuilder::new()
             .with_min_delay(FIRST_DELAY)
@@ -125,18 +163,26 @@ pub async fn run(
             .build()
     };
     let mut delays = new_delays();
+    let mut chain = Chain::open(&chain_file, &hello.node, hello.epoch);
+    let mut identity = None;
     loop {
         beside.promises.checkpoints.tell(&mut hello);
+        let ends = session::Ends {
+            target: &target,
+            hello: &hello,
+            status: &status,
+            standing: &standing,
+        };
         let result = session::run(
-            &target,
-            &hello,
+            &ends,
+            &mut identity,
             &mut reader,
+            &mut chain,
             &mut beside,
-            &status,
-            &ahead,
             &mut stop,
         )
         .await;
+        chain.save(reader.acked());
         let was_connected = {
             let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
             status.last_error = result.as_ref().err().map(ToString::to_string);

@@ -117,6 +117,11 @@ impl Config {
         self.state_dir.join("audit")
     }
 
+    /// Where it is kept which batch heads are known.
+    pub fn heads_file(&self) -> PathBuf {
+        self.state_dir.join("heads")
+    }
+
     /// Where what nodes learned and people decided lies.
     pub fn baselines_dir(&self) -> PathBuf {
         self.state_dir.join("baselines")

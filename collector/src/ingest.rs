@@ -17,6 +17,7 @@ pub use credentials::CredentialError;
 use crate::audit::AuditLog;
 use crate::baselines::Baselines;
 use crate::config::Config;
+use crate::heads::Heads;
 use credentials::Credentials;
 use deliver::Deliver;
 use norma_wire::pb::ingest_server::IngestServer;
@@ -66,7 +67,12 @@ pub struct Ingest {
 }
 
 /// Begins to accept agents.
-pub async fn start(config: &Config, log: &AuditLog, baselines: &Baselines) -> Result<Ingest, StartError> {
+pub async fn start(
+    config: &Config,
+    log: &AuditLog,
+    heads: &Heads,
+    baselines: &Baselines,
+) -> Result<Ingest, StartError> {
     let credentials = Credentials::load(&config.tls)?;
     let listen = |source| StartError::Listen {
         address: config.listen,
@@ -80,6 +86,7 @@ pub async fn start(config: &Config, log: &AuditLog, baselines: &Baselines) -> Re
     let (connections, acceptor) = accept::start(listener, credentials, refusals.clone(), stop.clone());
     let service = IngestServer::new(Deliver {
         log: log.clone(),
+        heads: heads.clone(),
         refusals,
         baselines: baselines.clone(),
         max_event_bytes: config.max_event_bytes,

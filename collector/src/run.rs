@@ -3,6 +3,7 @@
 use crate::audit::{self, OpenError, StorageError};
 use crate::baselines::{self, OpenError as BaselinesError};
 use crate::config::Config;
+use crate::heads::{self, Heads};
 use crate::ingest::{self, StartError};
 use crate::sinks::{self, SinkError};
 use crate::witness::{TlsError, ask};
@@ -19,6 +20,9 @@ pub enum RunError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] OpenError),
+    /// What nodes signed.
+    #[error(transparent)]
+    Heads(#[from] heads::OpenError),
     /// What nodes learned.
     #[error(transparent)]
     Baselines(#[from] BaselinesError),
@@ -70,10 +74,11 @@ async fn live(config: &Config) -> Result<(), RunError> {
             .as_ref()
             .map(|witnesses| ask::start(&log, witnesses, interval, beside_stop.clone()))
             .transpose()?;
-        let ingest = ingest::start(config, &log, &baselines).await?;
-        Ok::<_, RunError>((sinks, ingest, beside_stop, task, inbox, witnesses))
+        let heads = tokio::task::block_in_place(|| Heads::open(&config.heads_file(), &log))?;
+        let ingest = ingest::start(config, &log, &heads, &baselines).await?;
+        Ok::<_, RunError>((sinks, ingest, heads, beside_stop, task, inbox, witnesses))
     };
-    let (sinks, ingest, beside_stop, baselines, inbox, witnesses) = match started.await {
+    let (sinks, ingest, heads, beside_stop, baselines, inbox, witnesses) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -88,6 +93,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
     };
     tracing::info!(reason, "stopping");
     ingest.stop().await;
+    heads.close();
     beside_stop.cancel();
     if inbox.await.is_err() {
         tracing::error!("what takes decisions ended in a panic");

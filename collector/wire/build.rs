@@ -23,6 +23,11 @@ const HASH_FIELDS: &[&str] = &[
     "norma.audit.v1.FileHeader.previous_hash",
     "norma.audit.v1.Rejected.sha256",
     "norma.audit.v1.Recovered.sha256",
+    "norma.v1.BatchHead.previous",
+    "norma.v1.BatchHead.digest",
+    "norma.v1.SignedHead.signature",
+    "norma.v1.SignedHead.key",
+    "norma.audit.v1.NodeKey.key",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -49,6 +54,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .field_attribute(
             "norma.audit.v1.Record.body.event",
             "#[serde(serialize_with = \"crate::json::event\")]",
+        )
+        .field_attribute(
+            "norma.v1.SignedHead.head",
+            "#[serde(serialize_with = \"crate::json::batch_head\")]",
+        )
+        .field_attribute(
+            "norma.audit.v1.NodeKey.chain",
+            "#[serde(serialize_with = \"crate::json::hex_list\")]",
         )
         .message_attribute("norma.v1.Batch", "#[serde(into = \"crate::json::BatchSize\")]");
     for field in HASH_FIELDS {

@@ -121,7 +121,10 @@ impl Agent {
 
     pub async fn send(&self, events: Vec<Vec<u8>>) -> Result<()> {
         let events = events.into_iter().map(Into::into).collect();
-        let batch = to_collector::Message::Batch(Batch { events });
+        let batch = to_collector::Message::Batch(Batch {
+            events,
+            ..Default::default()
+        });
         self.batches
             .send(ToCollector { message: Some(batch) })
             .await

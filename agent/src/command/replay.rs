@@ -11,7 +11,7 @@ use crate::judge::baseline::{Baselines, Settings, Summary};
 use crate::pipeline::{Parts, Pipeline, Source as _};
 use crate::posture::Posture;
 use crate::respond::Known;
-use crate::ship::Ahead;
+use crate::ship::Standing;
 use crate::telemetry::StatusFile;
 use crate::trace::Start;
 use crate::trace::replay::{Ending, Played, Replay};
@@ -135,7 +135,7 @@ fn pipeline(
         key: config.workload_label.clone(),
         node: start.node.clone(),
     };
-    let (_, ahead) = watch::channel(Ahead(0));
+    let (_, standing) = watch::channel(Standing::AsExpected);
     // Nobody hands anything over.
     let (_, inbox) = mpsc::channel();
     // Nothing is shipped.
@@ -153,7 +153,7 @@ fn pipeline(
         known: Known::new(None),
         outbox: None,
         listener: Some(Box::new(listener)),
-        ahead,
+        standing,
         status: StatusFile::new(state, &start.node, None),
         host_events: config.host_events,
         inbox,

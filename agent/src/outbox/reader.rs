@@ -3,7 +3,7 @@
 use super::Shared;
 use super::segment::{Item, Scanner};
 use bytes::Bytes;
-use norma_wire::pb::{Loss, LossCause};
+use norma_wire::pb::{KindCount, Loss, LossCause};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -77,6 +77,15 @@ impl SpoolReader {
     /// Highest acknowledged sequence.
     pub fn acked(&self) -> u64 {
         self.shared.acked.load(Ordering::Acquire)
+    }
+
+    /// What the kernel side has counted as lost since the agent started, by kind.
+    pub fn kernel_lost(&self) -> Vec<KindCount> {
+        self.shared
+            .kernel_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Goes on after a sequence that the collector has.

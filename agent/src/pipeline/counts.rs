@@ -83,6 +83,17 @@ impl KernelCounts {
         self.losses.retain(|(of, _), _| *of != cgroup);
     }
 
+    /// What was lost since the start, by kind.
+    pub fn lost(&self) -> Vec<pb::KindCount> {
+        (0..KINDS)
+            .filter(|kind| self.last.lost[*kind] > 0)
+            .map(|kind| pb::KindCount {
+                kind: kind_word(kind),
+                count: self.last.lost[kind],
+            })
+            .collect()
+    }
+
     /// The counters by kind.
     pub fn by_kind(&self) -> BTreeMap<&'static str, KindTotals> {
         let totals = &self.last;

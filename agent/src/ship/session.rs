@@ -1,14 +1,16 @@
 //! One stream to the collector, from handshake to its end.
 
-use super::{Ahead, Beside, SharedStatus, ShipError, tls};
+use super::chain::Chain;
+use super::{Beside, SharedStatus, ShipError, Standing, tls};
 use crate::config::CollectorTarget;
 use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use hyper_util::rt::TokioIo;
 use norma_wire::pb::ingest_client::IngestClient;
 use norma_wire::pb::{Ack, Batch, Hello, ToCollector, Welcome, to_agent, to_collector};
+use rustls::ClientConfig;
 use std::error::Error;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -30,6 +32,10 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// While events trickle, those of this time go together: each batch costs a signature.
+const PACE: Duration = Duration::from_millis(25);
+/// How often the newest acknowledged head is remembered on the disk.
+const REMEMBER: Duration = Duration::from_secs(1);
 /// How often the identity files are looked at.
 const IDENTITY_CHECK: Duration = Duration::from_secs(10);
 
@@ -41,20 +47,47 @@ pub enum Ended {
     NewIdentity,
 }
 
-/// Opens a stream and ships until it ends.
+/// What a stream goes between, and whom it tells how it goes.
+pub struct Ends<'a> {
+    /// The collector.
+    pub target: &'a CollectorTarget,
+    /// This node.
+    pub hello: &'a Hello,
+    /// Told how it goes.
+    pub status: &'a SharedStatus,
+    /// Told what the collector holds that was not expected.
+    pub standing: &'a watch::Sender<Standing>,
+}
+
+/// Opens a stream and ships until it ends. `identity` is the last one that could be used.
 pub async fn run(
-    target: &CollectorTarget,
-    hello: &Hello,
+    ends: &Ends<'_>,
+    identity: &mut Option<tls::Identity>,
     reader: &mut SpoolReader,
+    chain: &mut Chain,
     beside: &mut Beside,
-    status: &SharedStatus,
-    ahead: &watch::Sender<Ahead>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Ended, ShipError> {
+    let Ends {
+        target,
+        hello,
+        status,
+        standing,
+    } = *ends;
     let Beside { fleet, promises } = beside;
     let mut fleet = fleet.as_mut();
-    let identity = tls::fingerprint(target);
-    let channel = connect(target).await?;
+    let files = tls::fingerprint(target);
+    match (tls::identity(target), &*identity) {
+        (Ok(current), _) => *identity = Some(current),
+        (Err(error @ tls::IdentityError::Unusable { .. }), Some(_)) => {
+            tracing::warn!(%error, "keeping the certificate and key from before");
+        }
+        (Err(error), _) => return Err(error.into()),
+    }
+    let Some(tls::Identity { config, signer }) = identity.clone() else {
+        return Err(ShipError::Stream("there is no certificate".to_owned()));
+    };
+    let channel = connect(target, config).await?;
     let mut client = IngestClient::new(channel)
         .send_compressed(CompressionEncoding::Zstd)
         .accept_compressed(CompressionEncoding::Zstd)
@@ -84,7 +117,7 @@ pub async fn run(
         Some(to_agent::Message::Busy(busy)) => return Err(self::busy(busy)),
         _ => return Err(ShipError::Stream("the first answer was not a welcome".to_owned())),
     };
-    resume(reader, &welcome, ahead);
+    let mut sent = resume(reader, chain, &welcome, standing);
     {
         let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
         status.connected = true;
@@ -101,13 +134,15 @@ pub async fn run(
     if let Some(fleet) = &mut fleet {
         fleet.join().await;
     }
-    let mut sent = welcome.durable_sequence;
     let mut identity_check = tokio::time::interval(IDENTITY_CHECK);
+    let mut remember = tokio::time::interval(REMEMBER);
+    let mut paced = tokio::time::Instant::now();
     loop {
         if *stop.borrow() && reader.acked() >= reader.durable() {
             return Ok(Ended::Drained);
         }
         let room = sent.saturating_sub(reader.acked()) < WINDOW;
+        let full = reader.durable().saturating_sub(sent) >= BATCH_EVENTS as u64;
         tokio::select! {
             answer = incoming.message() => match answer.map_err(|status| ShipError::Stream(explain(target, &status)))? {
                 None => return Err(gone()),
@@ -116,17 +151,22 @@ pub async fn run(
                     promises.hear(&target.address, checkpoint);
                 }
                 if let Some(message) = answer.message {
-                    take(reader, status, fleet.as_deref(), message).await;
+                    take(reader, chain, status, fleet.as_deref(), message).await;
                 }
             }
             },
-            () = reader.ready(), if room && !outgoing.is_closed() => {
+            () = ready(reader, paced, full), if room && !outgoing.is_closed() => {
                 // Reserved first: a batch that was read is never dropped by another branch.
                 let place = outgoing.reserve().await.map_err(|_| gone())?;
                 let batch = tokio::task::block_in_place(|| reader.next_batch(BATCH_EVENTS, BATCH_BYTES))?;
                 if !batch.events.is_empty() {
+                    let head = chain.head(&signer, &batch, sent, reader.kernel_lost())?;
                     sent = batch.last;
-                    place.send(message(to_collector::Message::Batch(Batch { events: batch.events })));
+                    paced = tokio::time::Instant::now() + PACE;
+                    place.send(message(to_collector::Message::Batch(Batch {
+                        events: batch.events,
+                        head: Some(head),
+                    })));
                 }
             }
             told = next(fleet.as_deref_mut()), if !outgoing.is_closed() => match told {
@@ -135,10 +175,11 @@ pub async fn run(
                 None => fleet = None,
             },
             _ = identity_check.tick() => {
-                if tls::fingerprint(target) != identity && tls::config(target).is_ok() {
+                if tls::fingerprint(target) != files && tls::identity(target).is_ok() {
                     return Ok(Ended::NewIdentity);
                 }
             }
+            _ = remember.tick() => chain.save(reader.acked()),
             changed = stop.changed(), if !*stop.borrow() => {
                 if changed.is_err() {
                     return Ok(Ended::Drained);
@@ -148,13 +189,34 @@ pub async fn run(
     }
 }
 
-/// Goes on after what the collector has, which may be more than this spool ever gave.
-fn resume(reader: &mut SpoolReader, welcome: &Welcome, ahead: &watch::Sender<Ahead>) {
-    if welcome.durable_sequence > reader.durable() {
-        ahead.send_replace(Ahead(welcome.durable_sequence));
+/// Finds out where to go on; what comes before is known to be on the collector's stable storage.
+fn resume(
+    reader: &mut SpoolReader,
+    chain: &mut Chain,
+    welcome: &Welcome,
+    standing: &watch::Sender<Standing>,
+) -> u64 {
+    let (holds, acknowledged) = (welcome.durable_sequence, reader.acked());
+    if holds < acknowledged {
+        standing.send_replace(Standing::Behind { holds, acknowledged });
     }
     // What was acknowledged is gone from the spool, even if this collector has forgotten it.
-    reader.resume_after(welcome.durable_sequence.max(reader.acked()));
+    let mut after = chain.resume(holds, welcome.head.as_ref(), acknowledged);
+    if holds > reader.durable() {
+        standing.send_replace(Standing::Ahead(holds));
+        // Its events are not those of this spool, so nothing is stated of them.
+        after = holds;
+    }
+    reader.resume_after(after);
+    after
+}
+
+/// Waits until there is something to read, and until it is time for another batch where that is not a `full` one.
+async fn ready(reader: &mut SpoolReader, paced: tokio::time::Instant, full: bool) {
+    reader.ready().await;
+    if !full {
+        tokio::time::sleep_until(paced).await;
+    }
 }
 
 /// What is to be told of baselines; nothing ever, where this node tells nothing.
@@ -167,12 +229,16 @@ async fn next(fleet: Option<&mut ShippingEnd>) -> Option<to_collector::Message> 
 
 async fn take(
     reader: &SpoolReader,
+    chain: &mut Chain,
     status: &SharedStatus,
     fleet: Option<&ShippingEnd>,
     message: to_agent::Message,
 ) {
     match message {
-        to_agent::Message::Ack(ack) => reader.acknowledge(ack.through.min(reader.durable())),
+        to_agent::Message::Ack(ack) => {
+            reader.acknowledge(ack.through.min(reader.durable()));
+            chain.acknowledged(reader.acked());
+        }
         to_agent::Message::Rejection(rejection) => {
             let reason = norma_wire::pb::RejectionReason::try_from(rejection.reason).map_or_else(
                 |_| rejection.reason.to_string(),
@@ -210,8 +276,8 @@ fn busy(busy: norma_wire::pb::Busy) -> ShipError {
     }
 }
 
-async fn connect(target: &CollectorTarget) -> Result<Channel, ShipError> {
-    let connector = TlsConnector::from(tls::config(target)?);
+async fn connect(target: &CollectorTarget, config: Arc<ClientConfig>) -> Result<Channel, ShipError> {
+    let connector = TlsConnector::from(config);
     let (address, name) = (target.address.clone(), target.server_name.clone());
     let failed = |reason: String| ShipError::Connect {
         address: target.address.clone(),

@@ -1,7 +1,9 @@
 //! This node's TLS identity.
 //!
-//! The files are read anew for each connection, so a renewed certificate is used without a restart.
+//! The files are read anew for each connection, so a renewed certificate is used without a restart. While they are being
+//! replaced, or are wrong, the last pair that fitted together stays in use.
 
+use super::chain::HeadSigner;
 use crate::config::CollectorTarget;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -63,8 +65,17 @@ pub fn fingerprint(target: &CollectorTarget) -> Fingerprint {
     )
 }
 
+/// Who this node is to the collector.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// For connections.
+    pub config: Arc<ClientConfig>,
+    /// For batch heads.
+    pub signer: HeadSigner,
+}
+
 /// TLS 1.3 only, with this node's certificate, trusting the configured authority only.
-pub fn config(target: &CollectorTarget) -> Result<Arc<ClientConfig>, IdentityError> {
+pub fn identity(target: &CollectorTarget) -> Result<Identity, IdentityError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("the certificate authority", &target.ca)? {
         roots
@@ -75,6 +86,9 @@ pub fn config(target: &CollectorTarget) -> Result<Arc<ClientConfig>, IdentityErr
     check_validity(&target.certificate, &chain)?;
     let key = PrivateKeyDer::from_pem_file(&target.key)
         .map_err(|error| unusable("the client key", &target.key, &error))?;
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
+        .map_err(|error| unusable("the client key", &target.key, &error))?;
+    let signer = HeadSigner::new(signing, &public_key_info(&target.certificate, &chain)?);
     let mut config =
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -83,7 +97,19 @@ pub fn config(target: &CollectorTarget) -> Result<Arc<ClientConfig>, IdentityErr
             .with_client_auth_cert(chain, key)
             .map_err(|error| unusable("the client certificate with its key", &target.certificate, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Identity {
+        config: Arc::new(config),
+        signer,
+    })
+}
+
+fn public_key_info(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Vec<u8>, IdentityError> {
+    let leaf = chain
+        .first()
+        .ok_or_else(|| unusable("the client certificate", path, &"it holds no certificate"))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
+        .map_err(|error| unusable("the client certificate", path, &error))?;
+    Ok(parsed.public_key().raw.to_vec())
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

@@ -7,6 +7,7 @@ use super::segment::Segment;
 use jiff::Timestamp;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::pb::{self, VerdictKind};
+use norma_wire::text::Hex;
 use norma_wire::{Event, describe, id, json};
 use prost::Message as _;
 use std::io::{self, Write};
@@ -149,6 +150,8 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::BaselineDecision(_)) => "baseline_decision",
         Some(Body::WitnessQuorum(_)) => "witness_quorum",
         Some(Body::CheckpointConflict(_)) => "checkpoint_conflict",
+        Some(Body::BatchHeads(_)) => "batch_heads",
+        Some(Body::NodeKey(_)) => "node_key",
         None => "unknown",
     }
 }
@@ -203,6 +206,7 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
             cut.bytes_dropped, cut.file, cut.offset
         ),
         (Some(Body::BaselineDecision(decision)), _) => describe::decision(decision),
+        (Some(Body::BatchHeads(heads)), _) => describe::heads(&heads.heads),
         (Some(Body::WitnessQuorum(quorum)), _) if quorum.reached => {
             "witnesses cosign the checkpoints again".to_owned()
         }
@@ -221,6 +225,9 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
                 "{} remembers another audit log: {}",
                 conflict.who, conflict.detail
             )
+        }
+        (Some(Body::NodeKey(key)), _) => {
+            format!("node {} signs with the key {}", key.node, Hex(&key.key))
         }
         (None, _) => "a record that only a newer norma-collector knows".to_owned(),
     }

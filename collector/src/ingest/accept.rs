@@ -5,6 +5,7 @@ use super::credentials::Credentials;
 use super::refusals::Refusals;
 use crate::pki::node_of;
 use rustls::{CertificateError, Error as TlsError, PeerIncompatible};
+use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -150,8 +151,16 @@ impl Acceptor {
                 return Err(HandshakeError::Refused(reason(&error)));
             }
         };
-        let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate = certificate
+        let chain: Arc<[CertificateDer<'static>]> = tls
+            .get_ref()
+            .1
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|certificate| certificate.clone().into_owned())
+            .collect();
+        let certificate = chain
+            .first()
             .ok_or_else(|| HandshakeError::Refused("it shows no client certificate".to_owned()))?;
         let (node, not_after) =
             node_of(certificate).map_err(|error| HandshakeError::Refused(error.to_string()))?;
@@ -159,6 +168,7 @@ impl Acceptor {
             address,
             node,
             expires: instant(not_after),
+            chain,
         };
         Ok(Connection {
             tls,

@@ -1,9 +1,11 @@
 //! A connection whose peer has proven which node it is.
 
 use crate::pki::NodeName;
+use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,6 +23,8 @@ pub struct Peer {
     pub node: NodeName,
     /// When that certificate expires.
     pub expires: Instant,
+    /// The certificate, and the intermediate ones that came with it.
+    pub chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// A connection of an agent.

@@ -6,9 +6,12 @@ use super::news::News;
 use super::refusals::Refusals;
 use crate::audit::{Appended, Arrival, AuditLog, Content, Outbox, StorageError};
 use crate::baselines::{self, Baselines};
+use crate::heads::Heads;
+use crate::heads::claim::Claim;
+use crate::heads::key::NodeKey;
 use bytes::Bytes;
 use norma_wire::pb::{
-    Ack, Busy, Rejection, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent, to_collector,
+    Ack, Batch, Busy, Rejection, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent, to_collector,
 };
 use norma_wire::text::printable;
 use std::sync::Arc;
@@ -37,6 +40,8 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 pub struct Deliver {
     /// Where events go.
     pub log: AuditLog,
+    /// What nodes signed.
+    pub heads: Heads,
     /// Where refusals go.
     pub refusals: Refusals,
     /// Where evidence goes.
@@ -61,6 +66,7 @@ impl Ingest for Deliver {
         let session = Session {
             peer,
             log: self.log.clone(),
+            heads: self.heads.clone(),
             refusals: self.refusals.clone(),
             baselines: self.baselines.clone(),
             max_event_bytes: self.max_event_bytes,
@@ -76,6 +82,7 @@ impl Ingest for Deliver {
 struct Session {
     peer: Peer,
     log: AuditLog,
+    heads: Heads,
     refusals: Refusals,
     baselines: Baselines,
     max_event_bytes: usize,
@@ -175,6 +182,7 @@ impl Session {
         self.answer(to_agent::Message::Welcome(Welcome {
             durable_sequence,
             collector_version,
+            head: self.heads.newest(&outbox),
         }))
         .await?;
         Ok((outbox, durable_sequence))
@@ -184,19 +192,27 @@ impl Session {
         &self,
         outbox: Outbox,
         mut arrivals: Arrivals,
-        mut queue: mpsc::Receiver<Result<Vec<Bytes>, Status>>,
+        mut queue: mpsc::Receiver<Result<Batch, Status>>,
     ) -> End {
+        let Some(Ok(key)) = self.peer.chain.first().map(|leaf| NodeKey::of(leaf)) else {
+            return End::Because(Status::internal("the connection has no certificate"));
+        };
         let mut ended = None;
         while ended.is_none() {
             let mut events = Vec::new();
+            let mut claims = Vec::new();
             let mut bytes = 0;
             let mut next = queue.recv().await;
             loop {
                 match next {
-                    Some(Ok(batch)) => {
-                        bytes += batch.iter().map(Bytes::len).sum::<usize>();
-                        events.extend(batch);
-                    }
+                    Some(Ok(batch)) => match self.claim(&outbox, &key, &batch) {
+                        Ok(claim) => {
+                            bytes += batch.events.iter().map(Bytes::len).sum::<usize>();
+                            events.extend(batch.events);
+                            claims.extend(claim);
+                        }
+                        Err(end) => ended = Some(end),
+                    },
                     Some(Err(status)) => ended = Some(End::Because(status)),
                     None => ended = Some(End::Finished),
                 }
@@ -209,7 +225,9 @@ impl Session {
                 }
             }
             if !events.is_empty()
-                && let Err(end) = self.append(&outbox, arrivals.examine(events)).await
+                && let Err(end) = self
+                    .append(&outbox, &key, arrivals.examine(events), &claims)
+                    .await
             {
                 return end;
             }
@@ -217,11 +235,32 @@ impl Session {
         ended.unwrap_or(End::Finished)
     }
 
-    /// Stores arrivals, however long that takes, and acknowledges them.
+    /// Checks what a node states of a batch. One without a head is that of an agent that does not sign.
+    fn claim(&self, outbox: &Outbox, key: &NodeKey, batch: &Batch) -> Result<Option<Claim>, End> {
+        let Some(signed) = batch.head.clone() else {
+            return Ok(None);
+        };
+        Claim::check(outbox, key, signed, &batch.events)
+            .map(Some)
+            .map_err(|error| {
+                let reason = error.to_string();
+                self.refusals
+                    .refuse(self.peer.address, &reason, Some(&self.peer.node));
+                End::Because(Status::invalid_argument(reason))
+            })
+    }
+
+    /// Stores arrivals and then the heads that cover them, however long that takes, and acknowledges them.
     ///
     /// The stream is not read past what cannot be stored: what comes later must not be stored before it, or it
     /// would count as delivered.
-    async fn append(&self, outbox: &Outbox, arrivals: Vec<Arrival>) -> Result<(), End> {
+    async fn append(
+        &self,
+        outbox: &Outbox,
+        key: &NodeKey,
+        arrivals: Vec<Arrival>,
+        claims: &[Claim],
+    ) -> Result<(), End> {
         let mut retry_after = FIRST_RETRY;
         let appended = loop {
             match self.log.append(outbox.clone(), arrivals.clone()).await {
@@ -231,6 +270,15 @@ impl Session {
             }
             retry_after = (retry_after * 2).min(LAST_RETRY);
         };
+        let mut retry_after = FIRST_RETRY;
+        loop {
+            match self.heads.record(outbox, key, &self.peer.chain, claims).await {
+                Ok(()) => break,
+                Err(StorageError::Closed) => return Err(End::Because(stopping())),
+                Err(error) => self.busy(&error, retry_after).await?,
+            }
+            retry_after = (retry_after * 2).min(LAST_RETRY);
+        }
         for arrival in arrivals {
             if let Content::Rejected(rejected) = arrival.content {
                 let (sequence, reason, detail) = (rejected.sequence, rejected.reason(), &rejected.detail);
@@ -285,7 +333,7 @@ impl Session {
 /// Reads batches ahead of the one that is being stored, and hands on what is about baselines.
 async fn read(
     mut stream: Streaming<ToCollector>,
-    batches: mpsc::Sender<Result<Vec<Bytes>, Status>>,
+    batches: mpsc::Sender<Result<Batch, Status>>,
     baselines: Arc<baselines::Stream>,
     stop: CancellationToken,
 ) {
@@ -297,7 +345,7 @@ async fn read(
         let batch = match message {
             Ok(Some(ToCollector {
                 message: Some(to_collector::Message::Batch(batch)),
-            })) => Ok(batch.events),
+            })) => Ok(batch),
             Ok(Some(ToCollector {
                 message: Some(to_collector::Message::Hello(_)),
             })) => Err(Status::invalid_argument("a stream has one hello")),

@@ -77,6 +77,27 @@ pub fn report(event: &Event) -> Vec<String> {
         .collect()
 }
 
+/// What a node stated of its events, in one line.
+pub fn heads(heads: &[crate::pb::SignedHead]) -> String {
+    use prost::Message as _;
+    let read: Vec<_> = heads
+        .iter()
+        .filter_map(|signed| crate::pb::BatchHead::decode(&signed.head[..]).ok())
+        .collect();
+    let (Some(first), Some(last)) = (read.first(), read.last()) else {
+        return "heads of batches that cannot be read".to_owned();
+    };
+    single_line(&format!(
+        "node {} epoch {:016x} signed for {} events with sequences {} to {}, in {} batches",
+        last.node,
+        last.epoch,
+        read.iter().map(|head| head.events).fold(0, u64::saturating_add),
+        first.first_sequence,
+        last.last_sequence,
+        heads.len()
+    ))
+}
+
 /// What a person decided on a baseline, in one line.
 pub fn decision(decision: &crate::pb::BaselineDecision) -> String {
     single_line(&act::decision::words(decision))

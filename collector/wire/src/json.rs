@@ -65,6 +65,19 @@ pub(crate) fn hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S
     serializer.collect_str(&crate::text::Hex(bytes))
 }
 
+/// Several of them.
+pub(crate) fn hex_list<S: Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(list.iter().map(|bytes| crate::text::Hex(bytes).to_string()))
+}
+
+/// An encoded batch head as the head; as hex where it is none.
+pub(crate) fn batch_head<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    match pb::BatchHead::decode(bytes) {
+        Ok(head) => head.serialize(serializer),
+        Err(_) => hex(bytes, serializer),
+    }
+}
+
 /// An encoded event as the event; as hex where it is none.
 pub(crate) fn event<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     match pb::Event::decode(bytes.clone()) {

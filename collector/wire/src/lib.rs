@@ -1,13 +1,14 @@
 //! What agent and collector say to each other.
 //!
 //! [`pb`] is the protobuf contract (`proto/norma.proto`) and, with [`Event`], the normalized event model.
-//! [`json`] gives its JSON form, [`describe`] its form in words. [`audit`] is what the collector's audit
+//! [`json`] gives its JSON form, [`describe`] its form in words. [`head`] is what nodes sign. [`audit`] is what the collector's audit
 //! log holds (`proto/audit.proto`).
 //!
 //! The encoded bytes of an event are kept as they came wherever an event is stored or passed on, so that
 //! fields and enum values of a newer version survive an older program.
 
 pub mod describe;
+pub mod head;
 pub mod id;
 pub mod json;
 pub mod text;

@@ -350,3 +350,37 @@ fn the_json_form_is_what_others_rely_on() {
         assert_eq!(&json[name], value, "{name}");
     }
 }
+
+#[test]
+fn a_signed_head_is_shown_as_what_it_says() {
+    let head = pb::BatchHead {
+        node: "worker-1".into(),
+        epoch: 10,
+        first_sequence: 4,
+        last_sequence: 9,
+        events: 6,
+        digest: vec![0xab, 0xcd],
+        ..Default::default()
+    };
+    let signed = pb::SignedHead {
+        head: head.encode_to_vec(),
+        scheme: 0x0503,
+        signature: vec![1],
+        key: vec![2],
+    };
+    let record = audit::Record {
+        body: Some(audit::record::Body::BatchHeads(audit::BatchHeads {
+            heads: vec![signed],
+        })),
+        ..Default::default()
+    };
+    let json = serde_json::to_value(record).unwrap();
+    assert_eq!(
+        json["batch_heads"]["heads"][0],
+        json!({
+            "head": {"node": "worker-1", "epoch": 10, "previous": "", "first_sequence": 4, "last_sequence": 9,
+                     "events": 6, "digest": "abcd", "kernel_lost": [], "wall_ns": 0},
+            "scheme": 0x0503, "signature": "01", "key": "02"
+        })
+    );
+}

@@ -38,7 +38,10 @@ impl Message {
             Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
             _ => None,
         };
-        (send == Send::All || is_alert(record, event.as_ref())).then(|| Self::format(record, event.as_ref()))
+        // Signatures prove the log, which a SIEM's copy is not.
+        let proof = matches!(record.body, Some(Body::BatchHeads(_) | Body::NodeKey(_)));
+        let wanted = (send == Send::All && !proof) || is_alert(record, event.as_ref());
+        wanted.then(|| Self::format(record, event.as_ref()))
     }
 
     /// Appends the message in an octet-counted frame (RFC 5425 section 4.3).

@@ -1,0 +1,310 @@
+//! Checking, from the records of a log alone, what nodes stated of their events.
+//!
+//! Give [`Chains`] every record in order. Each signed head must be by a key whose certificate is in the log, cover just
+//! the events (and rejections) that lie before it with its sequences, and name the head before it. With
+//! [`Authorities`], each certificate must also have been valid for the node when it was recorded.
+
+use super::key::NodeKey;
+use crate::audit::Outbox;
+use crate::pki::node_of;
+use norma_wire::audit::{Record, record::Body};
+use norma_wire::head::{Hash, digest, hash};
+use norma_wire::id::EventHead;
+use norma_wire::pb::{BatchHead, SignedHead};
+use norma_wire::text::Hex;
+use prost::Message as _;
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events without a head that are kept in mind for each outbox, beyond any batch; more are counted as not signed.
+const MAX_OPEN: usize = 1 << 16;
+/// Faults that are listed for each outbox; more are counted.
+const MAX_LISTED: usize = 32;
+
+/// Authorities of nodes' certificates.
+#[derive(Clone, Debug)]
+pub struct Authorities(Arc<dyn ClientCertVerifier>);
+
+impl Authorities {
+    /// Those in a PEM file.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let unusable = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", path.display());
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))? {
+            let certificate = certificate.map_err(|error| unusable(&error))?;
+            roots.add(certificate).map_err(|error| unusable(&error))?;
+        }
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()))
+            .build()
+            .map(Self)
+            .map_err(|error| unusable(&error))
+    }
+
+    fn check(&self, chain: &[Vec<u8>], at_ns: u64) -> Result<(), String> {
+        let chain: Vec<CertificateDer<'_>> = chain
+            .iter()
+            .map(|der| CertificateDer::from(der.as_slice()))
+            .collect();
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return Err("there is no certificate".to_owned());
+        };
+        let at = UnixTime::since_unix_epoch(Duration::from_nanos(at_ns));
+        self.0
+            .verify_client_cert(leaf, intermediates, at)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// What was found of one node and epoch.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ChainReport {
+    /// The node.
+    pub node: String,
+    /// The epoch, in hex.
+    pub epoch: String,
+    /// Heads whose signature and events are proven.
+    pub heads: u64,
+    /// Events, rejected ones included, that such a head covers.
+    pub signed: u64,
+    /// Events that none covers.
+    pub unsigned: u64,
+    /// Heads that do not name the one before: heads, and with them events, were left out, or the collector or node
+    /// was set back to an earlier state.
+    pub breaks: Vec<Fault>,
+    /// Heads that are not what the node signed, or not of the events that are here.
+    pub faults: Vec<Fault>,
+    /// Breaks and faults beyond those that are listed.
+    pub more: u64,
+}
+
+/// Something that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Index of the record.
+    pub record: u64,
+    /// Sequences that the head covers.
+    pub first_sequence: u64,
+    /// To this one.
+    pub last_sequence: u64,
+    /// What does not fit.
+    pub what: String,
+}
+
+impl ChainReport {
+    /// Whether nothing contradicts what the node signed.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.breaks.is_empty() && self.more == 0
+    }
+}
+
+/// Checks a log, record by record.
+#[derive(Debug, Default)]
+pub struct Chains {
+    authorities: Option<Authorities>,
+    keys: BTreeMap<(String, Hash), Result<NodeKey, String>>,
+    outboxes: BTreeMap<Outbox, Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Sequence and hash of what no head covers yet.
+    open: VecDeque<(u64, Hash)>,
+    /// Last sequence and hash of the newest head.
+    tip: Option<(u64, Hash)>,
+    report: ChainReport,
+}
+
+impl Chains {
+    /// With authorities, where the certificates are to be checked as well.
+    pub fn new(authorities: Option<Authorities>) -> Self {
+        Self {
+            authorities,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next record into account.
+    pub fn follow(&mut self, record: &Record) {
+        match &record.body {
+            Some(Body::Event(bytes)) => {
+                if let Ok(EventHead { id: Some(id), .. }) = EventHead::decode(bytes.clone()) {
+                    self.outbox(id.node, id.epoch).take(id.sequence, hash(bytes));
+                }
+            }
+            Some(Body::Rejected(rejected)) => {
+                if let Ok(hash) = Hash::try_from(&rejected.sha256[..]) {
+                    self.outbox(rejected.node.clone(), rejected.epoch)
+                        .take(rejected.sequence, hash);
+                }
+            }
+            Some(Body::NodeKey(key)) => {
+                let known = self.key(&key.node, &key.key, &key.chain, record.received_wall_ns);
+                if let Ok(id) = Hash::try_from(&key.key[..]) {
+                    self.keys.insert((key.node.clone(), id), known);
+                }
+            }
+            Some(Body::BatchHeads(heads)) => {
+                for signed in &heads.heads {
+                    self.head(record.index, signed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What was found, by node and epoch.
+    pub fn finish(self) -> Vec<ChainReport> {
+        self.outboxes
+            .into_iter()
+            .map(|(outbox, mut seen)| {
+                seen.report.unsigned += seen.open.len() as u64;
+                seen.report.node = outbox.node;
+                seen.report.epoch = format!("{:016x}", outbox.epoch);
+                seen.report
+            })
+            .collect()
+    }
+
+    fn key(&self, node: &str, id: &[u8], chain: &[Vec<u8>], at_ns: u64) -> Result<NodeKey, String> {
+        let leaf = chain.first().ok_or("its record has no certificate")?;
+        let key = NodeKey::of(leaf).map_err(|error| error.to_string())?;
+        if key.id()[..] != *id {
+            return Err("its record has the certificate of another key".to_owned());
+        }
+        let (named, _) = node_of(leaf).map_err(|error| error.to_string())?;
+        if named.as_str() != node {
+            return Err(format!("its certificate is that of node {named}"));
+        }
+        if let Some(authorities) = &self.authorities {
+            authorities
+                .check(chain, at_ns)
+                .map_err(|error| format!("its certificate was not valid: {error}"))?;
+        }
+        Ok(key)
+    }
+
+    fn head(&mut self, record: u64, signed: &SignedHead) {
+        let Ok(head) = BatchHead::decode(&signed.head[..]) else {
+            let what = "it cannot be read".to_owned();
+            let fault = Fault {
+                record,
+                first_sequence: 0,
+                last_sequence: 0,
+                what,
+            };
+            self.outbox(String::new(), 0).report.fault(fault);
+            return;
+        };
+        let verified = Hash::try_from(&signed.key[..])
+            .ok()
+            .and_then(|id| self.keys.get(&(head.node.clone(), id)))
+            .ok_or_else(|| "no certificate of its key is in the log before it".to_owned())
+            .and_then(Clone::clone)
+            .and_then(|key| key.verify(signed).map_err(|error| error.to_string()));
+        let seen = self.outbox(head.node.clone(), head.epoch);
+        seen.head(record, &head, hash(&signed.head), verified);
+    }
+
+    fn outbox(&mut self, node: String, epoch: u64) -> &mut Seen {
+        self.outboxes.entry(Outbox { node, epoch }).or_default()
+    }
+}
+
+impl Seen {
+    fn take(&mut self, sequence: u64, hash: Hash) {
+        if self.open.len() >= MAX_OPEN {
+            self.open.pop_front();
+            self.report.unsigned += 1;
+        }
+        self.open.push_back((sequence, hash));
+    }
+
+    fn head(&mut self, record: u64, head: &BatchHead, own: Hash, verified: Result<(), String>) {
+        if self.tip.is_some_and(|(_, tip)| tip == own) {
+            return;
+        }
+        let fault = |what: String| Fault {
+            record,
+            first_sequence: head.first_sequence,
+            last_sequence: head.last_sequence,
+            what,
+        };
+        let before = self
+            .open
+            .partition_point(|(sequence, _)| *sequence < head.first_sequence);
+        self.report.unsigned += self.open.drain(..before).count() as u64;
+        let covered = self
+            .open
+            .partition_point(|(sequence, _)| *sequence <= head.last_sequence);
+        let hashes: Vec<Hash> = self.open.drain(..covered).map(|(_, hash)| hash).collect();
+        if let Some((last, tip)) = self.tip
+            && (head.previous != tip || head.first_sequence != last + 1)
+        {
+            let what = format!(
+                "it follows the head {} and sequence {}, the newest head here is {} and ends with sequence {last}",
+                if head.previous.is_empty() {
+                    "none".to_owned()
+                } else {
+                    Hex(&head.previous).to_string()
+                },
+                head.first_sequence.saturating_sub(1),
+                Hex(&tip)
+            );
+            self.report.break_at(fault(what));
+        }
+        self.tip = Some((head.last_sequence, own));
+        let count = hashes.len() as u64;
+        match verified {
+            Err(what) => {
+                self.report.unsigned += count;
+                self.report.fault(fault(what));
+            }
+            Ok(()) if head.events != count || head.digest != digest(&hashes) => {
+                self.report.unsigned += count;
+                let what = format!(
+                    "it was signed for {} events, of which the digest is {}; here are {count} with the digest {}",
+                    head.events,
+                    Hex(&head.digest),
+                    Hex(&digest(&hashes))
+                );
+                self.report.fault(fault(what));
+            }
+            Ok(()) => {
+                self.report.heads += 1;
+                self.report.signed += count;
+            }
+        }
+    }
+}
+
+impl ChainReport {
+    fn fault(&mut self, fault: Fault) {
+        if self.faults.len() < MAX_LISTED {
+            self.faults.push(fault);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn break_at(&mut self, fault: Fault) {
+        if self.breaks.len() < MAX_LISTED {
+            self.breaks.push(fault);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "check/tests.rs"]
+mod tests;
