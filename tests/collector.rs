@@ -25,6 +25,8 @@ mod node;
 mod refusal;
 #[path = "collector/reload.rs"]
 mod reload;
+#[path = "collector/revocation.rs"]
+mod revocation;
 #[path = "collector/siem.rs"]
 mod siem;
 #[path = "collector/stage.rs"]

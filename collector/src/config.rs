@@ -71,6 +71,19 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Authorities of the agents' certificates.
     pub client_ca: PathBuf,
+    /// Their revocation lists.
+    pub crl: CrlFiles,
+}
+
+/// Revocation lists.
+#[derive(Clone, Debug)]
+pub struct CrlFiles {
+    /// Where they come from; none where nothing is ever revoked.
+    pub files: Vec<PathBuf>,
+    /// Directory in which the newest ones are kept.
+    pub cache: PathBuf,
+    /// What happens when one is out of date.
+    pub when_expired: WhenExpired,
 }
 
 /// One sink.
@@ -97,7 +110,7 @@ pub struct SyslogConfig {
     pub send: Send,
 }
 
-pub use raw::Send;
+pub use raw::{Send, WhenExpired};
 
 impl Config {
     /// Reads and checks the file at `path`; every fault of it is reported.
@@ -152,6 +165,17 @@ impl Check<'_> {
             certificate: self.file(&raw.tls.certificate),
             key: self.file(&raw.tls.key),
             client_ca: self.file(&raw.tls.client_ca),
+            crl: CrlFiles {
+                // They may be missing for a while: the cache stands in.
+                files: raw
+                    .tls
+                    .crl
+                    .iter()
+                    .map(|file| self.base.join(&file.value))
+                    .collect(),
+                cache: self.base.join(&raw.state_dir).join("crl"),
+                when_expired: raw.tls.crl_expired,
+            },
         };
         let mut names = BTreeSet::new();
         let mut sinks = Vec::new();

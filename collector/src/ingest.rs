@@ -1,8 +1,9 @@
 //! Taking events from agents.
 //!
 //! One listening port, TLS 1.3 only, client certificates required. A connection that gets through carries
-//! the [`NodeName`](crate::pki::NodeName) of its certificate, and whatever comes over it must be that node's.
-//! Who is refused is logged and goes into the audit log.
+//! the [`Principal`](crate::pki::Principal) of its certificate, and whatever comes over it must be that node's.
+//! A certificate that is revoked or expires ends its open streams, too. Who is refused is logged and goes into the
+//! audit log.
 
 mod accept;
 mod arrival;
@@ -11,6 +12,7 @@ mod credentials;
 mod deliver;
 mod news;
 mod refusals;
+mod revocation;
 
 pub use credentials::CredentialError;
 
@@ -24,6 +26,7 @@ use norma_wire::pb::ingest_server::IngestServer;
 use refusals::Refusals;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -73,7 +76,7 @@ pub async fn start(
     heads: &Heads,
     baselines: &Baselines,
 ) -> Result<Ingest, StartError> {
-    let credentials = Credentials::load(&config.tls)?;
+    let credentials = Arc::new(Credentials::load(&config.tls)?);
     let listen = |source| StartError::Listen {
         address: config.listen,
         source,
@@ -83,10 +86,12 @@ pub async fn start(
 
     let stop = CancellationToken::new();
     let (refusals, refusals_task) = Refusals::start(log.clone(), stop.clone());
-    let (connections, acceptor) = accept::start(listener, credentials, refusals.clone(), stop.clone());
+    let (connections, acceptor) =
+        accept::start(listener, Arc::clone(&credentials), refusals.clone(), stop.clone());
     let service = IngestServer::new(Deliver {
         log: log.clone(),
         heads: heads.clone(),
+        admission: credentials.admission(),
         refusals,
         baselines: baselines.clone(),
         max_event_bytes: config.max_event_bytes,

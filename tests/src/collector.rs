@@ -27,6 +27,10 @@ pub struct CollectorSettings {
     pub checkpoint_interval: Option<String>,
     /// Trust policy file with the witnesses that it asks.
     pub witnesses: Option<PathBuf>,
+    /// Its revocation list.
+    pub crl: Option<PathBuf>,
+    /// Further lines of its configuration.
+    pub extra: String,
 }
 
 /// A collector, running or not.
@@ -147,6 +151,10 @@ fn yaml(
         pki.ca().display()
     );
     let mut push = |line: std::fmt::Arguments<'_>| text.write_fmt(line).is_ok();
+    if let Some(crl) = &settings.crl {
+        push(format_args!("  crl: [{}]\n", crl.display()));
+    }
+    push(format_args!("{}", settings.extra));
     let CollectorSettings {
         segment_bytes,
         checkpoint_interval,

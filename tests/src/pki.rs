@@ -83,4 +83,44 @@ impl Pki {
             key: out.join("node-key.pem"),
         })
     }
+
+    /// Issues the certificate of an operator or auditor.
+    pub fn person(&self, role: &str, name: &str) -> Result<KeyPair> {
+        let out = self.folder.join(format!("{role}-{name}"));
+        let mut command = self.programs.collector();
+        command.args(["pki", "issue", "person", role, name]);
+        output(
+            command
+                .arg("--ca")
+                .arg(self.folder.join("ca"))
+                .arg("--out")
+                .arg(&out),
+        )?;
+        Ok(KeyPair {
+            certificate: out.join(format!("{role}.pem")),
+            key: out.join(format!("{role}-key.pem")),
+        })
+    }
+
+    /// Makes a revocation list.
+    pub fn crl(&self, days: u32) -> Result<PathBuf> {
+        let list = self.folder.join("ca/crl.pem");
+        let mut command = self.programs.collector();
+        command.args(["pki", "crl", "--days", &days.to_string(), "--ca"]);
+        output(command.arg(self.folder.join("ca")).arg("--out").arg(&list))?;
+        Ok(list)
+    }
+
+    /// Revokes a certificate; the list says so.
+    pub fn revoke(&self, certificate: &Path) -> Result<()> {
+        let mut command = self.programs.collector();
+        command.args(["pki", "revoke", "--reason", "key-compromise", "--ca"]);
+        output(
+            command
+                .arg(self.folder.join("ca"))
+                .arg("--certificate")
+                .arg(certificate),
+        )?;
+        Ok(())
+    }
 }

@@ -1,10 +1,10 @@
 //! `norma-collector pki`.
 
 use crate::pki::{
-    Authority, NODE_DAYS, NodeName, PkiError, SERVER_DAYS, ServerNames, TrustDomain, issue_node,
-    issue_server, show,
+    Authority, CRL_DAYS, NODE_DAYS, NodeName, Person, PkiError, Reason, Role, SERVER_DAYS, Serial,
+    ServerNames, TrustDomain, issue_node, issue_person, issue_server, publish, revoke, show,
 };
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -25,6 +25,31 @@ pub enum Command {
     /// Make a certificate and its key
     #[command(subcommand)]
     Issue(Issue),
+    /// Revoke a certificate, and make a revocation list that says so: crl.pem in the authority's directory
+    ///
+    /// Give the list to collectors as `tls.crl`; they take it up at once and end open connections of the certificate.
+    Revoke {
+        /// Directory of the authority
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        #[command(flatten)]
+        which: Which,
+        /// Why
+        #[arg(long, value_enum, default_value_t)]
+        reason: Reason,
+    },
+    /// Make a new revocation list, also where nothing was revoked: one that is out of date locks everybody out
+    Crl {
+        /// Directory of the authority
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        /// Where to; an older list there is replaced
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Days after which there must be a newer one
+        #[arg(long, default_value_t = CRL_DAYS, value_parser = clap::value_parser!(u32).range(1..=MAX_DAYS))]
+        days: u32,
+    },
     /// Print the certificates in a PEM file
     Show {
         /// The file
@@ -58,6 +83,38 @@ pub enum Issue {
         #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=MAX_DAYS))]
         days: u32,
     },
+    /// For a person or program that runs or audits the collector: ROLE.pem and ROLE-key.pem
+    Person {
+        /// What they may do; neither may deliver events
+        #[arg(value_enum)]
+        role: PersonRole,
+        /// Their name, in the form of a node's
+        name: String,
+        #[command(flatten)]
+        places: Places,
+        /// Days for which it is valid
+        #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=MAX_DAYS))]
+        days: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// The certificate
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Its serial number in hexadecimal digits, as `pki show` prints it
+    #[arg(long, value_name = "HEX")]
+    serial: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PersonRole {
+    /// Runs the collector: lets nodes enrol
+    Operator,
+    /// Sees what the audit log has
+    Auditor,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +161,39 @@ impl Command {
                     "made {0}/node.pem and {0}/node-key.pem, valid for {days} days",
                     out.display()
                 );
+            }
+            Self::Issue(Issue::Person {
+                role,
+                name,
+                places: Places { ca, out },
+                days,
+            }) => {
+                let person: Person = name.parse()?;
+                let role = match role {
+                    PersonRole::Operator => Role::Operator,
+                    PersonRole::Auditor => Role::Auditor,
+                };
+                issue_person(&Authority::open(&ca)?, &out, role, &person, days)?;
+                println!(
+                    "made {0}/{1}.pem and {0}/{1}-key.pem, valid for {days} days",
+                    out.display(),
+                    role.as_str()
+                );
+            }
+            Self::Revoke { ca, which, reason } => {
+                let serial = match (which.certificate, which.serial) {
+                    (Some(file), _) => Serial::of_file(&file)?,
+                    (None, serial) => serial.unwrap_or_default().parse()?,
+                };
+                revoke(&ca, &serial, reason)?;
+                println!(
+                    "revoked {serial}; {}/crl.pem says so, and is to be replaced within {CRL_DAYS} days",
+                    ca.display()
+                );
+            }
+            Self::Crl { ca, out, days } => {
+                publish(&ca, &out, days)?;
+                println!("made {}, to be replaced within {days} days", out.display());
             }
             Self::Show { file } => {
                 for (number, facts) in show(&file)?.iter().enumerate() {

@@ -23,6 +23,21 @@ pub struct Tls {
     pub certificate: Spanned<PathBuf>,
     pub key: Spanned<PathBuf>,
     pub client_ca: Spanned<PathBuf>,
+    #[serde(default)]
+    pub crl: Vec<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub crl_expired: WhenExpired,
+}
+
+/// Whether certificates count when the revocation list of their issuer is out of date, or there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenExpired {
+    /// They do not.
+    #[default]
+    Refuse,
+    /// They do.
+    Accept,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,8 @@
 use super::connection::{Connection, Peer};
 use super::credentials::Credentials;
 use super::refusals::Refusals;
-use crate::pki::node_of;
+use super::revocation::OUT_OF_DATE;
+use crate::pki::principal_of;
 use rustls::{CertificateError, Error as TlsError, PeerIncompatible};
 use rustls_pki_types::CertificateDer;
 use std::io;
@@ -38,13 +39,13 @@ pub type Connections = ReceiverStream<io::Result<Connection>>;
 /// Accepts connections until told to stop.
 pub fn start(
     listener: TcpListener,
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
     refusals: Refusals,
     stop: CancellationToken,
 ) -> (Connections, JoinHandle<()>) {
     let (ready, connections) = mpsc::channel(1);
     let acceptor = Acceptor {
-        credentials: Arc::new(credentials),
+        credentials,
         refusals,
         ready,
         handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
@@ -75,9 +76,13 @@ enum HandshakeError {
 impl Acceptor {
     async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let handshakes = TaskTracker::new();
+        let credentials = Arc::clone(&self.credentials);
+        let watch = credentials.watch();
+        tokio::pin!(watch);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
+                () = &mut watch => continue,
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
@@ -122,7 +127,7 @@ impl Acceptor {
         drop(turn);
         match outcome {
             Ok(connection) => {
-                tracing::debug!(peer = %address, node = %connection.peer.node, "connected");
+                tracing::debug!(peer = %address, who = %connection.peer.who, "connected");
                 if self.ready.send(Ok(connection)).await.is_err() {
                     tracing::debug!(peer = %address, "connected while the collector stops");
                 }
@@ -162,11 +167,11 @@ impl Acceptor {
         let certificate = chain
             .first()
             .ok_or_else(|| HandshakeError::Refused("it shows no client certificate".to_owned()))?;
-        let (node, not_after) =
-            node_of(certificate).map_err(|error| HandshakeError::Refused(error.to_string()))?;
+        let (who, not_after) =
+            principal_of(certificate).map_err(|error| HandshakeError::Refused(error.to_string()))?;
         let peer = Peer {
             address,
-            node,
+            who,
             expires: instant(not_after),
             chain,
         };
@@ -215,6 +220,15 @@ fn reason(error: &io::Error) -> String {
         TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "its certificate has expired".to_owned()
         }
+        TlsError::InvalidCertificate(CertificateError::Revoked) => "its certificate was revoked".to_owned(),
+        TlsError::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
+            "there is no revocation list of its issuer; add it to `tls.crl`, or let such certificates count with \
+             `tls.crl_expired: accept`"
+                .to_owned()
+        }
+        TlsError::InvalidCertificate(
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
+        ) => OUT_OF_DATE.to_owned(),
         TlsError::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => "its certificate is not valid yet; one of the clocks may be wrong".to_owned(),

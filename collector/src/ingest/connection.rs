@@ -1,6 +1,6 @@
-//! A connection whose peer has proven which node it is.
+//! A connection whose peer has proven who it is.
 
-use crate::pki::NodeName;
+use crate::pki::Principal;
 use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::SocketAddr;
@@ -19,15 +19,15 @@ use tonic::transport::server::Connected;
 pub struct Peer {
     /// Where from.
     pub address: SocketAddr,
-    /// Which node, by its certificate.
-    pub node: NodeName,
+    /// Who, by the certificate.
+    pub who: Principal,
     /// When that certificate expires.
     pub expires: Instant,
     /// The certificate, and the intermediate ones that came with it.
     pub chain: Arc<[CertificateDer<'static>]>,
 }
 
-/// A connection of an agent.
+/// A connection of an agent or a person.
 #[derive(Debug)]
 pub struct Connection {
     /// The encrypted stream.

@@ -1,5 +1,7 @@
-//! The collector's certificate and key and the authorities of its agents, as they are in their files now.
+//! The collector's certificate and key, the authorities of its agents and their revocation lists, as they are in their
+//! files now.
 
+use super::revocation::Revocations;
 use crate::config::TlsFiles;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -10,7 +12,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// How often it is looked whether those who are connected may stay.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +45,24 @@ pub enum CredentialError {
 pub struct Credentials {
     files: TlsFiles,
     current: Mutex<Current>,
+    revocations: watch::Sender<Arc<Revocations>>,
+}
+
+/// Tells whether those who are connected may stay.
+#[derive(Clone, Debug)]
+pub struct Admission(watch::Receiver<Arc<Revocations>>);
+
+impl Admission {
+    /// Waits until the holder of these certificates may no longer stay, and says why.
+    pub async fn withdrawn(mut self, chain: &[CertificateDer<'_>]) -> String {
+        loop {
+            if let Some(objection) = self.0.borrow_and_update().objection(chain) {
+                return objection;
+            }
+            // Also without a new list: the one that is there gets out of date.
+            tokio::time::timeout(LOOK, self.0.changed()).await.ok();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -50,13 +75,18 @@ struct Current {
 }
 
 /// Changes whenever one of the files is written, replaced, or reached through another link.
-type Fingerprint = [Option<(u64, u64, i64, i64, u64)>; 3];
+type Fingerprint = Vec<Option<(u64, u64, i64, i64, u64)>>;
 
 impl Credentials {
     /// Reads the files.
     pub fn load(files: &TlsFiles) -> Result<Self, CredentialError> {
         let seen = fingerprint(files);
-        let (config, expires) = build(files)?;
+        let Built {
+            config,
+            expires,
+            revocations,
+        } = build(files)?;
+        let (revocations, _) = watch::channel(Arc::new(revocations));
         let current = Mutex::new(Current {
             config,
             expires,
@@ -66,7 +96,22 @@ impl Credentials {
         Ok(Self {
             files: files.clone(),
             current,
+            revocations,
         })
+    }
+
+    /// Looks after those who are connected.
+    pub fn admission(&self) -> Admission {
+        Admission(self.revocations.subscribe())
+    }
+
+    /// Reads the files whenever they change, for as long as this runs.
+    pub async fn watch(&self) {
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            tokio::task::block_in_place(|| self.current());
+        }
     }
 
     /// What the next handshake uses: the files as they are now, or the last ones that were valid.
@@ -74,16 +119,20 @@ impl Credentials {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = fingerprint(&self.files);
         if seen != current.seen {
-            current.seen = seen;
+            current.seen.clone_from(&seen);
             match build(&self.files) {
-                Ok((config, expires)) => {
+                Ok(built) => {
                     *current = Current {
-                        config,
-                        expires,
+                        config: built.config,
+                        expires: built.expires,
                         seen,
                         expiry_logged: false,
                     };
-                    tracing::info!(%expires, "certificate, key and client authorities were read again");
+                    self.revocations.send_replace(Arc::new(built.revocations));
+                    tracing::info!(
+                        expires = %current.expires,
+                        "certificate, key, client authorities and revocation lists were read again"
+                    );
                 }
                 Err(error) => {
                     tracing::error!(%error, "keeping the certificate, key and client authorities from before");
@@ -103,7 +152,7 @@ impl Credentials {
 }
 
 fn fingerprint(files: &TlsFiles) -> Fingerprint {
-    [&files.certificate, &files.key, &files.client_ca].map(|path| {
+    let state = |path: &PathBuf| {
         let file = fs::metadata(path).ok()?;
         Some((
             file.dev(),
@@ -112,21 +161,43 @@ fn fingerprint(files: &TlsFiles) -> Fingerprint {
             file.mtime_nsec(),
             file.len(),
         ))
-    })
+    };
+    [&files.certificate, &files.key, &files.client_ca]
+        .into_iter()
+        .chain(&files.crl.files)
+        .map(state)
+        .collect()
 }
 
-fn build(files: &TlsFiles) -> Result<(Arc<ServerConfig>, jiff::Timestamp), CredentialError> {
+struct Built {
+    config: Arc<ServerConfig>,
+    expires: jiff::Timestamp,
+    revocations: Revocations,
+}
+
+fn build(files: &TlsFiles) -> Result<Built, CredentialError> {
     let chain = read_certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
     let expires = check_expiry(&files.certificate, &chain)?;
     let mut roots = RootCertStore::empty();
-    for authority in read_certificates(&files.client_ca)? {
+    let authorities = read_certificates(&files.client_ca)?;
+    for authority in &authorities {
         roots
-            .add(authority)
+            .add(authority.clone())
             .map_err(|error| wrong(&files.client_ca, &error))?;
     }
+    let revocations = Revocations::load(&files.crl, &authorities)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    if !revocations.is_empty() {
+        verifier = verifier.with_crls(revocations.ders());
+        verifier = if revocations.is_lenient() {
+            verifier.allow_unknown_revocation_status()
+        } else {
+            verifier.enforce_revocation_expiration()
+        };
+    }
+    let verifier = verifier
         .build()
         .map_err(|error| wrong(&files.client_ca, &error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -144,7 +215,11 @@ fn build(files: &TlsFiles) -> Result<(Arc<ServerConfig>, jiff::Timestamp), Crede
     // A resumed session would not show its certificate to the authorities of today.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok((Arc::new(config), expires))
+    Ok(Built {
+        config: Arc::new(config),
+        expires,
+        revocations,
+    })
 }
 
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {

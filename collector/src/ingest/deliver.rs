@@ -2,6 +2,7 @@
 
 use super::arrival::Arrivals;
 use super::connection::Peer;
+use super::credentials::Admission;
 use super::news::News;
 use super::refusals::Refusals;
 use crate::audit::{Appended, Arrival, AuditLog, Content, Outbox, StorageError};
@@ -9,6 +10,7 @@ use crate::baselines::{self, Baselines};
 use crate::heads::Heads;
 use crate::heads::claim::Claim;
 use crate::heads::key::NodeKey;
+use crate::pki::NodeName;
 use bytes::Bytes;
 use norma_wire::pb::{
     Ack, Batch, Busy, Rejection, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent, to_collector,
@@ -42,6 +44,8 @@ pub struct Deliver {
     pub log: AuditLog,
     /// What nodes signed.
     pub heads: Heads,
+    /// Who may stay.
+    pub admission: Admission,
     /// Where refusals go.
     pub refusals: Refusals,
     /// Where evidence goes.
@@ -62,9 +66,16 @@ impl Ingest for Deliver {
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
+        let Some(node) = peer.who.node().cloned() else {
+            let reason = format!("{} wants to deliver events, which only nodes may", peer.who);
+            self.refusals.refuse(peer.address, &reason, None);
+            return Err(Status::permission_denied(reason));
+        };
         let (answers, stream) = mpsc::channel(ANSWERS);
         let session = Session {
             peer,
+            node,
+            admission: self.admission.clone(),
             log: self.log.clone(),
             heads: self.heads.clone(),
             refusals: self.refusals.clone(),
@@ -81,6 +92,8 @@ impl Ingest for Deliver {
 
 struct Session {
     peer: Peer,
+    node: NodeName,
+    admission: Admission,
     log: AuditLog,
     heads: Heads,
     refusals: Refusals,
@@ -109,7 +122,7 @@ impl From<StorageError> for End {
 
 impl Session {
     async fn run(self, stream: Streaming<ToCollector>) {
-        let (node, peer) = (self.peer.node.clone(), self.peer.address);
+        let (node, peer) = (self.node.clone(), self.peer.address);
         match self.deliver(stream).await {
             End::Finished | End::Gone => tracing::info!(%node, %peer, "agent disconnected"),
             End::Because(status) => {
@@ -129,7 +142,7 @@ impl Session {
         let (batches, queue) = mpsc::channel(READ_AHEAD);
         let joined = self
             .baselines
-            .joined(self.peer.node.as_str(), self.answers.clone())
+            .joined(self.node.as_str(), self.answers.clone())
             .await;
         let joined = Arc::new(joined);
         let reader = tokio::spawn(read(stream, batches, Arc::clone(&joined), self.stop.clone()));
@@ -138,6 +151,10 @@ impl Session {
             end = self.store(outbox, arrivals, queue) => end,
             () = tokio::time::sleep_until(self.peer.expires) => {
                 End::Because(Status::unauthenticated("the client certificate has expired"))
+            }
+            reason = self.admission.clone().withdrawn(&self.peer.chain) => {
+                self.refusals.refuse(self.peer.address, &reason, Some(&self.node));
+                End::Because(Status::unauthenticated(reason))
             }
         };
         reader.abort();
@@ -159,14 +176,13 @@ impl Session {
                 "a stream begins with hello",
             )));
         };
-        if hello.node != self.peer.node.as_str() {
+        if hello.node != self.node.as_str() {
             let claimed: String = printable(hello.node.as_bytes()).chars().take(80).collect();
             let reason = format!(
                 "it says that it is node `{claimed}`, its certificate names `{}`",
-                self.peer.node
+                self.node
             );
-            self.refusals
-                .refuse(self.peer.address, &reason, Some(&self.peer.node));
+            self.refusals.refuse(self.peer.address, &reason, Some(&self.node));
             return Err(End::Because(Status::permission_denied(reason)));
         }
         self.news.lock().await.remembered(&self.log, &hello).await;
@@ -244,8 +260,7 @@ impl Session {
             .map(Some)
             .map_err(|error| {
                 let reason = error.to_string();
-                self.refusals
-                    .refuse(self.peer.address, &reason, Some(&self.peer.node));
+                self.refusals.refuse(self.peer.address, &reason, Some(&self.node));
                 End::Because(Status::invalid_argument(reason))
             })
     }

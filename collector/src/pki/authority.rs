@@ -51,6 +51,11 @@ pub enum PkiError {
     /// Not a trust domain.
     #[error("`{0}` is not a trust domain: lower-case letters, digits, `.`, `-` and `_`")]
     TrustDomain(String),
+    /// Not a serial number.
+    #[error(
+        "`{0}` is not a serial number: at most 40 hexadecimal digits, as `norma-collector pki show` prints them"
+    )]
+    Serial(String),
     /// Agents could not check such a certificate.
     #[error("a server certificate needs at least one --dns or --ip name, the ones that agents connect to")]
     NoNames,

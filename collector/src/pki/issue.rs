@@ -1,7 +1,7 @@
 //! Certificates for collectors and nodes.
 
 use super::authority::{Authority, PkiError, at, write_new};
-use super::node::NodeName;
+use super::node::{NodeName, Person, Role};
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P384_SHA384, SanType,
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 /// Days for which a server certificate is valid, unless asked otherwise: the most that clients commonly take.
 pub const SERVER_DAYS: u32 = 397;
-/// Days for which a node certificate is valid, unless asked otherwise. There is no revocation yet, so short.
+/// Days for which a certificate of a node or person is valid, unless asked otherwise: short, besides revocation.
 pub const NODE_DAYS: u32 = 90;
 /// Clocks of nodes lag.
 const BACKDATE: Duration = Duration::from_secs(300);
@@ -59,6 +59,21 @@ pub fn issue_node(authority: &Authority, out: &Path, node: &NodeName, days: u32)
     let uri = format!("spiffe://{}/node/{node}", authority.trust_domain);
     params.subject_alt_names.push(SanType::URI(uri.try_into()?));
     write_pair(authority, out, "node", &params)
+}
+
+/// Makes `operator.pem` and `operator-key.pem`, or those of an auditor, in `out`.
+pub fn issue_person(
+    authority: &Authority,
+    out: &Path,
+    role: Role,
+    person: &Person,
+    days: u32,
+) -> Result<(), PkiError> {
+    let mut params = leaf(&person.to_string(), days);
+    let role = role.as_str();
+    let uri = format!("spiffe://{}/{role}/{person}", authority.trust_domain);
+    params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+    write_pair(authority, out, role, &params)
 }
 
 pub(super) fn set_validity(params: &mut CertificateParams, days: u32) {

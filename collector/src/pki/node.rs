@@ -1,4 +1,4 @@
-//! Node names, and the node that a certificate names.
+//! Names of nodes and people, and whom a certificate names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,8 +18,11 @@ pub enum IdentityError {
     #[error("the certificate has {0} URI names where it must have one, spiffe://TRUSTDOMAIN/node/NAME")]
     Uris(usize),
     /// The URI is another's.
-    #[error("`{0}` does not name a node as spiffe://TRUSTDOMAIN/node/NAME does")]
-    NotANode(String),
+    #[error("`{0}` does not name anybody as spiffe://TRUSTDOMAIN/node/NAME (or operator, auditor) does")]
+    Nobody(String),
+    /// It names somebody else than a node.
+    #[error("the certificate is that of {0}, not of a node")]
+    NotANode(Principal),
     /// An authority is not a node.
     #[error("the certificate is that of a certificate authority, not of a node")]
     Authority,
@@ -28,6 +31,89 @@ pub enum IdentityError {
         "`{0}` is not a node name: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit, at most 253"
     )]
     Name(String),
+}
+
+/// What a certificate allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Deliver its own events.
+    Node,
+    /// Run the collector: let nodes enrol.
+    Operator,
+    /// See what the audit log has.
+    Auditor,
+}
+
+/// Name of a person or program that runs or audits the collector; the same form as a node's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Person(NodeName);
+
+/// Somebody with a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Principal {
+    /// A node.
+    Node(NodeName),
+    /// Who runs the collector.
+    Operator(Person),
+    /// Who audits it.
+    Auditor(Person),
+}
+
+impl Role {
+    /// As it is in a certificate.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Operator => "operator",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
+impl Principal {
+    /// What it may do.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Node(_) => Role::Node,
+            Self::Operator(_) => Role::Operator,
+            Self::Auditor(_) => Role::Auditor,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Node(name) | Self::Operator(Person(name)) | Self::Auditor(Person(name)) => name.as_str(),
+        }
+    }
+
+    /// The node, if it is one.
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::Node(name) => Some(name),
+            Self::Operator(_) | Self::Auditor(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.role().as_str(), self.name())
+    }
+}
+
+impl FromStr for Person {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 impl NodeName {
@@ -63,6 +149,14 @@ impl fmt::Display for NodeName {
 
 /// The node that a certificate (DER) names, and when the certificate expires, in seconds since 1970.
 pub fn node_of(certificate: &[u8]) -> Result<(NodeName, i64), IdentityError> {
+    match principal_of(certificate)? {
+        (Principal::Node(name), expires) => Ok((name, expires)),
+        (other, _) => Err(IdentityError::NotANode(other)),
+    }
+}
+
+/// Whom a certificate (DER) names, and when the certificate expires, in seconds since 1970.
+pub fn principal_of(certificate: &[u8]) -> Result<(Principal, i64), IdentityError> {
     let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| IdentityError::Unreadable)?;
     if certificate.is_ca() {
         return Err(IdentityError::Authority);
@@ -80,16 +174,24 @@ pub fn node_of(certificate: &[u8]) -> Result<(NodeName, i64), IdentityError> {
     let [uri] = uris.as_slice() else {
         return Err(IdentityError::Uris(uris.len()));
     };
-    let not_a_node = || IdentityError::NotANode((*uri).chars().take(300).collect());
-    let (domain, path) = uri
+    let principal = principal(uri)?;
+    Ok((principal, certificate.validity().not_after.timestamp()))
+}
+
+fn principal(uri: &str) -> Result<Principal, IdentityError> {
+    let nobody = || IdentityError::Nobody(uri.chars().take(300).collect());
+    let (_, path) = uri
         .strip_prefix("spiffe://")
         .and_then(|rest| rest.split_once('/'))
-        .ok_or_else(not_a_node)?;
-    let name = path
-        .strip_prefix("node/")
-        .filter(|_| !domain.is_empty())
-        .ok_or_else(not_a_node)?;
-    Ok((name.parse()?, certificate.validity().not_after.timestamp()))
+        .filter(|(domain, _)| !domain.is_empty())
+        .ok_or_else(nobody)?;
+    let (role, name) = path.split_once('/').ok_or_else(nobody)?;
+    match role {
+        "node" => name.parse().map(Principal::Node),
+        "operator" => name.parse().map(Principal::Operator),
+        "auditor" => name.parse().map(Principal::Auditor),
+        _ => Err(nobody()),
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +206,23 @@ mod tests {
         let long = "a".repeat(254);
         for name in ["", "-a", "a-", "A", "a..b", "a/b", "a b", "../x", "é", &long] {
             assert!(name.parse::<NodeName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_uri_names_one_role() {
+        let role = |uri: &str| principal(uri).map(|principal| principal.role());
+        assert_eq!(role("spiffe://d/node/a"), Ok(Role::Node));
+        assert_eq!(role("spiffe://d/operator/alice"), Ok(Role::Operator));
+        assert_eq!(role("spiffe://d/auditor/eve"), Ok(Role::Auditor));
+        for wrong in [
+            "spiffe:///node/a",
+            "spiffe://d/root/a",
+            "spiffe://d/node/a/operator/b",
+            "spiffe://d/node/",
+            "https://d/node/a",
+        ] {
+            assert!(role(wrong).is_err(), "{wrong}");
         }
     }
 }

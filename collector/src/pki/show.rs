@@ -1,6 +1,7 @@
 //! What a certificate says, for people.
 
 use super::authority::{PkiError, content};
+use super::crl::Serial;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -14,6 +15,7 @@ use x509_parser::prelude::{ASN1Time, FromDer as _, GeneralName, ParsedExtension,
 pub struct CertificateFacts {
     subject: String,
     issuer: String,
+    serial: Serial,
     authority: bool,
     names: Vec<String>,
     not_before: Timestamp,
@@ -47,6 +49,7 @@ fn facts(certificate: &X509Certificate<'_>) -> CertificateFacts {
     CertificateFacts {
         subject: certificate.subject().to_string(),
         issuer: certificate.issuer().to_string(),
+        serial: Serial::of(certificate.raw_serial()),
         authority: certificate.is_ca(),
         names,
         not_before: timestamp(certificate.validity().not_before),
@@ -83,6 +86,7 @@ impl fmt::Display for CertificateFacts {
         };
         writeln!(f, "subject:   {}", self.subject)?;
         writeln!(f, "issuer:    {}", self.issuer)?;
+        writeln!(f, "serial:    {}", self.serial)?;
         writeln!(f, "authority: {}", if self.authority { "yes" } else { "no" })?;
         for name in &self.names {
             writeln!(f, "name:      {name}")?;
