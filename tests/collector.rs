@@ -17,6 +17,8 @@ mod crash;
 mod delivery;
 #[path = "collector/disk.rs"]
 mod disk;
+#[path = "collector/enrolment.rs"]
+mod enrolment;
 #[path = "collector/heads.rs"]
 mod heads;
 #[path = "collector/node.rs"]

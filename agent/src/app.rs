@@ -7,6 +7,7 @@
 
 use crate::clock::{Course, WallClock, boot_now, offset};
 use crate::config::Config;
+use crate::enrol;
 use crate::event::{self, Hashes, ProcessNames};
 use crate::fleet;
 use crate::identity::system::Running;
@@ -211,6 +212,9 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
     };
     let (ship_stop, ship_stopped) = watch::channel(false);
     let result = runtime.block_on(async {
+        if let Some(target) = config.collector.clone().filter(|target| target.renew) {
+            tokio::spawn(enrol::renew::run(target));
+        }
         let shipper = reader.zip(config.collector.clone()).map(|(reader, target)| {
             let shipping = Shipping {
                 target,

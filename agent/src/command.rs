@@ -3,6 +3,7 @@
 mod baseline;
 mod check;
 mod doctor;
+mod enrol;
 mod events;
 mod findings;
 mod replay;
@@ -84,6 +85,8 @@ enum Command {
     /// Look at what was learned of workloads, decide on it, and carry it elsewhere.
     #[command(subcommand)]
     Baseline(norma_baseline_command::Command),
+    /// Get this node's certificate from a collector, with a one-time token; the key is made here and stays here.
+    Enrol(enrol::Options),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -212,6 +215,7 @@ impl Cli {
             Command::Doctor(options) => doctor::run(options),
             Command::Status(options) => status::run(options),
             Command::Findings(options) => findings::run(options),
+            Command::Enrol(options) => enrol::run(options),
             Command::Baseline(command) => {
                 command.run(&baseline::PROGRAM)?;
                 Ok(ExitStatus::Success)

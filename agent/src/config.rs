@@ -77,6 +77,8 @@ pub struct CollectorTarget {
     pub certificate: PathBuf,
     /// PEM file of this node's private key.
     pub key: PathBuf,
+    /// The agent renews its certificate by itself, which `norma-agent enrol` got.
+    pub renew: bool,
 }
 
 /// A configuration that can be used.

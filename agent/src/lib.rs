@@ -15,7 +15,7 @@
 //!
 //! Steps 2 to 7 run on one dedicated thread ([`pipeline`]): order is kept, and the kernel ring, which
 //! counts what it loses, is the only place where an event can be lost. Step 8 waits a lot and runs on
-//! tokio. What the pipeline takes can be recorded and played again ([`trace`]). [`app`] wires the stages and owns the order of start and stop; [`telemetry`] tells the outside
+//! tokio. What the pipeline takes can be recorded and played again ([`trace`]). [`enrol`] gets and renews this node's certificate. [`app`] wires the stages and owns the order of start and stop; [`telemetry`] tells the outside
 //! how it goes; [`command`] holds the subcommands.
 
 pub mod app;
@@ -23,6 +23,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod decode;
+pub mod enrol;
 pub mod event;
 pub mod fleet;
 pub mod hash;

@@ -24,6 +24,26 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use checkpoints::Checkpoints;
+pub(crate) use session::causes;
+
+/// Name that the collector's certificate must carry.
+#[derive(Clone, Debug)]
+pub struct TlsName(pub(crate) rustls_pki_types::ServerName<'static>);
+
+impl TlsName {
+    /// A DNS name or an IP address.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        rustls_pki_types::ServerName::try_from(text.to_owned())
+            .map(Self)
+            .map_err(|_| anyhow::anyhow!("`{text}` is neither a DNS name nor an IP address"))
+    }
+}
+
+/// A connection to the collector with this node's identity, for something else than events.
+pub(crate) async fn channel(target: &CollectorTarget) -> Result<tonic::transport::Channel, ShipError> {
+    let identity = tls::identity(target)?;
+    session::connect(target, identity.config).await
+}
 
 /// First delay after a stream broke.
 const FIRST_DELAY: Duration = Duration::from_millis(200);

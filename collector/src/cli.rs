@@ -84,7 +84,7 @@ impl Cli {
                 .run(&baseline::PROGRAM)
                 .map_err(|error| Failure::Other(format!("{error:#}"))),
             Command::Witness(args) => args.execute(),
-            Command::Pki(command) => command.execute().map_err(Failure::from),
+            Command::Pki(command) => command.execute(),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
@@ -129,6 +129,12 @@ impl Failure {
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
         Self::Config(error)
+    }
+}
+
+impl From<crate::pki::IdentityError> for Failure {
+    fn from(error: crate::pki::IdentityError) -> Self {
+        Self::Other(error.to_string())
     }
 }
 

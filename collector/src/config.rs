@@ -3,6 +3,7 @@
 mod raw;
 
 use crate::audit::{AuditSettings, WriterSettings};
+use crate::pki::Authority;
 use crate::witness::ask::{self, Witnesses};
 use norma_baseline::signature::TrustedKeys;
 use norma_settings::{Faults, SettingsError, Spanned};
@@ -41,6 +42,11 @@ const MAX_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3600);
 const MAX_MAX_EVENT_BYTES: u64 = 4 << 20;
 const MIN_MAX_EVENT_BYTES: u64 = 4 << 10;
 
+/// Certificates of nodes that renew them by themselves: short.
+pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Agents look once a minute whether it is time to renew.
+const MIN_VALIDITY: Duration = Duration::from_secs(10 * 60);
+
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -58,8 +64,21 @@ pub struct Config {
     pub max_event_bytes: usize,
     /// Whose decisions on baselines count.
     pub trusted_keys: TrustedKeys,
+    /// Issuing of certificates to nodes; `None` where others do.
+    pub enrolment: Option<EnrolmentConfig>,
     /// Where events are forwarded.
     pub sinks: Vec<SinkConfig>,
+}
+
+/// How certificates are issued to nodes.
+#[derive(Clone, Debug)]
+pub struct EnrolmentConfig {
+    /// Directory of the authority, with its key.
+    pub ca: PathBuf,
+    /// Where nodes with a token come; `None` where certificates are only renewed.
+    pub listen: Option<SocketAddr>,
+    /// How long a certificate is valid.
+    pub validity: Duration,
 }
 
 /// Files that are read again when they change.
@@ -130,6 +149,11 @@ impl Config {
         self.state_dir.join("audit")
     }
 
+    /// Where tokens lie.
+    pub fn tokens_dir(&self) -> PathBuf {
+        self.state_dir.join("enrolment")
+    }
+
     /// Where it is kept which batch heads are known.
     pub fn heads_file(&self) -> PathBuf {
         self.state_dir.join("heads")
@@ -154,13 +178,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn config(&mut self, raw: &raw::Config) -> Config {
-        let listen = raw.listen.value.parse().unwrap_or_else(|_| {
-            self.fault(
-                &raw.listen,
-                "not an address to listen on such as `0.0.0.0:7443` or `[::]:7443`",
-            );
-            SocketAddr::from(([127, 0, 0, 1], 0))
-        });
+        let listen = self.listen(&raw.listen);
         let tls = TlsFiles {
             certificate: self.file(&raw.tls.certificate),
             key: self.file(&raw.tls.key),
@@ -215,7 +233,38 @@ impl Check<'_> {
                 MAX_MAX_EVENT_BYTES,
             ) as usize,
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
+            enrolment: raw.enrolment.as_ref().map(|raw| self.enrolment(raw)),
             sinks,
+        }
+    }
+
+    fn listen(&mut self, text: &Spanned<String>) -> SocketAddr {
+        text.value.parse().unwrap_or_else(|_| {
+            self.fault(
+                text,
+                "not an address to listen on such as `0.0.0.0:7443` or `[::]:7443`",
+            );
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn enrolment(&mut self, raw: &raw::Enrolment) -> EnrolmentConfig {
+        let ca = self.base.join(&raw.ca.value);
+        if let Err(error) = Authority::open(&ca) {
+            self.fault(&raw.ca, format!("not the directory of an authority: {error}"));
+        }
+        let mut validity = DEFAULT_VALIDITY;
+        if let Some(text) = &raw.validity {
+            match norma_settings::duration(&text.value) {
+                Ok(given) if given >= MIN_VALIDITY => validity = given,
+                Ok(_) => self.fault(text, "must be 10 minutes at least: agents look once a minute"),
+                Err(error) => self.fault(text, error),
+            }
+        }
+        EnrolmentConfig {
+            ca,
+            listen: raw.listen.as_ref().map(|text| self.listen(text)),
+            validity,
         }
     }
 

@@ -14,16 +14,19 @@ mod news;
 mod refusals;
 mod revocation;
 
-pub use credentials::CredentialError;
+pub use connection::{Connection, Peer, Visitor};
+pub use credentials::{Admission, CredentialError, Credentials};
+pub use refusals::Refusals;
 
 use crate::audit::AuditLog;
 use crate::baselines::Baselines;
 use crate::config::Config;
+use crate::enrolment::token::Tokens;
+use crate::enrolment::{self, EnrolmentServer, Issuer, RenewalService};
 use crate::heads::Heads;
-use credentials::Credentials;
 use deliver::Deliver;
 use norma_wire::pb::ingest_server::IngestServer;
-use refusals::Refusals;
+use norma_wire::pb::renewal_server::RenewalServer;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,6 +68,7 @@ pub struct Ingest {
     pub address: SocketAddr,
     stop: CancellationToken,
     acceptor: JoinHandle<()>,
+    enrolment: Option<EnrolmentServer>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     refusals: JoinHandle<()>,
 }
@@ -88,6 +92,29 @@ pub async fn start(
     let (refusals, refusals_task) = Refusals::start(log.clone(), stop.clone());
     let (connections, acceptor) =
         accept::start(listener, Arc::clone(&credentials), refusals.clone(), stop.clone());
+    let issuer = config.enrolment.clone().map(Issuer);
+    let enrolment = match (&issuer, issuer.as_ref().and_then(|issuer| issuer.0.listen)) {
+        (Some(issuer), Some(address)) => {
+            let tokens = Tokens::in_directory(&config.tokens_dir());
+            let offered = enrolment::Offer {
+                issuer: issuer.clone(),
+                tokens,
+                log: log.clone(),
+                refusals: refusals.clone(),
+            };
+            let serving = enrolment::serve(address, offered, Arc::clone(&credentials), stop.clone()).await;
+            let serving = serving.map_err(|source| StartError::Listen { address, source })?;
+            tracing::info!(address = %serving.address, "nodes can enrol");
+            Some(serving)
+        }
+        _ => None,
+    };
+    let renewal = RenewalServer::new(RenewalService {
+        issuer,
+        log: log.clone(),
+        refusals: refusals.clone(),
+        admission: credentials.admission(),
+    });
     let service = IngestServer::new(Deliver {
         log: log.clone(),
         heads: heads.clone(),
@@ -104,11 +131,13 @@ pub async fn start(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(service)
+        .add_service(renewal)
         .serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned());
     Ok(Ingest {
         address,
         stop,
         acceptor,
+        enrolment,
         server: tokio::spawn(server),
         refusals: refusals_task,
     })
@@ -119,6 +148,11 @@ impl Ingest {
     pub async fn stop(mut self) {
         self.stop.cancel();
         let drained = async {
+            if let Some(enrolment) = &mut self.enrolment
+                && (&mut enrolment.task).await.is_err()
+            {
+                return false;
+            }
             (&mut self.acceptor).await.is_ok()
                 && (&mut self.server).await.is_ok()
                 && (&mut self.refusals).await.is_ok()
@@ -129,6 +163,9 @@ impl Ingest {
             Err(_) => {
                 tracing::warn!("agents did not end their connections in time; cutting them");
                 self.acceptor.abort();
+                if let Some(enrolment) = &self.enrolment {
+                    enrolment.task.abort();
+                }
                 self.server.abort();
                 self.refusals.abort();
             }

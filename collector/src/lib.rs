@@ -1,9 +1,9 @@
 //! Norma's collector.
 //!
-//! Modules in the order in which data flows: [`config`] says what to do, [`pki`] who may talk, [`ingest`] takes
-//! events from agents over mutual TLS and checks what nodes sign of them ([`heads`]), [`audit`] keeps them in a
-//! tamper-evident log, [`sinks`] read that log and forward it, and [`witness`]es see that it only grows. [`baselines`]
-//! brings together what nodes learned.
+//! Modules in the order in which data flows: [`config`] says what to do, [`pki`] who may talk, [`enrolment`] lets nodes
+//! in, [`ingest`] takes events from agents over mutual TLS and checks what nodes sign of them ([`heads`]), [`audit`]
+//! keeps them in a tamper-evident log, [`sinks`] read that log and forward it, and [`witness`]es see that it only grows.
+//! [`baselines`] brings together what nodes learned.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod durable;
+pub mod enrolment;
 pub mod heads;
 pub mod ingest;
 pub mod pki;

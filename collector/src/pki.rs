@@ -12,6 +12,6 @@ mod show;
 
 pub use authority::{Authority, PkiError, TrustDomain};
 pub use crl::{CRL_DAYS, Reason, Serial, publish, revoke};
-pub use issue::{NODE_DAYS, SERVER_DAYS, ServerNames, issue_node, issue_person, issue_server};
+pub use issue::{NODE_DAYS, SERVER_DAYS, ServerNames, certify_node, issue_node, issue_person, issue_server};
 pub use node::{IdentityError, NodeName, Person, Principal, Role, node_of, principal_of};
 pub use show::{CertificateFacts, show};

@@ -30,6 +30,7 @@ pub fn target(ca: &Path, identity: &KeyPair, port: u16) -> Result<CollectorTarge
         ca: ca.to_owned(),
         certificate: identity.certificate.clone(),
         key: identity.key.clone(),
+        renew: false,
     })
 }
 

@@ -6,6 +6,7 @@ use super::{
     CollectorTarget, DEFAULT_OUTBOX_AGE, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_OUTBOX_AGE,
     MIN_SEGMENT_BYTES,
 };
+use crate::enrol::store;
 use crate::judge::baseline::Learning;
 use crate::outbox::Limits;
 use crate::posture::PostureConfig;
@@ -43,6 +44,7 @@ pub(super) struct RawCollector {
     ca: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
+    renew: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,6 +115,7 @@ impl RawCollector {
                 ca: base.join(&self.ca),
                 certificate: base.join(&self.certificate),
                 key: base.join(&self.key),
+                renew: self.renew(path, base, faults),
             }),
             Err(_) => {
                 faults.push(
@@ -123,6 +126,28 @@ impl RawCollector {
                 None
             }
         }
+    }
+}
+
+impl RawCollector {
+    fn renew(&self, path: &Path, base: &Path, faults: &mut Faults) -> bool {
+        let Some(renew) = self.renew.as_ref().filter(|renew| renew.value) else {
+            return false;
+        };
+        let certificate = base.join(&self.certificate);
+        let directory = certificate.parent().unwrap_or(Path::new("."));
+        let fits = store::is_ours(directory)
+            && certificate == directory.join(store::CERTIFICATE)
+            && base.join(&self.key) == directory.join(store::KEY);
+        if !fits {
+            faults.push(
+                path,
+                renew,
+                "the agent renews only what `norma-agent enrol` got: `certificate` and `key` must be tls.crt and tls.key in \
+                 its directory",
+            );
+        }
+        fits
     }
 }
 

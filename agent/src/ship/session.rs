@@ -276,7 +276,10 @@ fn busy(busy: norma_wire::pb::Busy) -> ShipError {
     }
 }
 
-async fn connect(target: &CollectorTarget, config: Arc<ClientConfig>) -> Result<Channel, ShipError> {
+pub(super) async fn connect(
+    target: &CollectorTarget,
+    config: Arc<ClientConfig>,
+) -> Result<Channel, ShipError> {
     let connector = TlsConnector::from(config);
     let (address, name) = (target.address.clone(), target.server_name.clone());
     let failed = |reason: String| ShipError::Connect {
@@ -306,7 +309,7 @@ async fn connect(target: &CollectorTarget, config: Arc<ClientConfig>) -> Result<
 }
 
 /// An error with its causes, which is where the reason mostly is.
-fn causes(error: &dyn Error) -> String {
+pub(crate) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -152,6 +152,7 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::CheckpointConflict(_)) => "checkpoint_conflict",
         Some(Body::BatchHeads(_)) => "batch_heads",
         Some(Body::NodeKey(_)) => "node_key",
+        Some(Body::Enrolled(_)) => "enrolled",
         None => "unknown",
     }
 }
@@ -226,6 +227,10 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
                 conflict.who, conflict.detail
             )
         }
+        (Some(Body::Enrolled(enrolled)), _) => format!(
+            "issued certificate {} for node {} to {} ({})",
+            enrolled.serial, enrolled.node, enrolled.peer, enrolled.how
+        ),
         (Some(Body::NodeKey(key)), _) => {
             format!("node {} signs with the key {}", key.node, Hex(&key.key))
         }

@@ -1,12 +1,17 @@
 //! `norma-collector pki`.
 
+use super::{Failure, Output};
+use crate::config::Config;
+use crate::enrolment::Issuer;
+use crate::enrolment::token::Tokens;
 use crate::pki::{
-    Authority, CRL_DAYS, NODE_DAYS, NodeName, Person, PkiError, Reason, Role, SERVER_DAYS, Serial,
-    ServerNames, TrustDomain, issue_node, issue_person, issue_server, publish, revoke, show,
+    Authority, CRL_DAYS, NODE_DAYS, NodeName, Person, Reason, Role, SERVER_DAYS, Serial, ServerNames,
+    TrustDomain, issue_node, issue_person, issue_server, publish, revoke, show,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// More than ten years is more than the authority itself is valid.
 const MAX_DAYS: i64 = 3650;
@@ -49,6 +54,20 @@ pub enum Command {
         /// Days after which there must be a newer one
         #[arg(long, default_value_t = CRL_DAYS, value_parser = clap::value_parser!(u32).range(1..=MAX_DAYS))]
         days: u32,
+    },
+    /// Make a token with which a node gets its first certificate, once: `norma-agent enrol`
+    Token {
+        /// Name of the node, as in the agent's configuration
+        node: String,
+        /// Configuration file (YAML) of the collector, which must have `enrolment`
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// How long it is good
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = norma_settings::duration)]
+        lifetime: Duration,
+        /// Form of the output
+        #[arg(long, value_enum, default_value = "human")]
+        output: Output,
     },
     /// Print the certificates in a PEM file
     Show {
@@ -128,7 +147,7 @@ pub struct Places {
 }
 
 impl Command {
-    pub fn execute(self) -> Result<(), PkiError> {
+    pub fn execute(self) -> Result<(), Failure> {
         match self {
             Self::Init { dir, trust_domain } => {
                 let trust_domain: TrustDomain = trust_domain.parse()?;
@@ -195,6 +214,12 @@ impl Command {
                 publish(&ca, &out, days)?;
                 println!("made {}, to be replaced within {days} days", out.display());
             }
+            Self::Token {
+                node,
+                config,
+                lifetime,
+                output,
+            } => token(&node.parse()?, &config, lifetime, output)?,
             Self::Show { file } => {
                 for (number, facts) in show(&file)?.iter().enumerate() {
                     if number > 0 {
@@ -206,4 +231,27 @@ impl Command {
         }
         Ok(())
     }
+}
+
+fn token(node: &NodeName, config: &Path, lifetime: Duration, output: Output) -> Result<(), Failure> {
+    let path = config;
+    let config = Config::read(path)?;
+    let Some(enrolment) = config.enrolment.clone() else {
+        return Err(Failure::Other(format!(
+            "{}: there is no `enrolment`, so no node can use a token",
+            path.display()
+        )));
+    };
+    let authority = Issuer(enrolment).authority()?;
+    let token = Tokens::in_directory(&config.tokens_dir())
+        .make(node, lifetime, &authority)
+        .map_err(|error| Failure::Other(error.to_string()))?;
+    match output {
+        Output::Human => println!("{token}"),
+        Output::Json => println!(
+            "{}",
+            serde_json::json!({ "node": node.as_str(), "token": token.to_string(), "seconds": lifetime.as_secs() })
+        ),
+    }
+    Ok(())
 }

@@ -13,6 +13,7 @@ pub struct Config {
     pub audit: Option<Audit>,
     pub limits: Option<Limits>,
     pub baselines: Option<Baselines>,
+    pub enrolment: Option<Enrolment>,
     #[serde(default)]
     pub sinks: Vec<Sink>,
 }
@@ -64,6 +65,14 @@ pub struct Limits {
 pub struct Baselines {
     #[serde(default)]
     pub trusted_keys: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    pub ca: Spanned<PathBuf>,
+    pub listen: Option<Spanned<String>>,
+    pub validity: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

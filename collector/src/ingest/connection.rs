@@ -27,26 +27,33 @@ pub struct Peer {
     pub chain: Arc<[CertificateDer<'static>]>,
 }
 
-/// A connection of an agent or a person.
+/// Somebody without a certificate, who comes to enrol.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// Where from.
+    pub address: SocketAddr,
+}
+
+/// A connection, in the ordinary case of an agent or a person.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<P = Peer> {
     /// The encrypted stream.
     pub tls: TlsStream<TcpStream>,
     /// Who is there.
-    pub peer: Peer,
+    pub peer: P,
     /// Its place among the connections that may be open.
     pub _place: OwnedSemaphorePermit,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
+impl<P: Clone + Send + Sync + 'static> Connected for Connection<P> {
+    type ConnectInfo = P;
 
-    fn connect_info(&self) -> Peer {
+    fn connect_info(&self) -> P {
         self.peer.clone()
     }
 }
 
-impl AsyncRead for Connection {
+impl<P: Unpin> AsyncRead for Connection<P> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -56,7 +63,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<P: Unpin> AsyncWrite for Connection<P> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().tls).poll_write(cx, bytes)
     }

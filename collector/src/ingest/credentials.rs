@@ -53,6 +53,11 @@ pub struct Credentials {
 pub struct Admission(watch::Receiver<Arc<Revocations>>);
 
 impl Admission {
+    /// Why the holder of these certificates may no longer stay, if so.
+    pub fn objection(&self, chain: &[CertificateDer<'_>]) -> Option<String> {
+        self.0.borrow().objection(chain)
+    }
+
     /// Waits until the holder of these certificates may no longer stay, and says why.
     pub async fn withdrawn(mut self, chain: &[CertificateDer<'_>]) -> String {
         loop {
@@ -68,6 +73,7 @@ impl Admission {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    visitors: Arc<ServerConfig>,
     expires: jiff::Timestamp,
     /// Of the files as they were last tried, valid or not.
     seen: Fingerprint,
@@ -83,12 +89,14 @@ impl Credentials {
         let seen = fingerprint(files);
         let Built {
             config,
+            visitors,
             expires,
             revocations,
         } = build(files)?;
         let (revocations, _) = watch::channel(Arc::new(revocations));
         let current = Mutex::new(Current {
             config,
+            visitors,
             expires,
             seen,
             expiry_logged: false,
@@ -98,6 +106,13 @@ impl Credentials {
             current,
             revocations,
         })
+    }
+
+    /// What handshakes of those who come to enrol use: no certificate is asked for, and the authorities are shown, by
+    /// which tokens know the collector.
+    pub fn for_visitors(&self) -> Arc<ServerConfig> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current.visitors)
     }
 
     /// Looks after those who are connected.
@@ -124,6 +139,7 @@ impl Credentials {
                 Ok(built) => {
                     *current = Current {
                         config: built.config,
+                        visitors: built.visitors,
                         expires: built.expires,
                         seen,
                         expiry_logged: false,
@@ -171,6 +187,7 @@ fn fingerprint(files: &TlsFiles) -> Fingerprint {
 
 struct Built {
     config: Arc<ServerConfig>,
+    visitors: Arc<ServerConfig>,
     expires: jiff::Timestamp,
     revocations: Revocations,
 }
@@ -200,23 +217,35 @@ fn build(files: &TlsFiles) -> Result<Built, CredentialError> {
     let verifier = verifier
         .build()
         .map_err(|error| wrong(&files.client_ca, &error))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| wrong(&files.certificate, &error))?
+    let builder = || {
+        ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| wrong(&files.certificate, &error))
+    };
+    let unfit = |error: rustls::Error| {
+        wrong(
+            &files.key,
+            &format!("with {}: {error}", files.certificate.display()),
+        )
+    };
+    let shown = chain.iter().chain(&authorities).cloned().collect();
+    let mut visitors = builder()?
+        .with_no_client_auth()
+        .with_single_cert(shown, key.clone_key())
+        .map_err(unfit)?;
+    visitors.alpn_protocols = vec![b"h2".to_vec()];
+    visitors.send_tls13_tickets = 0;
+    let mut config = builder()?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
-        .map_err(|error| {
-            wrong(
-                &files.key,
-                &format!("with {}: {error}", files.certificate.display()),
-            )
-        })?;
+        .map_err(unfit)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     // A resumed session would not show its certificate to the authorities of today.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Built {
         config: Arc::new(config),
+        visitors: Arc::new(visitors),
         expires,
         revocations,
     })

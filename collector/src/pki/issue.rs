@@ -4,8 +4,9 @@ use super::authority::{Authority, PkiError, at, write_new};
 use super::node::{NodeName, Person, Role};
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P384_SHA384, SanType,
+    PKCS_ECDSA_P384_SHA384, PublicKeyData, SanType, SerialNumber,
 };
+use rustls_pki_types::CertificateDer;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -59,6 +60,28 @@ pub fn issue_node(authority: &Authority, out: &Path, node: &NodeName, days: u32)
     let uri = format!("spiffe://{}/node/{node}", authority.trust_domain);
     params.subject_alt_names.push(SanType::URI(uri.try_into()?));
     write_pair(authority, out, "node", &params)
+}
+
+/// Certifies a node's own key, for `validity` from now on.
+pub fn certify_node(
+    authority: &Authority,
+    node: &NodeName,
+    key: &impl PublicKeyData,
+    validity: Duration,
+) -> Result<CertificateDer<'static>, PkiError> {
+    let mut params = leaf(node.as_str(), 0);
+    params.not_after = (SystemTime::now() + validity).into();
+    let uri = format!("spiffe://{}/node/{node}", authority.trust_domain);
+    params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+    // Not derived from the key, as it would be otherwise: each certificate of a key can be revoked by itself.
+    let mut serial = [0; 16];
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut serial)
+        .map_err(|_| rcgen::Error::RingUnspecified)?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from(serial.to_vec()));
+    Ok(params.signed_by(key, &authority.issuer)?.der().clone())
 }
 
 /// Makes `operator.pem` and `operator-key.pem`, or those of an auditor, in `out`.
