@@ -21,6 +21,8 @@ mod disk;
 mod enrolment;
 #[path = "collector/heads.rs"]
 mod heads;
+#[path = "collector/limits.rs"]
+mod limits;
 #[path = "collector/node.rs"]
 mod node;
 #[path = "collector/refusal.rs"]

@@ -26,6 +26,19 @@ pub const DEFAULT_COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 /// An event with its full argument list and lineage stays well below.
 pub const DEFAULT_MAX_EVENT_BYTES: u64 = 256 << 10;
 
+/// Clocks of nodes that have no battery can be wrong by hours; by more, times would mislead more than they tell.
+pub const DEFAULT_MAX_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+/// Far more than a node ever has for long, and less than a collector can store.
+pub const DEFAULT_NODE_EVENTS: u64 = 50_000;
+/// As many events of common size.
+pub const DEFAULT_NODE_BYTES: u64 = 64 << 20;
+/// Several batches, so that a node never waits for a single commit.
+pub const DEFAULT_NODE_IN_FLIGHT: u64 = 8 << 20;
+/// What the streams of all nodes take of memory.
+pub const DEFAULT_IN_FLIGHT: u64 = 256 << 20;
+/// One, and room for those that a cut network left.
+pub const DEFAULT_NODE_STREAMS: u64 = 4;
+
 /// Below, more is spent on file headers than on events.
 const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 /// Longer would only delay acknowledgements.
@@ -60,14 +73,40 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Who is asked to cosign the audit log's checkpoints.
     pub witnesses: Option<Witnesses>,
-    /// Larger events are rejected.
-    pub max_event_bytes: usize,
+    /// Which events are taken.
+    pub events: EventLimits,
+    /// What a node may take of the collector.
+    pub nodes: NodeLimits,
     /// Whose decisions on baselines count.
     pub trusted_keys: TrustedKeys,
     /// Issuing of certificates to nodes; `None` where others do.
     pub enrolment: Option<EnrolmentConfig>,
     /// Where events are forwarded.
     pub sinks: Vec<SinkConfig>,
+}
+
+/// Which events are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct EventLimits {
+    /// Larger ones are rejected.
+    pub max_bytes: usize,
+    /// Those that are further ahead of the collector's clock are rejected.
+    pub max_ahead: Duration,
+}
+
+/// What a node may take of the collector.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeLimits {
+    /// Events that it may deliver in a second.
+    pub events_per_second: u64,
+    /// Bytes of events.
+    pub bytes_per_second: u64,
+    /// Bytes of its events that may wait to be stored.
+    pub in_flight_bytes: usize,
+    /// Bytes of all nodes' events that may.
+    pub all_in_flight_bytes: usize,
+    /// Streams that it may have at the same time.
+    pub streams: usize,
 }
 
 /// How certificates are issued to nodes.
@@ -214,10 +253,6 @@ impl Check<'_> {
                 syslog: self.syslog(&sink.syslog),
             });
         }
-        let limits = raw
-            .limits
-            .as_ref()
-            .and_then(|limits| limits.max_event_bytes.as_ref());
         let witnesses = self.witnesses(raw.audit.as_ref());
         let state_dir = self.base.join(&raw.state_dir);
         Config {
@@ -226,15 +261,45 @@ impl Check<'_> {
             audit: self.audit(raw.audit.as_ref(), &state_dir),
             witnesses,
             state_dir,
-            max_event_bytes: self.bounded(
-                limits,
-                DEFAULT_MAX_EVENT_BYTES,
-                MIN_MAX_EVENT_BYTES,
-                MAX_MAX_EVENT_BYTES,
-            ) as usize,
+            events: self.events(&raw.limits),
+            nodes: self.nodes(&raw.limits),
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
             enrolment: raw.enrolment.as_ref().map(|raw| self.enrolment(raw)),
             sinks,
+        }
+    }
+
+    fn events(&mut self, raw: &raw::Limits) -> EventLimits {
+        let max_bytes = self.bounded(
+            raw.max_event_bytes.as_ref(),
+            DEFAULT_MAX_EVENT_BYTES,
+            MIN_MAX_EVENT_BYTES,
+            MAX_MAX_EVENT_BYTES,
+        );
+        let mut max_ahead = DEFAULT_MAX_AHEAD;
+        if let Some(text) = &raw.max_ahead {
+            match norma_settings::duration(&text.value) {
+                Ok(given) => max_ahead = given,
+                Err(error) => self.fault(text, error),
+            }
+        }
+        EventLimits {
+            max_bytes: max_bytes as usize,
+            max_ahead,
+        }
+    }
+
+    fn nodes(&mut self, raw: &raw::Limits) -> NodeLimits {
+        let (events, bytes) = (&raw.node_events_per_second, &raw.node_bytes_per_second);
+        let in_flight = |this: &mut Self, value: &Option<Spanned<u64>>, default| {
+            this.bounded(value.as_ref(), default, MAX_MAX_EVENT_BYTES, u32::MAX.into()) as usize
+        };
+        NodeLimits {
+            events_per_second: self.bounded(events.as_ref(), DEFAULT_NODE_EVENTS, 1, u64::MAX),
+            bytes_per_second: self.bounded(bytes.as_ref(), DEFAULT_NODE_BYTES, 1024, u64::MAX),
+            in_flight_bytes: in_flight(self, &raw.node_in_flight_bytes, DEFAULT_NODE_IN_FLIGHT),
+            all_in_flight_bytes: in_flight(self, &raw.in_flight_bytes, DEFAULT_IN_FLIGHT),
+            streams: self.bounded(raw.node_streams.as_ref(), DEFAULT_NODE_STREAMS, 1, 1024) as usize,
         }
     }
 

@@ -13,6 +13,7 @@ mod deliver;
 mod news;
 mod refusals;
 mod revocation;
+mod shares;
 
 pub use connection::{Connection, Peer, Visitor};
 pub use credentials::{Admission, CredentialError, Credentials};
@@ -27,6 +28,7 @@ use crate::heads::Heads;
 use deliver::Deliver;
 use norma_wire::pb::ingest_server::IngestServer;
 use norma_wire::pb::renewal_server::RenewalServer;
+use shares::Shares;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -121,7 +123,8 @@ pub async fn start(
         admission: credentials.admission(),
         refusals,
         baselines: baselines.clone(),
-        max_event_bytes: config.max_event_bytes,
+        events: config.events,
+        shares: Shares::new(config.nodes),
         stop: stop.clone(),
     })
     .accept_compressed(CompressionEncoding::Zstd)

@@ -11,7 +11,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     pub tls: Tls,
     pub audit: Option<Audit>,
-    pub limits: Option<Limits>,
+    #[serde(default)]
+    pub limits: Limits,
     pub baselines: Option<Baselines>,
     pub enrolment: Option<Enrolment>,
     #[serde(default)]
@@ -54,10 +55,16 @@ pub struct Audit {
     pub witness_ca: Option<Spanned<PathBuf>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub max_event_bytes: Option<Spanned<u64>>,
+    pub max_ahead: Option<Spanned<String>>,
+    pub node_events_per_second: Option<Spanned<u64>>,
+    pub node_bytes_per_second: Option<Spanned<u64>>,
+    pub node_in_flight_bytes: Option<Spanned<u64>>,
+    pub node_streams: Option<Spanned<u64>>,
+    pub in_flight_bytes: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,7 +12,7 @@ use norma_wire::pb::{BatchHead, SignedHead};
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,12 @@ struct Shared {
     path: PathBuf,
     log: AuditLog,
     state: Mutex<State>,
+    turns: Mutex<HashMap<Outbox, Arc<tokio::sync::Mutex<()>>>>,
 }
+
+/// The one who may store for an outbox, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "held for its drop")] tokio::sync::OwnedMutexGuard<()>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -99,7 +104,18 @@ impl Heads {
             path: path.to_owned(),
             log: log.clone(),
             state: Mutex::new(state),
+            turns: Mutex::default(),
         })))
+    }
+
+    /// Waits until nobody else stores for an outbox. A stream that breaks may still be storing when the next one begins:
+    /// what that one is told must not change under it.
+    pub async fn turn(&self, outbox: &Outbox) -> Turn {
+        let turn = {
+            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(outbox.clone()).or_default())
+        };
+        Turn(turn.lock_owned().await)
     }
 
     /// The newest head of an outbox that is on stable storage.
@@ -110,6 +126,7 @@ impl Heads {
     /// Records heads whose events are on stable storage; returns when they are as well.
     pub async fn record(
         &self,
+        _turn: &Turn,
         outbox: &Outbox,
         key: &NodeKey,
         chain: &[CertificateDer<'static>],

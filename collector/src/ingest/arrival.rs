@@ -1,6 +1,8 @@
 //! What came in: is it an event, and this node's?
 
 use crate::audit::{Arrival, Content, Outbox};
+use crate::clock::wall_ns;
+use crate::config::EventLimits;
 use bytes::Bytes;
 use norma_wire::Event;
 use norma_wire::audit::Rejected;
@@ -8,6 +10,7 @@ use norma_wire::id::EventHead;
 use norma_wire::pb::{EventId, RejectionReason};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
+use std::time::Duration;
 
 /// A rejected event's own claim of its place is believed only so far ahead; a damaged one must not move
 /// the whole sequence.
@@ -17,7 +20,7 @@ const MAX_JUMP: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Arrivals {
     outbox: Outbox,
-    max_event_bytes: usize,
+    limits: EventLimits,
     /// The place before the next one.
     last: u64,
     /// Whether `last` comes from this stream's own events.
@@ -32,10 +35,10 @@ struct Fault {
 
 impl Arrivals {
     /// For a stream of `outbox` that goes on after `durable_sequence`.
-    pub fn new(outbox: Outbox, max_event_bytes: usize, durable_sequence: u64) -> Self {
+    pub fn new(outbox: Outbox, limits: EventLimits, durable_sequence: u64) -> Self {
         Self {
             outbox,
-            max_event_bytes,
+            limits,
             last: durable_sequence,
             known: false,
         }
@@ -98,10 +101,10 @@ impl Arrivals {
 
     /// The sequence of an event, or why it is not taken as one.
     fn check(&self, bytes: &Bytes) -> Result<u64, Fault> {
-        if bytes.len() > self.max_event_bytes {
+        if bytes.len() > self.limits.max_bytes {
             return Err(Fault {
                 reason: RejectionReason::Oversized,
-                detail: format!("{} bytes where {} are taken", bytes.len(), self.max_event_bytes),
+                detail: format!("{} bytes where {} are taken", bytes.len(), self.limits.max_bytes),
                 claimed: EventHead::decode(bytes.clone())
                     .ok()
                     .and_then(|head| head.id)
@@ -133,6 +136,18 @@ impl Arrivals {
             return Err(Fault {
                 reason: RejectionReason::ForeignEpoch,
                 detail,
+                claimed: plausible(id),
+            });
+        }
+        let ahead = Duration::from_nanos(event.wall_ns.saturating_sub(wall_ns()));
+        if ahead > self.limits.max_ahead {
+            return Err(Fault {
+                reason: RejectionReason::Future,
+                detail: format!(
+                    "its time is {} s ahead of the collector's clock, where {} s are taken; check the node's clock",
+                    ahead.as_secs(),
+                    self.limits.max_ahead.as_secs()
+                ),
                 claimed: plausible(id),
             });
         }
@@ -170,7 +185,11 @@ mod tests {
             node: "n".into(),
             epoch: 7,
         };
-        let places: Vec<_> = Arrivals::new(outbox, 200, durable)
+        let limits = EventLimits {
+            max_bytes: 200,
+            max_ahead: Duration::from_secs(60),
+        };
+        let places: Vec<_> = Arrivals::new(outbox, limits, durable)
             .examine(events)
             .into_iter()
             .map(|arrival| match arrival.content {
@@ -183,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_rejected_takes_its_place_in_the_sequence() {
-        use RejectionReason::{ForeignEpoch, ForeignNode, Malformed, Oversized};
+        use RejectionReason::{ForeignEpoch, ForeignNode, Future, Malformed, Oversized};
         let garbage = || Bytes::from_static(b"\xff\xff\xff");
         check(4, vec![garbage()], &[(5, Some(Malformed))]);
         check(
@@ -202,6 +221,13 @@ mod tests {
             &[(5, Some(ForeignNode)), (6, Some(ForeignEpoch))],
         );
         check(4, vec![event("m", 7, u64::MAX)], &[(5, Some(ForeignNode))]);
+        let at = |seconds: u64| {
+            let mut event = Event::decode(event("n", 7, 5)).unwrap();
+            event.wall_ns = wall_ns() + seconds * 1_000_000_000;
+            Bytes::from(event.encode_to_vec())
+        };
+        check(4, vec![at(50)], &[(5, None)]);
+        check(4, vec![at(70)], &[(5, Some(Future))]);
         let mut large = event("n", 7, 9).to_vec();
         large.extend([0x1d, 0, 0, 0, 0].repeat(60));
         check(4, vec![Bytes::from(large)], &[(9, Some(Oversized))]);

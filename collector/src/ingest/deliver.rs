@@ -5,15 +5,18 @@ use super::connection::Peer;
 use super::credentials::Admission;
 use super::news::News;
 use super::refusals::Refusals;
+use super::shares::{Held, Share, Shares};
 use crate::audit::{Appended, Arrival, AuditLog, Content, Outbox, StorageError};
 use crate::baselines::{self, Baselines};
+use crate::config::EventLimits;
 use crate::heads::Heads;
 use crate::heads::claim::Claim;
 use crate::heads::key::NodeKey;
 use crate::pki::NodeName;
 use bytes::Bytes;
 use norma_wire::pb::{
-    Ack, Batch, Busy, Rejection, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent, to_collector,
+    Ack, Batch, Busy, Rejection, SignedHead, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent,
+    to_collector,
 };
 use norma_wire::text::printable;
 use std::sync::Arc;
@@ -50,8 +53,10 @@ pub struct Deliver {
     pub refusals: Refusals,
     /// Where evidence goes.
     pub baselines: Baselines,
-    /// Larger events are rejected.
-    pub max_event_bytes: usize,
+    /// Which events are taken.
+    pub events: EventLimits,
+    /// What each node may take.
+    pub shares: Shares,
     /// The collector stops.
     pub stop: CancellationToken,
 }
@@ -71,16 +76,22 @@ impl Ingest for Deliver {
             self.refusals.refuse(peer.address, &reason, None);
             return Err(Status::permission_denied(reason));
         };
+        let Some(share) = self.shares.stream(&node) else {
+            let reason = "the node has too many streams open (limits.node_streams)";
+            self.refusals.refuse(peer.address, reason, Some(&node));
+            return Err(Status::resource_exhausted(reason));
+        };
         let (answers, stream) = mpsc::channel(ANSWERS);
         let session = Session {
             peer,
             node,
+            share: Arc::new(share),
             admission: self.admission.clone(),
             log: self.log.clone(),
             heads: self.heads.clone(),
             refusals: self.refusals.clone(),
             baselines: self.baselines.clone(),
-            max_event_bytes: self.max_event_bytes,
+            events: self.events,
             stop: self.stop.clone(),
             news: Mutex::new(News::of(&self.log)),
             answers,
@@ -98,10 +109,19 @@ struct Session {
     heads: Heads,
     refusals: Refusals,
     baselines: Baselines,
-    max_event_bytes: usize,
+    events: EventLimits,
+    share: Arc<Share>,
     stop: CancellationToken,
     news: Mutex<News>,
     answers: mpsc::Sender<Result<ToAgent, Status>>,
+}
+
+/// With what a stream begins.
+struct Welcomed {
+    outbox: Outbox,
+    durable_sequence: u64,
+    /// The newest head, which the next one names.
+    newest: Option<SignedHead>,
 }
 
 /// Why a stream ended.
@@ -135,7 +155,11 @@ impl Session {
     }
 
     async fn deliver(&self, mut stream: Streaming<ToCollector>) -> End {
-        let (outbox, durable_sequence) = match self.welcome(&mut stream).await {
+        let Welcomed {
+            outbox,
+            durable_sequence,
+            newest,
+        } = match self.welcome(&mut stream).await {
             Ok(welcomed) => welcomed,
             Err(end) => return end,
         };
@@ -145,10 +169,16 @@ impl Session {
             .joined(self.node.as_str(), self.answers.clone())
             .await;
         let joined = Arc::new(joined);
-        let reader = tokio::spawn(read(stream, batches, Arc::clone(&joined), self.stop.clone()));
-        let arrivals = Arrivals::new(outbox.clone(), self.max_event_bytes, durable_sequence);
+        let reader = tokio::spawn(read(
+            stream,
+            batches,
+            Arc::clone(&self.share),
+            Arc::clone(&joined),
+            self.stop.clone(),
+        ));
+        let arrivals = Arrivals::new(outbox.clone(), self.events, durable_sequence);
         let end = tokio::select! {
-            end = self.store(outbox, arrivals, queue) => end,
+            end = self.store(outbox, arrivals, newest, queue) => end,
             () = tokio::time::sleep_until(self.peer.expires) => {
                 End::Because(Status::unauthenticated("the client certificate has expired"))
             }
@@ -162,7 +192,7 @@ impl Session {
         end
     }
 
-    async fn welcome(&self, stream: &mut Streaming<ToCollector>) -> Result<(Outbox, u64), End> {
+    async fn welcome(&self, stream: &mut Streaming<ToCollector>) -> Result<Welcomed, End> {
         let first = tokio::select! {
             first = timeout(HELLO_TIMEOUT, stream.message()) => first,
             () = self.stop.cancelled() => return Err(End::Because(stopping())),
@@ -190,7 +220,10 @@ impl Session {
             node: hello.node,
             epoch: hello.epoch,
         };
+        let turn = self.heads.turn(&outbox).await;
         let durable_sequence = self.log.watermark(outbox.clone()).await?;
+        let newest = self.heads.newest(&outbox);
+        drop(turn);
         let version = printable(hello.agent_version.as_bytes());
         let (node, peer) = (&outbox.node, self.peer.address);
         tracing::info!(node, %peer, epoch = outbox.epoch, version, durable_sequence, "agent connected");
@@ -198,17 +231,22 @@ impl Session {
         self.answer(to_agent::Message::Welcome(Welcome {
             durable_sequence,
             collector_version,
-            head: self.heads.newest(&outbox),
+            head: newest.clone(),
         }))
         .await?;
-        Ok((outbox, durable_sequence))
+        Ok(Welcomed {
+            outbox,
+            durable_sequence,
+            newest,
+        })
     }
 
     async fn store(
         &self,
         outbox: Outbox,
         mut arrivals: Arrivals,
-        mut queue: mpsc::Receiver<Result<Batch, Status>>,
+        mut newest: Option<SignedHead>,
+        mut queue: mpsc::Receiver<Result<(Batch, Held), Status>>,
     ) -> End {
         let Some(Ok(key)) = self.peer.chain.first().map(|leaf| NodeKey::of(leaf)) else {
             return End::Because(Status::internal("the connection has no certificate"));
@@ -217,12 +255,15 @@ impl Session {
         while ended.is_none() {
             let mut events = Vec::new();
             let mut claims = Vec::new();
+            // Until they are stored.
+            let mut memory = Vec::new();
             let mut bytes = 0;
             let mut next = queue.recv().await;
             loop {
                 match next {
-                    Some(Ok(batch)) => match self.claim(&outbox, &key, &batch) {
+                    Some(Ok((batch, held))) => match self.claim(&outbox, &key, &batch) {
                         Ok(claim) => {
+                            memory.push(held);
                             bytes += batch.events.iter().map(Bytes::len).sum::<usize>();
                             events.extend(batch.events);
                             claims.extend(claim);
@@ -242,7 +283,7 @@ impl Session {
             }
             if !events.is_empty()
                 && let Err(end) = self
-                    .append(&outbox, &key, arrivals.examine(events), &claims)
+                    .append(&outbox, &key, arrivals.examine(events), &claims, &mut newest)
                     .await
             {
                 return end;
@@ -275,7 +316,15 @@ impl Session {
         key: &NodeKey,
         arrivals: Vec<Arrival>,
         claims: &[Claim],
+        newest: &mut Option<SignedHead>,
     ) -> Result<(), End> {
+        let turn = self.heads.turn(outbox).await;
+        if !claims.is_empty() && self.heads.newest(outbox) != *newest {
+            // What it signed goes on from what is not the newest any more. It is told what is when it comes again.
+            return Err(End::Because(Status::aborted(
+                "another stream of this node and epoch has delivered since this one began",
+            )));
+        }
         let mut retry_after = FIRST_RETRY;
         let appended = loop {
             match self.log.append(outbox.clone(), arrivals.clone()).await {
@@ -287,12 +336,20 @@ impl Session {
         };
         let mut retry_after = FIRST_RETRY;
         loop {
-            match self.heads.record(outbox, key, &self.peer.chain, claims).await {
+            match self
+                .heads
+                .record(&turn, outbox, key, &self.peer.chain, claims)
+                .await
+            {
                 Ok(()) => break,
                 Err(StorageError::Closed) => return Err(End::Because(stopping())),
                 Err(error) => self.busy(&error, retry_after).await?,
             }
             retry_after = (retry_after * 2).min(LAST_RETRY);
+        }
+        drop(turn);
+        if let Some(last) = claims.last() {
+            *newest = Some(last.signed.clone());
         }
         for arrival in arrivals {
             if let Content::Rejected(rejected) = arrival.content {
@@ -348,7 +405,8 @@ impl Session {
 /// Reads batches ahead of the one that is being stored, and hands on what is about baselines.
 async fn read(
     mut stream: Streaming<ToCollector>,
-    batches: mpsc::Sender<Result<Batch, Status>>,
+    batches: mpsc::Sender<Result<(Batch, Held), Status>>,
+    share: Arc<Share>,
     baselines: Arc<baselines::Stream>,
     stop: CancellationToken,
 ) {
@@ -360,7 +418,13 @@ async fn read(
         let batch = match message {
             Ok(Some(ToCollector {
                 message: Some(to_collector::Message::Batch(batch)),
-            })) => Ok(batch),
+            })) => {
+                let bytes = batch.events.iter().map(Bytes::len).sum();
+                tokio::select! {
+                    held = share.take(batch.events.len(), bytes) => Ok((batch, held)),
+                    () = stop.cancelled() => Err(stopping()),
+                }
+            }
             Ok(Some(ToCollector {
                 message: Some(to_collector::Message::Hello(_)),
             })) => Err(Status::invalid_argument("a stream has one hello")),

@@ -1,0 +1,100 @@
+//! What a node may not do to the others, and to the times in the log.
+
+use crate::agent::{Agent, event};
+use crate::stage::{LIMIT, Stage};
+use anyhow::{Result, ensure};
+use norma_rig::{CollectorSettings, wait_until};
+use norma_wire::pb::{RejectionReason, to_agent};
+use prost::Message as _;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+fn limits(text: &str) -> CollectorSettings {
+    CollectorSettings {
+        extra: format!("limits: {{{text}}}\n"),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn an_event_from_the_future_is_rejected_with_the_reason_and_recorded() -> Result<()> {
+    let stage = Stage::new("future")?;
+    let mut collector = stage.collector(None, &limits("max_ahead: 1h"))?;
+    let mut agent = Agent::of_node(&stage.pki, collector.port(), "worker-1", 7, 90).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let at = |sequence: u64, ahead: Duration| {
+        let mut event = event("worker-1", 7, sequence);
+        event.wall_ns = (now + ahead).as_nanos() as u64;
+        event.encode_to_vec()
+    };
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    agent.send(vec![at(1, minutes(50)), at(2, minutes(70))]).await?;
+    let rejected: Vec<_> = agent
+        .acknowledged(2)
+        .await?
+        .into_iter()
+        .filter_map(|answer| match answer {
+            to_agent::Message::Rejection(rejection) => Some((
+                rejection.sequence,
+                rejection.reason(),
+                rejection.detail.contains("check the node's clock"),
+            )),
+            _ => None,
+        })
+        .collect();
+    ensure!(rejected == [(2, RejectionReason::Future, true)], "{rejected:?}");
+    collector.stop()?;
+    let records = collector.audit().records_of(&["--kind", "rejected"])?;
+    ensure!(records[0]["rejected"]["reason"] == "future", "{records:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_delivers_too_much_is_held_back_and_loses_nothing_while_others_get_through() -> Result<()>
+{
+    let stage = Stage::new("rate")?;
+    let mut collector = stage.collector(None, &limits("node_events_per_second: 1000"))?;
+    let port = collector.port();
+    let mut loud = Agent::of_node(&stage.pki, port, "worker-1", 1, 90).await?;
+    let mut quiet = Agent::of_node(&stage.pki, port, "worker-2", 1, 90).await?;
+    let begin = Instant::now();
+    for batch in 0..10 {
+        loud.send(loud.events(500 * batch + 1, 500 * batch + 500)).await?;
+    }
+    quiet.send(quiet.events(1, 500)).await?;
+    quiet.acknowledged(500).await?;
+    let quiet_took = begin.elapsed();
+    loud.acknowledged(5000).await?;
+    let loud_took = begin.elapsed();
+    // 5,000 at 1,000 a second, of which a second's worth and the last batch may be ahead.
+    ensure!(loud_took > Duration::from_secs(3), "{loud_took:?}");
+    ensure!(quiet_took < loud_took / 2, "{quiet_took:?} of {loud_took:?}");
+    collector.stop()?;
+    ensure!(collector.audit().check_sequences()? == 5500);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_has_only_so_many_streams() -> Result<()> {
+    let stage = Stage::new("streams")?;
+    let collector = stage.collector(None, &limits("node_streams: 2"))?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let connect = async || Agent::connect(&stage.pki.ca(), &identity, collector.port(), "worker-1", 1).await;
+    let (first, _second) = (connect().await?, connect().await?);
+    let refused = connect().await.err();
+    let code = refused.and_then(|error| Some(error.downcast_ref::<tonic::Status>()?.code()));
+    ensure!(code == Some(tonic::Code::ResourceExhausted), "{code:?}");
+    drop(first);
+    let started = Instant::now();
+    while connect().await.is_err() {
+        ensure!(started.elapsed() < LIMIT, "a stream that ended still counts");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let audit = collector.audit();
+    wait_until("the refusal in the audit log", LIMIT, || {
+        let refused = audit.records_of(&["--kind", "refused"])?;
+        Ok(refused
+            .iter()
+            .any(|record| record.to_string().contains("too many streams"))
+            .then_some(()))
+    })
+}
