@@ -81,6 +81,15 @@ pub use sealer::SealError;
 pub use watermark::Outbox;
 pub use writer::WriterSettings;
 
+/// What bytes say as a manifest or an entry of the tlog, written again: the same bytes, or `None` where they are
+/// neither. Total.
+pub fn reread(bytes: &[u8]) -> Option<String> {
+    let manifest = manifest::Manifest::parse(bytes).map(|manifest| manifest.to_string());
+    manifest
+        .or_else(|_| entry::Entry::parse(bytes).map(|entry| entry.to_string()))
+        .ok()
+}
+
 /// Walks bytes as the audit file that begins with record `first_index`: how many records are proven, and what
 /// is wrong with the next one, if anything. Total, and bounded in memory by the input.
 pub fn walk(bytes: &[u8], first_index: u64) -> (u64, Option<Defect>) {

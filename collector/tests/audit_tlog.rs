@@ -11,7 +11,7 @@ use norma_collector::audit::gaps::gaps;
 use norma_collector::audit::prove::{CheckError, ProveError, Wanted, check, prove};
 use norma_collector::audit::verify::{Expected, Remembered, Report, verify};
 use norma_collector::audit::{
-    Arrival, AuditSettings, Content, OpenError, Outbox, SealError, WriterSettings, open,
+    Arrival, AuditSettings, Content, OpenError, Outbox, SealError, WriterSettings, open, reread,
 };
 use norma_tlog::key::Use;
 use norma_tlog::{Checkpoint, Note, Policy, SigningKey};
@@ -193,6 +193,20 @@ fn a_log_is_proven_from_its_files_and_the_key_of_its_collector() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Manifests and entries have one form: what is read is written again as it was.
+    #[test]
+    fn manifests_are_read_in_their_one_form_alone(place: Index, with in any::<u8>()) {
+        let log = Log::new(8);
+        let good = fs::read(&log.files("manifest")[0]).unwrap();
+        prop_assert_eq!(reread(&good).map(String::into_bytes), Some(good.clone()));
+        let mut bytes = good;
+        let place = place.index(bytes.len());
+        bytes[place] = with;
+        if let Some(text) = reread(&bytes) {
+            prop_assert_eq!(text.as_bytes(), bytes);
+        }
+    }
 
     /// No byte of any file can be changed unnoticed, and the file is named.
     #[test]

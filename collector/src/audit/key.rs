@@ -38,10 +38,10 @@ pub enum KeyFileError {
         /// What is wrong.
         source: KeyError,
     },
-    /// Others can read it.
+    /// Everybody can read it.
     #[error(
-        "the key {} can be read or written by others than its owner (mode {mode:03o}); whoever reads it can forge the \
-         audit log: chmod 600 it, and begin a log with a new key if others had access", path.display()
+        "the key {} can be read or written by everybody (mode {mode:03o}); whoever reads it can forge the audit log: \
+         chmod 600 it, and begin a log with a new key if others had access", path.display()
     )]
     Open {
         /// The file.
@@ -104,7 +104,8 @@ pub fn publish(path: &Path, key: &SigningKey, usage: Use) -> Result<(), KeyFileE
 fn load(path: &Path) -> Result<SigningKey, KeyFileError> {
     let file = File::open(path).map_err(io_error(path))?;
     let mode = file.metadata().map_err(io_error(path))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    // A group is how a volume of Kubernetes gives a file to a program that is not root (fsGroup).
+    if mode & 0o007 != 0 {
         return Err(KeyFileError::Open {
             path: path.to_owned(),
             mode,
