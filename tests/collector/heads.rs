@@ -68,6 +68,9 @@ async fn every_event_is_signed_for_through_kills_of_both_sides_and_a_new_key() -
         reports[0].is_sound() && reports[0].signed == total && reports[0].unsigned == 0,
         "{reports:?}"
     );
+    let verdict = collector.audit().verify()?;
+    let line = format!("signed batch heads over {total} events, 0 events without");
+    ensure!(verdict.contains(&line), "{verdict}");
     let keys = collector.audit().records_of(&["--kind", "node_key"])?;
     ensure!(
         keys.len() == 3,

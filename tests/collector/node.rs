@@ -4,7 +4,7 @@ use crate::agent::event;
 use anyhow::{Context as _, Result};
 use norma_agent::config::CollectorTarget;
 use norma_agent::outbox::{Limits, Outbox};
-use norma_agent::ship::{self, ShipStatus, Shipping, Standing};
+use norma_agent::ship::{self, Beside, Checkpoints, Promises, ShipStatus, Shipping, Standing};
 use norma_rig::pki::KeyPair;
 use norma_wire::pb::Hello;
 use rustls_pki_types::ServerName;
@@ -18,6 +18,8 @@ pub struct Node {
     pub outbox: Outbox,
     pub status: Arc<Mutex<ShipStatus>>,
     pub standing: watch::Receiver<Standing>,
+    /// What it says of audit logs that took something back.
+    _alarms: std::sync::mpsc::Receiver<norma_wire::Event>,
     _stop: watch::Sender<bool>,
     shipping: JoinHandle<()>,
 }
@@ -52,11 +54,18 @@ impl Node {
         let status = Arc::new(Mutex::new(ShipStatus::default()));
         let (standing_tx, standing) = watch::channel(Standing::AsExpected);
         let (stop, stopped) = watch::channel(false);
+        let (events_tx, alarms) = std::sync::mpsc::channel();
         let shipping = Shipping {
             target,
             hello,
             reader: outbox.reader(),
-            fleet: None,
+            beside: Beside {
+                fleet: None,
+                promises: Promises {
+                    checkpoints: Checkpoints::open(folder),
+                    events: events_tx,
+                },
+            },
             status: Arc::clone(&status),
             standing: standing_tx,
             chain_file: folder.join("chain"),
@@ -66,6 +75,7 @@ impl Node {
             outbox,
             status,
             standing,
+            _alarms: alarms,
             _stop: stop,
             shipping,
         })

@@ -21,6 +21,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,8 +134,9 @@ impl Chains {
         }
     }
 
-    /// Takes the next record into account.
-    pub fn follow(&mut self, record: &Record) {
+    /// Takes the next record into account; says what in it contradicts what a node signed.
+    pub fn follow(&mut self, record: &Record) -> Vec<String> {
+        let mut contradictions = Vec::new();
         match &record.body {
             Some(Body::Event(bytes)) => {
                 if let Ok(EventHead { id: Some(id), .. }) = EventHead::decode(bytes.clone()) {
@@ -155,11 +157,12 @@ impl Chains {
             }
             Some(Body::BatchHeads(heads)) => {
                 for signed in &heads.heads {
-                    self.head(record.index, signed);
+                    contradictions.extend(self.head(record.index, signed));
                 }
             }
             _ => {}
         }
+        contradictions
     }
 
     /// What was found, by node and epoch.
@@ -193,7 +196,7 @@ impl Chains {
         Ok(key)
     }
 
-    fn head(&mut self, record: u64, signed: &SignedHead) {
+    fn head(&mut self, record: u64, signed: &SignedHead) -> Option<String> {
         let Ok(head) = BatchHead::decode(&signed.head[..]) else {
             let what = "it cannot be read".to_owned();
             let fault = Fault {
@@ -202,8 +205,9 @@ impl Chains {
                 last_sequence: 0,
                 what,
             };
+            let told = format!("a batch head: {}", fault.what);
             self.outbox(String::new(), 0).report.fault(fault);
-            return;
+            return Some(told);
         };
         let verified = Hash::try_from(&signed.key[..])
             .ok()
@@ -212,7 +216,11 @@ impl Chains {
             .and_then(Clone::clone)
             .and_then(|key| key.verify(signed).map_err(|error| error.to_string()));
         let seen = self.outbox(head.node.clone(), head.epoch);
-        seen.head(record, &head, hash(&signed.head), verified);
+        let what = seen.head(record, &head, hash(&signed.head), verified)?;
+        Some(format!(
+            "the batch head of node {} epoch {:016x} over sequences {} to {}: {what}",
+            head.node, head.epoch, head.first_sequence, head.last_sequence
+        ))
     }
 
     fn outbox(&mut self, node: String, epoch: u64) -> &mut Seen {
@@ -229,9 +237,16 @@ impl Seen {
         self.open.push_back((sequence, hash));
     }
 
-    fn head(&mut self, record: u64, head: &BatchHead, own: Hash, verified: Result<(), String>) {
+    /// Gives what the head contradicts; a head that does not follow the one before is noted as a break alone.
+    fn head(
+        &mut self,
+        record: u64,
+        head: &BatchHead,
+        own: Hash,
+        verified: Result<(), String>,
+    ) -> Option<String> {
         if self.tip.is_some_and(|(_, tip)| tip == own) {
-            return;
+            return None;
         }
         let fault = |what: String| Fault {
             record,
@@ -264,26 +279,37 @@ impl Seen {
         }
         self.tip = Some((head.last_sequence, own));
         let count = hashes.len() as u64;
-        match verified {
-            Err(what) => {
-                self.report.unsigned += count;
-                self.report.fault(fault(what));
-            }
-            Ok(()) if head.events != count || head.digest != digest(&hashes) => {
-                self.report.unsigned += count;
-                let what = format!(
-                    "it was signed for {} events, of which the digest is {}; here are {count} with the digest {}",
-                    head.events,
-                    Hex(&head.digest),
-                    Hex(&digest(&hashes))
-                );
-                self.report.fault(fault(what));
-            }
+        let what = match verified {
+            Err(what) => what,
+            Ok(()) if head.events != count || head.digest != digest(&hashes) => format!(
+                "it was signed for {} events, of which the digest is {}; here are {count} with the digest {}",
+                head.events,
+                Hex(&head.digest),
+                Hex(&digest(&hashes))
+            ),
             Ok(()) => {
                 self.report.heads += 1;
                 self.report.signed += count;
+                return None;
             }
+        };
+        self.report.unsigned += count;
+        self.report.fault(fault(what.clone()));
+        Some(what)
+    }
+}
+
+impl fmt::Display for ChainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "node {} epoch {}: {} signed batch heads over {} events, {} events without",
+            self.node, self.epoch, self.heads, self.signed, self.unsigned
+        )?;
+        for broken in &self.breaks {
+            write!(f, "\n  BROKEN CHAIN at record {}: {}", broken.record, broken.what)?;
         }
+        Ok(())
     }
 }
 

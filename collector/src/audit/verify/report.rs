@@ -2,6 +2,7 @@
 
 use super::super::head::Head;
 use crate::audit::show::{record_kind, time};
+use crate::heads::check::ChainReport;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::id::EventHead;
 use norma_wire::json;
@@ -36,6 +37,8 @@ pub struct Report {
     pub by_kind: BTreeMap<String, u64>,
     /// What is there of each node and epoch.
     pub outboxes: Vec<OutboxReport>,
+    /// What nodes signed of their events, held against these; empty where that could not be checked.
+    pub batches: Vec<ChainReport>,
     /// The last record read; keep it elsewhere to notice a log that was cut or rewritten.
     #[serde(serialize_with = "as_text")]
     pub head: Head,
@@ -265,6 +268,13 @@ impl fmt::Display for Report {
                 let ranges = list(&outbox.unexplained);
                 writeln!(f, "{} missing, NOT ACCOUNTED FOR: {ranges}", outbox.missing)?;
             }
+        }
+        for batches in self
+            .batches
+            .iter()
+            .filter(|batches| batches.heads > 0 || !batches.is_sound())
+        {
+            writeln!(f, "{batches}")?;
         }
         writeln!(f, "head: {}", self.head)
     }

@@ -13,7 +13,9 @@ use crate::audit::recover::frame_follows;
 use crate::audit::scan::{Defect, Scan, State};
 use crate::audit::segment::Segment;
 use crate::audit::summary::Summary;
+use crate::heads::check::Chains;
 use norma_tlog::Hash;
+use norma_wire::audit::Record;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ pub struct Run {
     expected: Option<Head>,
     expected_seen: bool,
     coverage: Coverage,
+    /// What nodes signed; `None` from where it cannot be followed from the first record on.
+    chains: Option<Chains>,
+    contradictions: Vec<Fault>,
     report: Report,
     /// Digest of the manifest before, as the tlog has it.
     previous: Hash,
@@ -53,6 +58,8 @@ impl Run {
             expected,
             expected_seen: false,
             coverage: Coverage::default(),
+            chains: Some(Chains::default()),
+            contradictions: Vec::new(),
             report: Report::default(),
             previous: Hash::default(),
             reached: 0,
@@ -218,6 +225,7 @@ impl Run {
                     }
                     self.report.count(&record);
                     self.coverage.follow(&record);
+                    self.follow_batches(segment, offset, &record);
                     self.report.head = here;
                     self.reached = here.index;
                 }
@@ -264,6 +272,30 @@ impl Run {
     }
 
     /// Something is wrong with a record, and nothing after it in its segment is proven.
+    /// Holds events against what nodes signed of them, for as long as every record from the first on was there.
+    fn follow_batches(&mut self, segment: &Segment, offset: u64, record: &Record) {
+        if record.index != self.reached + 1 || !self.report.faults.is_empty() {
+            if self.chains.take().is_some() {
+                self.note(&format!(
+                    "what nodes signed of their batches is not checked from record {} on: it takes every record from \
+                     the first",
+                    record.index
+                ));
+            }
+            return;
+        }
+        let told = self.chains.as_mut().map(|chains| chains.follow(record));
+        for what in told.into_iter().flatten() {
+            self.contradictions.push(Fault {
+                file: segment.path.clone(),
+                offset,
+                index: record.index,
+                what,
+                lost: None,
+            });
+        }
+    }
+
     fn bad_record(&mut self, segment: &Segment, offset: u64, index: u64, what: String, group: &Group) {
         let last = group
             .records()
@@ -384,6 +416,8 @@ impl Run {
             ),
         }
         self.report.outboxes = self.coverage.finish();
+        self.report.batches = self.chains.map(Chains::finish).unwrap_or_default();
+        self.report.faults.append(&mut self.contradictions);
         self.report
     }
 }

@@ -112,9 +112,14 @@ impl Line {
 
     fn report(&self) -> ChainReport {
         let mut chains = Chains::new(None);
-        self.records.iter().for_each(|record| chains.follow(record));
+        let told: Vec<String> = self
+            .records
+            .iter()
+            .flat_map(|record| chains.follow(record))
+            .collect();
         let mut reports = chains.finish();
         assert_eq!(reports.len(), 1);
+        assert_eq!(told.len(), reports[0].faults.len(), "{told:?}");
         reports.remove(0)
     }
 }
