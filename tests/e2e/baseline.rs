@@ -53,6 +53,42 @@ fn id_of(state: &Path, workload: &str, words: &[&str]) -> String {
 }
 
 #[test]
+fn a_lock_holds_over_a_restart_before_anything_is_ready() {
+    if !skip::unless_root("a_lock_holds_over_a_restart_before_anything_is_ready") {
+        return;
+    }
+    let keys = tempfile::tempdir().unwrap();
+    let (alice, public) = key(keys.path(), "alice");
+    let mut line = Line::start(
+        "lock",
+        &AgentSettings {
+            learning: Duration::from_secs(3600),
+            extra: format!("baselines:\n  trusted_keys: [{public}]\n"),
+            ..AgentSettings::default()
+        },
+    );
+    let workload = line.container.id().to_owned();
+    let reads = |line: &Line, verdict: &str| {
+        line.event("a file that is read again and again", |event| {
+            text(event, "/open/path") == "/etc/app.conf" && text(event, "/verdict/kind") == verdict
+        })
+    };
+    reads(&line, "learning");
+    let state = line.agent.state().to_owned();
+    let words = ["lock", &workload, "--why", "audit", "--key", &alice, "--yes"];
+    assert!(done(&state, &words).starts_with("In force"));
+    assert_eq!(line.order("id"), 0);
+    line.alert(&["novel", "/usr/bin/id"]);
+
+    line.agent.stop().unwrap();
+    line.agent.run(&line.scratch).unwrap();
+    assert_eq!(line.order("ls /"), 0);
+    line.alert(&["novel", "/usr/bin/ls"]);
+    // What was known when it was locked is no finding then either.
+    reads(&line, "expected");
+}
+
+#[test]
 fn what_people_say_of_a_baseline_holds() {
     if !skip::unless_root("what_people_say_of_a_baseline_holds") {
         return;

