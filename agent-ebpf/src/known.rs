@@ -137,7 +137,8 @@ pub fn open_typed(
     if !arrived {
         return Recognised::No(0);
     }
-    if typed::top(tops, &mut this.view, look.mount).is_none() && !this.climb_from(root, look.mount) {
+    let event = load(&this.words[word::MOUNTS]);
+    if typed::top(tops, &mut this.view, look.mount, event).is_none() && !this.climb_from(root, look.mount) {
         return Recognised::No(0);
     }
     this.recognise()
@@ -159,10 +160,11 @@ pub fn open(state: *mut Words, tops: *mut Tops, cgroup: u64, look: &FileLook) ->
         return Recognised::No(0);
     };
     let word = load(&this.words[word::FILE + 2]);
-    this.set(word::FILE + 2, word | u64::from(identity.generation));
+    this.set(word::FILE + 2, word | u64::from(look.inode.generation()));
     this.set(word::FILE + 3, identity.number);
     this.file(look, &identity);
-    let arrived = match typed::top(tops, &mut this.view, look.mount) {
+    let event = load(&this.words[word::MOUNTS]);
+    let arrived = match typed::top(tops, &mut this.view, look.mount, event) {
         Some(root) => {
             store(&mut this.root, root.0);
             this.climb(look.dentry, parent, root.0)
@@ -198,13 +200,13 @@ impl Words {
             return false;
         }
         store(&mut self.names, 0);
-        let (look, inode) = program.look_typed();
+        let (dentry, mount, inode) = program.named_typed();
         self.set(word::CGROUP, cgroup);
         self.set(word::NAMESPACES, namespaces.address());
         self.set(word::MOUNTS, event);
-        self.entry(word::PROGRAM, look.dentry, look.inode, inode.number);
-        self.set(word::PROGRAM_MOUNT, look.mount.0);
-        self.set(word::PROGRAM_TIME, look.inode.changed_typed());
+        self.entry(word::PROGRAM, dentry, inode, inode.number_typed());
+        self.set(word::PROGRAM_MOUNT, mount.0);
+        self.set(word::PROGRAM_TIME, inode.changed_typed());
         true
     }
 

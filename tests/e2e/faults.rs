@@ -131,12 +131,15 @@ fn a_full_disk_under_the_outbox_is_survived_and_accounted_for() {
     let mut line = Line::prepare("full", &settings);
     line.collector.stop().unwrap();
     line.agent.run(&line.scratch).unwrap();
+    let free = || -> anyhow::Result<u64> {
+        let disk = rustix::fs::statvfs(&disk)?;
+        Ok(disk.f_bavail * disk.f_frsize)
+    };
     // Each new file is an event, and nobody takes them. The status file is on the full disk as well, so the
     // disk itself is asked.
     wait_until("the disk to be full", LIMIT, || {
         line.order("norma-load novel 0.3");
-        let free = rustix::fs::statvfs(&disk)?;
-        Ok((free.f_bavail * free.f_frsize < 64 << 10).then_some(()))
+        Ok((free()? < 64 << 10).then_some(()))
     })
     .unwrap();
     line.order("norma-load novel 0.3");
@@ -167,7 +170,8 @@ fn a_full_disk_under_the_outbox_is_survived_and_accounted_for() {
         Ok((!opened_paths(&line).is_empty()).then_some(()))
     })
     .unwrap();
-    line.collector.audit().check_sequences().unwrap();
+    // An alert may have taken the room of older events.
+    line.collector.audit().check_accounted().unwrap();
 }
 
 #[test]

@@ -88,20 +88,36 @@ impl AuditLog {
         output(command.args(["audit", "verify"]).args(options).arg(&self.path))
     }
 
-    /// Checks that each (node, epoch) has every sequence from 1 on exactly once, apart from those that an
-    /// event of loss or a record of a gap accounts for. Gives how many sequences there are.
-    pub fn check_sequences(&self) -> Result<u64> {
-        let records = self.records()?;
+    /// Sequences of each (node, epoch), as they lie in the log.
+    fn sequences(&self) -> Result<BTreeMap<(String, u64), Vec<u64>>> {
         let mut streams: BTreeMap<(String, u64), Vec<u64>> = BTreeMap::new();
-        let mut total = 0;
         for event in self.events()? {
             let id = &event["id"];
             let node = id["node"].as_str().context("an event without a node")?.to_owned();
             let epoch = number(&id["epoch"]).context("an event without an epoch")?;
             let sequence = number(&id["sequence"]).context("an event without a sequence")?;
             streams.entry((node, epoch)).or_default().push(sequence);
-            total += 1;
         }
+        Ok(streams)
+    }
+
+    /// Checks that no sequence of a (node, epoch) is there twice, and that loss events account for each that is
+    /// missing.
+    pub fn check_accounted(&self) -> Result<()> {
+        for ((node, epoch), sequences) in self.sequences()? {
+            if let Some([_, twice]) = sequences.array_windows().find(|[one, next]| next <= one) {
+                bail!("node {node}, epoch {epoch}: sequence {twice} is there twice, or too late");
+            }
+        }
+        let mut command = self.programs.collector();
+        output(command.args(["audit", "gaps"]).arg(&self.path)).map(drop)
+    }
+
+    /// Checks that each (node, epoch) has every sequence from 1 on exactly once. Gives how many sequences there are.
+    pub fn check_sequences(&self) -> Result<u64> {
+        let records = self.records()?;
+        let streams = self.sequences()?;
+        let total = streams.values().map(|sequences| sequences.len() as u64).sum();
         let gaps = records
             .iter()
             .filter_map(|record| record.pointer("/body/gap").or_else(|| record.get("gap")))

@@ -279,6 +279,16 @@ impl File {
         (file, inode)
     }
 
+    /// Its name, its mount and what it is, of one that the verifier knows by its type.
+    #[inline(always)]
+    pub fn named_typed(self) -> (Dentry, Mount, Inode) {
+        (
+            Dentry(field::<true, _>(self.0, offset!(file_dentry))),
+            Mount::of_vfsmount(field::<true, _>(self.0, offset!(file_mnt))),
+            Inode(field::<true, _>(self.0, offset!(file_inode))),
+        )
+    }
+
     /// Looks at it; `None` where it cannot be read.
     #[inline(always)]
     pub fn look(self, view: &mut View) -> Option<FileLook> {
@@ -377,13 +387,17 @@ impl Dentry {
     #[inline(always)]
     pub fn look_at_name(self, view: &mut View) -> Option<NameLook> {
         view.fill(self.0)?;
-        let hash = u64::from(view.half(self.0, offset!(dentry_name_hash)));
-        let len = u64::from(view.half(self.0, offset!(dentry_name_len)));
+        let (hash, len) = (offset!(dentry_name_hash), offset!(dentry_name_len));
+        let name_hash = if cfg!(target_endian = "little") && len == hash + 4 {
+            view.word(self.0, hash)
+        } else {
+            u64::from(view.half(self.0, len)) << 32 | u64::from(view.half(self.0, hash))
+        };
         Some(NameLook {
             changes: view.half(self.0, offset!(dentry_seq)),
             is_unhashed: view.word(self.0, offset!(dentry_hash)) == 0,
             parent: Self(view.word(self.0, offset!(dentry_parent))),
-            name_hash: len << 32 | hash,
+            name_hash,
         })
     }
 }
@@ -408,8 +422,6 @@ pub struct FileIdentity {
     pub number: u64,
     /// As [`Inode::device`].
     pub device: u32,
-    /// Tells files apart that had the same number one after the other.
-    pub generation: u32,
     /// Hard links.
     pub links: u32,
     /// Address of the upper layer's name for a file of an overlay; 0 for one that was not copied up, and of other
@@ -430,7 +442,6 @@ impl Inode {
         Some(FileIdentity {
             number,
             device: view.half(superblock, offset!(super_dev)),
-            generation: read(self.0, offset!(inode_generation)),
             links,
             upper: self.upper(magic),
         })
@@ -444,13 +455,24 @@ impl Inode {
         FileIdentity {
             number: look.number,
             device: look.device,
-            generation: self.generation_typed(),
             links: field::<true, _>(self.0, offset!(inode_nlink)),
             upper: self.upper(magic),
         }
     }
 
-    /// As [`FileIdentity::generation`].
+    /// As [`Self::number`].
+    #[inline(always)]
+    pub fn number_typed(self) -> u64 {
+        field::<true, _>(self.0, offset!(inode_number))
+    }
+
+    /// Tells files apart that had the same number one after the other.
+    #[inline(always)]
+    pub fn generation(self) -> u32 {
+        read(self.0, offset!(inode_generation))
+    }
+
+    /// As [`Self::generation`].
     #[inline(always)]
     pub fn generation_typed(self) -> u32 {
         field::<true, _>(self.0, offset!(inode_generation))

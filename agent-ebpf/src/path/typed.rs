@@ -89,7 +89,8 @@ pub fn walk_from(
     }
     // SAFETY: the state is a live map value.
     let walk = unsafe { &mut *state };
-    if top(tops, &mut walk.view, mount).is_some() {
+    let event = Task::current().namespaces().mount_event();
+    if top(tops, &mut walk.view, mount, event).is_some() {
         return Some(Walked { len, flags });
     }
     store(&mut walk.dentry, root.0);
@@ -100,20 +101,19 @@ pub fn walk_from(
     climb(walk, out)
 }
 
-/// Root of what is mounted here, where nothing is above this mount of the current namespace.
+/// Root of what is mounted here, where nothing is above this mount of the current namespace, whose mounts are in the
+/// state `event`.
 #[inline(always)]
-pub fn top(tops: *mut Tops, view: &mut View, mount: Mount) -> Option<Dentry> {
+pub fn top(tops: *mut Tops, view: &mut View, mount: Mount, event: u64) -> Option<Dentry> {
     // SAFETY: a live map value.
     let tops = unsafe { &mut *tops };
-    let namespaces = Task::current().namespaces();
-    let event = namespaces.mount_event();
     store(&mut tops.number, mount.0);
     let number = load(&tops.number);
     let top = &mut tops.mounts[(number >> 6 ^ number >> 9) as usize & (REMEMBERED - 1)];
     if load(&top.mount) == number && load(&top.event) == event {
         return Some(Dentry(load(&top.root)));
     }
-    let namespace = namespaces.mount_namespace();
+    let namespace = Task::current().namespaces().mount_namespace();
     if event == 0 || namespace == 0 || mount.namespace() != namespace || !lies_on_roots(view, mount) {
         return None;
     }

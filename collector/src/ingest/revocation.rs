@@ -114,14 +114,14 @@ pub const OUT_OF_DATE: &str = "the revocation list of the certificate's issuer i
 
 fn read(path: &Path, authorities: &[CertificateDer<'_>]) -> Result<Vec<List>, CredentialError> {
     let bytes = fs::read(path).map_err(|error| wrong(path, &error))?;
-    let ders: Vec<CertificateRevocationListDer<'static>> =
-        if bytes.starts_with(b"-----") || bytes.contains(&b'\n') {
-            CertificateRevocationListDer::pem_slice_iter(&bytes)
-                .collect::<Result<_, _>>()
-                .map_err(|error| wrong(path, &error))?
-        } else {
-            vec![bytes.into()]
-        };
+    // DER begins with the tag of a sequence.
+    let ders: Vec<CertificateRevocationListDer<'static>> = if bytes.first() == Some(&0x30) {
+        vec![bytes.into()]
+    } else {
+        CertificateRevocationListDer::pem_slice_iter(&bytes)
+            .collect::<Result<_, _>>()
+            .map_err(|error| wrong(path, &error))?
+    };
     if ders.is_empty() {
         return Err(wrong(path, &"it holds no revocation list"));
     }
@@ -186,4 +186,32 @@ fn keep(path: &Path, cache: &Path) {
 fn cache_file(directory: &Path, source: &Path) -> PathBuf {
     let name = Sha256::digest(source.as_os_str().as_encoded_bytes());
     directory.join(format!("{}.crl", norma_wire::text::Hex(&name[..8])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::credentials::read_certificates;
+    use super::*;
+    use crate::pki::{Authority, Reason, publish, revoke};
+
+    #[test]
+    fn a_list_is_read_in_either_form() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path();
+        Authority::create(ca, &"norma".parse().unwrap()).unwrap();
+        let authorities = read_certificates(&ca.join("ca.pem")).unwrap();
+        // The byte that ends lines of text, which binary data may hold, too.
+        let serial: Serial = "0a".parse().unwrap();
+        revoke(ca, &serial, Reason::KeyCompromise).unwrap();
+        let pem = ca.join("list.pem");
+        publish(ca, &pem, 7).unwrap();
+        let der = ca.join("list.der");
+        let bytes = CertificateRevocationListDer::from_pem_file(&pem).unwrap();
+        assert!(bytes.contains(&b'\n'));
+        fs::write(&der, bytes.as_ref()).unwrap();
+        for file in [pem, der] {
+            let lists = read(&file, &authorities).unwrap();
+            assert!(lists[0].revoked.contains(&serial), "{}", file.display());
+        }
+    }
 }
