@@ -125,7 +125,8 @@ impl<'a> Stage<'a> {
                 cases.iter().any(|wanted| wanted.mode == case.mode) && case.place == Place::Container
             })
             .map(|case| case.mode)
-            .chain(["open", "tcp"])
+            .chain(KNOWN.iter().copied())
+            .chain(["tcp"])
             .collect();
         wait_until("the baseline of the container", LEARNING + SLACK, || {
             self.container.blocks(1, Duration::from_millis(2), &modes)?;
