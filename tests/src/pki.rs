@@ -43,23 +43,7 @@ impl Pki {
     /// Issues a server certificate for `localhost` and 127.0.0.1.
     pub fn server(&self, name: &str) -> Result<KeyPair> {
         let out = self.folder.join(name);
-        let mut command = self.programs.collector();
-        command.args([
-            "pki",
-            "issue",
-            "server",
-            "--dns",
-            "localhost",
-            "--ip",
-            "127.0.0.1",
-        ]);
-        output(
-            command
-                .arg("--ca")
-                .arg(self.folder.join("ca"))
-                .arg("--out")
-                .arg(&out),
-        )?;
+        self.issue(&["server", "--dns", "localhost", "--ip", "127.0.0.1"], &out)?;
         Ok(KeyPair {
             certificate: out.join("server.pem"),
             key: out.join("server-key.pem"),
@@ -69,15 +53,7 @@ impl Pki {
     /// Issues the certificate of a node, valid for `days`.
     pub fn node(&self, node: &str, days: u32) -> Result<KeyPair> {
         let out = self.folder.join(format!("{node}-{days}"));
-        let mut command = self.programs.collector();
-        command.args(["pki", "issue", "node", node, "--days", &days.to_string()]);
-        output(
-            command
-                .arg("--ca")
-                .arg(self.folder.join("ca"))
-                .arg("--out")
-                .arg(&out),
-        )?;
+        self.issue(&["node", node, "--days", &days.to_string()], &out)?;
         Ok(KeyPair {
             certificate: out.join("node.pem"),
             key: out.join("node-key.pem"),
@@ -87,19 +63,21 @@ impl Pki {
     /// Issues the certificate of an operator or auditor.
     pub fn person(&self, role: &str, name: &str) -> Result<KeyPair> {
         let out = self.folder.join(format!("{role}-{name}"));
-        let mut command = self.programs.collector();
-        command.args(["pki", "issue", "person", role, name]);
-        output(
-            command
-                .arg("--ca")
-                .arg(self.folder.join("ca"))
-                .arg("--out")
-                .arg(&out),
-        )?;
+        self.issue(&["person", role, name], &out)?;
         Ok(KeyPair {
             certificate: out.join(format!("{role}.pem")),
             key: out.join(format!("{role}-key.pem")),
         })
+    }
+
+    fn issue(&self, what: &[&str], out: &Path) -> Result<()> {
+        let mut command = self.programs.collector();
+        command
+            .args(["pki", "issue"])
+            .args(what)
+            .arg("--ca")
+            .arg(self.folder.join("ca"));
+        output(command.arg("--out").arg(out)).map(drop)
     }
 
     /// Makes a revocation list.

@@ -5,7 +5,6 @@ use norma_abi::fixup::{
 };
 use norma_abi::{Offsets, Settings};
 use object::{Object as _, ObjectSection as _, SectionKind};
-use std::collections::BTreeSet;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// What the programs learn of the kernel that they meet.
@@ -56,7 +55,7 @@ pub fn complete(object: &[u8], numbers: &Numbers) -> Result<Completed, ObjectErr
     let mut words = vec![0_u64; object.len().div_ceil(8)];
     words.as_mut_bytes()[..object.len()].copy_from_slice(object);
     let file = object::File::parse(object)?;
-    let mut found = BTreeSet::new();
+    let mut is_marked = false;
     for section in file
         .sections()
         .filter(|section| section.kind() == SectionKind::Text)
@@ -84,10 +83,10 @@ pub fn complete(object: &[u8], numbers: &Numbers) -> Result<Completed, ObjectErr
             } else {
                 continue;
             }
-            found.insert(mark);
+            is_marked = true;
         }
     }
-    if found.is_empty() {
+    if !is_marked {
         return Err(ObjectError::Unmarked);
     }
     Ok(Completed(words, object.len()))
