@@ -57,6 +57,9 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     for skipped in ledger.skipped() {
         println!("skipped: {skipped}");
     }
+    for test in ledger.unsteady() {
+        println!("unsteady: {test} failed once and passed when it was run again, alone");
+    }
     for failure in ledger.failures() {
         println!("{}", red(&format!("FAILED: {failure}")));
     }
@@ -103,14 +106,18 @@ fn tests(ledger: &mut Ledger, filter: Option<&str>, programs: &norma_rig::Progra
         suite::run(&mut cargo(&["--lib", "--bins"]))
     });
     ledger.run("documentation tests", || suite::run(&mut cargo(&["--doc"])));
-    // Each has a sensor of its own, and most of its time is the kernel's wait before a hook is gone.
-    ledger.run("kernel tests", || {
-        suite::run(cargo(&["--test", "kernel"]).args(["--", "--test-threads=4"]))
-    });
-    // These start whole lines and measure what happens on the machine: one at a time.
-    for name in ["collector", "e2e"] {
+    // The kernel tests have a sensor each, and most of their time is the kernel's wait before a hook is gone. The others
+    // start whole lines and measure what happens on the machine: one at a time.
+    for (name, threads) in [("kernel", 4), ("collector", 1), ("e2e", 1)] {
         ledger.run(&format!("{name} tests"), || {
-            suite::run(cargo(&["--test", name]).args(["--", "--test-threads=1"]))
+            suite::run_shared(name, |alone| {
+                let mut command = cargo(&["--test", name]);
+                command.args(["--", &format!("--test-threads={threads}")]);
+                if let Some(test) = alone {
+                    command.args(["--exact", test]);
+                }
+                command
+            })
         });
     }
     ledger.run("other integration tests", || {

@@ -6,12 +6,16 @@ use anyhow::Result;
 use std::fmt;
 use std::process::Command;
 
+/// So many failures of one suite can come from what else happens on the machine; more cannot.
+const MOST_RUN_AGAIN: usize = 2;
+
 /// What a suite, or all of them, came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     passed: u64,
     failed: u64,
     skipped: Vec<String>,
+    unsteady: Vec<String>,
 }
 
 impl Count {
@@ -20,7 +24,7 @@ impl Count {
         Self {
             passed: u64::from(passed),
             failed: u64::from(!passed),
-            skipped: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -38,6 +42,7 @@ impl Count {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped.extend(other.skipped);
+        self.unsteady.extend(other.unsteady);
     }
 
     /// Tests that passed.
@@ -107,6 +112,45 @@ pub fn run(command: &mut Command) -> Result<Count> {
     Ok(count)
 }
 
+/// Runs a suite of tests that share the machine's one kernel with everything else on it, and runs what failed again,
+/// alone: where it passes then, it is counted as passed and named as unsteady. `command` makes the command of all its
+/// tests (`None`), or of one.
+pub fn run_shared(name: &str, mut command: impl FnMut(Option<&str>) -> Command) -> Result<Count> {
+    let (succeeded, lines) = run::in_view(&mut command(None))?;
+    let mut count = Count::of_lines(&lines);
+    let failed = failed_tests(&lines);
+    // Where a test is not named the runner itself died.
+    if !succeeded && (failed.is_empty() || count.failed != failed.len() as u64) {
+        count.failed = count.failed.max(1);
+        return Ok(count);
+    }
+    if failed.len() > MOST_RUN_AGAIN {
+        return Ok(count);
+    }
+    for test in failed {
+        println!("{name}: {test} failed; it is run again, alone");
+        let (passed, lines) = run::in_view(&mut command(Some(&test)))?;
+        if passed && Count::of_lines(&lines).passed == 1 {
+            count.failed -= 1;
+            count.passed += 1;
+            count.unsteady.push(format!("{name}: {test}"));
+        }
+    }
+    Ok(count)
+}
+
+/// The tests that a runner of cargo names as failed at its end.
+pub fn failed_tests(lines: &[String]) -> Vec<String> {
+    let Some(last) = lines.iter().rposition(|line| line.trim() == "failures:") else {
+        return Vec::new();
+    };
+    lines[last + 1..]
+        .iter()
+        .map_while(|line| line.strip_prefix("    "))
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
 /// All suites of a run; a failing one does not keep the next from running.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -146,6 +190,11 @@ impl Ledger {
         &self.total.skipped
     }
 
+    /// The tests that did not pass at first.
+    pub fn unsteady(&self) -> &[String] {
+        &self.total.unsteady
+    }
+
     /// The sum.
     pub fn total(&self) -> &Count {
         &self.total
@@ -165,6 +214,15 @@ mod tests {
         let text = "test a ... ok\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n\
                     test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out";
         assert_eq!(count(text), "5 passed, 4 failed");
+    }
+
+    #[test]
+    fn failed_tests_are_those_that_the_last_list_names() {
+        let text = "failures:\n\n---- a::b stdout ----\n    not a name\n\nfailures:\n    a::b\n    c\n\n\
+                    test result: FAILED. 2 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        assert_eq!(failed_tests(&lines), ["a::b", "c"]);
+        assert!(failed_tests(&[]).is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::machine::{Acceleration, Ended, quoted};
 use super::programs::GuestPrograms;
 use crate::run;
-use crate::test::suite::Count;
+use crate::test::suite::{Count, failed_tests};
 use anyhow::{Context as _, Result};
 use norma_rig::guest::ENV_EMULATED;
 use norma_rig::program::ENV_PROGRAMS;
@@ -216,11 +216,7 @@ impl Outcome {
 fn test_result(name: &str, output: &str, status: &str) -> TestResult {
     let lines: Vec<String> = output.lines().map(str::to_owned).collect();
     let mut count = Count::of_lines(&lines);
-    let mut failures: Vec<String> = output
-        .lines()
-        .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
-        .map(str::to_owned)
-        .collect();
+    let mut failures = failed_tests(&lines);
     let status = status.trim();
     if name == SMOKE_NAME && status == "0" {
         count.add(Count::one(true));
@@ -253,8 +249,7 @@ mod tests {
 
     #[test]
     fn failed_tests_are_named() {
-        let output =
-            "test a::b ... ok\ntest c ... FAILED\ntest result: FAILED. 1 passed; 1 failed; 0 ignored";
+        let output = "test a::b ... ok\ntest c ... FAILED\n\nfailures:\n    c\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored";
         assert_eq!(
             result(output, "101"),
             ("1 passed, 1 failed".to_owned(), vec!["c".to_owned()])
