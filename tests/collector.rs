@@ -19,6 +19,8 @@ mod delivery;
 mod disk;
 #[path = "collector/enrolment.rs"]
 mod enrolment;
+#[path = "collector/failover.rs"]
+mod failover;
 #[path = "collector/heads.rs"]
 mod heads;
 #[path = "collector/limits.rs"]
