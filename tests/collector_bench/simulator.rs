@@ -21,6 +21,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub const BATCH_EVENTS: u64 = 1024;
 const BATCH_BYTES: u64 = 256 << 10;
 const WINDOW: u64 = 16_384;
+/// In the order in which agents prefer them.
+const SCHEMES: [SignatureScheme; 2] = [
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+];
 /// Different events, so that what is sent compresses as in life and not better.
 const VARIANTS: u64 = 1024;
 
@@ -191,12 +196,11 @@ impl Simulator {
             wall_ns: wall_ns(),
         }
         .encode_to_vec();
-        let scheme = SignatureScheme::ECDSA_NISTP256_SHA256;
-        let signer = self.key.choose_scheme(&[scheme]).context("not a P-256 key")?;
+        let signer = self.key.choose_scheme(&SCHEMES).context("not an ECDSA key")?;
         self.previous = head::hash(&encoded).to_vec();
         Ok(SignedHead {
             signature: signer.sign(&head::signed_bytes(&encoded))?,
-            scheme: u16::from(scheme).into(),
+            scheme: u16::from(signer.scheme()).into(),
             head: encoded,
             key: self.key_id.to_vec(),
         })
@@ -241,6 +245,12 @@ fn body(number: u64) -> Event {
                     start_boot_ns: 3_000_000_000_000,
                     exe: "/usr/local/bin/gunicorn".into(),
                     id: id(2),
+                },
+                pb::Ancestor {
+                    pid: 4690,
+                    start_boot_ns: 2_900_000_000_000,
+                    exe: "/usr/bin/tini".into(),
+                    id: id(4),
                 },
             ],
             id: id(3),
