@@ -9,6 +9,8 @@
 mod agent;
 #[path = "collector_bench/disk.rs"]
 mod disk;
+#[path = "collector/signer.rs"]
+mod signer;
 #[path = "collector_bench/simulator.rs"]
 mod simulator;
 #[expect(dead_code, reason = "the tests use the rest of it")]

@@ -1,31 +1,22 @@
 //! A simulated agent: real mTLS, batches of the size that agents send, signed and chained heads.
 
 use crate::agent::Agent;
-use anyhow::{Context as _, Result};
+use crate::signer::Signer;
+use anyhow::Result;
 use norma_rig::pki::KeyPair;
-use norma_wire::head::{self, Hash};
-use norma_wire::pb::{self, Batch, BatchHead, EventId, SignedHead, VerdictKind, to_agent, to_collector};
+use norma_wire::head;
+use norma_wire::pb::{self, EventId, VerdictKind, to_agent, to_collector};
 use norma_wire::{Detail, Event};
 use prost::Message as _;
 use prost::bytes::Bytes;
-use rustls::SignatureScheme;
-use rustls::sign::SigningKey;
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject as _;
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// As agents have it: events, bytes of a batch, and events that are sent and not acknowledged.
 pub const BATCH_EVENTS: u64 = 1024;
 const BATCH_BYTES: u64 = 256 << 10;
 const WINDOW: u64 = 16_384;
-/// In the order in which agents prefer them.
-const SCHEMES: [SignatureScheme; 2] = [
-    SignatureScheme::ECDSA_NISTP384_SHA384,
-    SignatureScheme::ECDSA_NISTP256_SHA256,
-];
 /// Different events, so that what is sent compresses as in life and not better.
 const VARIANTS: u64 = 1024;
 
@@ -75,9 +66,7 @@ impl Load {
 pub struct Simulator {
     agent: Agent,
     node: String,
-    key: Arc<dyn SigningKey>,
-    key_id: Hash,
-    previous: Vec<u8>,
+    signer: Signer,
     sent: u64,
     acknowledged: u64,
     /// Last sequence of each batch on its way, and when it was given away.
@@ -90,24 +79,13 @@ impl Simulator {
     /// Connects as `node`.
     pub async fn connect(ca: &Path, identity: &KeyPair, port: u16, node: &str) -> Result<Self> {
         let agent = Agent::connect(ca, identity, port, node, 1).await?;
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_file(
-            &identity.key,
-        )?)?;
-        let info = key.public_key().context("the key has no public part")?;
-        let key_id = head::hash(&info);
+        let signer = Signer::new(identity, node, 1, agent.welcome.head.as_ref())?;
         Ok(Self {
             sent: agent.welcome.durable_sequence,
             acknowledged: agent.welcome.durable_sequence,
-            previous: agent
-                .welcome
-                .head
-                .as_ref()
-                .map(|signed| head::hash(&signed.head).to_vec())
-                .unwrap_or_default(),
             agent,
             node: node.to_owned(),
-            key,
-            key_id,
+            signer,
             on_its_way: VecDeque::new(),
             latencies: Vec::new(),
         })
@@ -119,14 +97,9 @@ impl Simulator {
         let events: Vec<Bytes> = (first..=last)
             .map(|sequence| load.event(&self.node, 1, sequence))
             .collect();
-        let head = self.head(&events, first, last)?;
+        let batch = self.signer.batch(events, (first, last), wall_ns())?;
         self.on_its_way.push_back((last, Instant::now()));
-        self.agent
-            .tell(to_collector::Message::Batch(Batch {
-                events,
-                head: Some(head),
-            }))
-            .await?;
+        self.agent.tell(to_collector::Message::Batch(batch)).await?;
         self.sent = last;
         Ok(())
     }
@@ -180,30 +153,6 @@ impl Simulator {
         while let Some((_, since)) = self.on_its_way.pop_front_if(|(last, _)| *last <= ack.through) {
             self.latencies.push(since.elapsed());
         }
-    }
-
-    fn head(&mut self, events: &[Bytes], first: u64, last: u64) -> Result<SignedHead> {
-        let hashes: Vec<Hash> = events.iter().map(|event| head::hash(event)).collect();
-        let encoded = BatchHead {
-            node: self.node.clone(),
-            epoch: 1,
-            previous: std::mem::take(&mut self.previous),
-            first_sequence: first,
-            last_sequence: last,
-            events: events.len() as u64,
-            digest: head::digest(&hashes).to_vec(),
-            kernel_lost: Vec::new(),
-            wall_ns: wall_ns(),
-        }
-        .encode_to_vec();
-        let signer = self.key.choose_scheme(&SCHEMES).context("not an ECDSA key")?;
-        self.previous = head::hash(&encoded).to_vec();
-        Ok(SignedHead {
-            signature: signer.sign(&head::signed_bytes(&encoded))?,
-            scheme: u16::from(signer.scheme()).into(),
-            head: encoded,
-            key: self.key_id.to_vec(),
-        })
     }
 }
 

@@ -146,6 +146,17 @@ impl Heads {
         }))
     }
 
+    /// The claims on what comes after `newest`. A batch that comes again (an agent did not hear that it was stored, or
+    /// somebody replays it) states nothing that was not recorded.
+    pub fn news(newest: Option<&SignedHead>, claims: Vec<Claim>) -> Vec<Claim> {
+        let last = newest.and_then(|signed| BatchHead::decode(&signed.head[..]).ok());
+        let last = last.map_or(0, |head| head.last_sequence);
+        claims
+            .into_iter()
+            .filter(|claim| claim.head.last_sequence > last)
+            .collect()
+    }
+
     /// What is recorded right after the events that heads cover.
     pub fn record(claims: &[Claim]) -> Option<Body> {
         let heads: Vec<_> = claims.iter().map(|claim| claim.signed.clone()).collect();

@@ -296,7 +296,7 @@ impl Session {
                         &outbox,
                         &key,
                         arrivals.examine(events),
-                        &claims,
+                        claims,
                         (&mut newest, &mut handed),
                     )
                     .await
@@ -356,7 +356,7 @@ impl Session {
         outbox: &Outbox,
         key: &NodeKey,
         arrivals: Vec<Arrival>,
-        claims: &[Claim],
+        claims: Vec<Claim>,
         (newest, handed): (&mut Option<SignedHead>, &mut Option<Body>),
     ) -> Result<(), End> {
         let turn = self.heads.turn(outbox).await;
@@ -366,6 +366,7 @@ impl Session {
                 "another stream of this node and epoch has delivered since this one began",
             )));
         }
+        let claims = Heads::news(newest.as_ref(), claims);
         let statement = handed.take();
         let key_record = (statement.is_some() || !claims.is_empty())
             .then(|| self.heads.key_record(outbox, key, &self.peer.chain))
@@ -373,7 +374,7 @@ impl Session {
         let new_key = key_record.is_some();
         let beside = Beside {
             before: key_record.into_iter().chain(statement).collect(),
-            after: Heads::record(claims).into_iter().collect(),
+            after: Heads::record(&claims).into_iter().collect(),
         };
         let mut retry_after = FIRST_RETRY;
         let appended = loop {
@@ -390,7 +391,7 @@ impl Session {
         if new_key {
             self.heads.key_recorded(outbox, key);
         }
-        self.heads.recorded(&turn, outbox, claims);
+        self.heads.recorded(&turn, outbox, &claims);
         drop(turn);
         if let Some(last) = claims.last() {
             *newest = Some(last.signed.clone());
