@@ -11,6 +11,8 @@ mod audit_promises;
 mod audit_witness;
 #[path = "collector/baselines.rs"]
 mod baselines;
+#[path = "collector/boundaries.rs"]
+mod boundaries;
 #[path = "collector/crash.rs"]
 mod crash;
 #[path = "collector/delivery.rs"]
@@ -19,10 +21,16 @@ mod delivery;
 mod disk;
 #[path = "collector/enrolment.rs"]
 mod enrolment;
+#[path = "collector/failover.rs"]
+mod failover;
+#[path = "collector/faults.rs"]
+mod faults;
 #[path = "collector/heads.rs"]
 mod heads;
 #[path = "collector/limits.rs"]
 mod limits;
+#[path = "collector/network.rs"]
+mod network;
 #[path = "collector/node.rs"]
 mod node;
 #[path = "collector/refusal.rs"]
@@ -33,5 +41,7 @@ mod reload;
 mod revocation;
 #[path = "collector/siem.rs"]
 mod siem;
+#[path = "collector/signer.rs"]
+mod signer;
 #[path = "collector/stage.rs"]
 mod stage;

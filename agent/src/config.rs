@@ -64,6 +64,15 @@ impl NodeName {
     }
 }
 
+/// Where a collector is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectorAddress {
+    /// `host:port`.
+    pub address: String,
+    /// Name that the collector's certificate must carry.
+    pub server_name: rustls_pki_types::ServerName<'static>,
+}
+
 /// How to reach the collector.
 #[derive(Clone, Debug)]
 pub struct CollectorTarget {
@@ -71,6 +80,8 @@ pub struct CollectorTarget {
     pub address: String,
     /// Name that the collector's certificate must carry.
     pub server_name: rustls_pki_types::ServerName<'static>,
+    /// Where else there is one, for when this one fails.
+    pub fallbacks: Vec<CollectorAddress>,
     /// PEM file of the certificate authority that signed the collector's certificate.
     pub ca: PathBuf,
     /// PEM file of this node's certificate chain.
@@ -79,6 +90,17 @@ pub struct CollectorTarget {
     pub key: PathBuf,
     /// The agent renews its certificate by itself, which `norma-agent enrol` got.
     pub renew: bool,
+}
+
+impl CollectorTarget {
+    /// All addresses, in the order in which they are tried.
+    pub fn addresses(&self) -> impl Iterator<Item = CollectorAddress> {
+        let first = CollectorAddress {
+            address: self.address.clone(),
+            server_name: self.server_name.clone(),
+        };
+        std::iter::once(first).chain(self.fallbacks.iter().cloned())
+    }
 }
 
 /// A configuration that can be used.

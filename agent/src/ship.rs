@@ -4,10 +4,13 @@
 //! acknowledgements; when the stream breaks, the next one goes on after what the collector says it has.
 //! Each batch goes with a head that is signed with this node's key and names the head before it ([`chain`]).
 //! What is told of baselines goes over the same stream, a message at a time, and waits for nothing else than itself.
-//! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays.
+//! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays. Where there are
+//! several, the next one is tried at once ([`route`]), and is told what the others hold ([`holders`]).
 
 mod chain;
 mod checkpoints;
+mod holders;
+mod route;
 mod session;
 mod tls;
 
@@ -16,8 +19,10 @@ use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chain::Chain;
+use holders::Holders;
 use norma_wire::Event;
 use norma_wire::pb::Hello;
+use route::Route;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,10 +44,21 @@ impl TlsName {
     }
 }
 
-/// A connection to the collector with this node's identity, for something else than events.
+/// A connection to a collector with this node's identity, for something else than events.
 pub(crate) async fn channel(target: &CollectorTarget) -> Result<tonic::transport::Channel, ShipError> {
     let identity = tls::identity(target)?;
-    session::connect(target, identity.config).await
+    let mut route = Route::new(target);
+    loop {
+        let place = route.next().await;
+        match session::connect(target, &place, Arc::clone(&identity.config)).await {
+            Ok(channel) => return Ok(channel),
+            Err(error) => {
+                if !route.failed(place).await {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }
 
 /// First delay after a stream broke.
@@ -55,6 +71,10 @@ const LAST_DELAY: Duration = Duration::from_secs(30);
 pub struct ShipStatus {
     /// A stream is open and welcomed.
     pub connected: bool,
+    /// Where the collector of that stream is, or of the last one.
+    pub address: Option<String>,
+    /// Name of its audit log.
+    pub log: Option<String>,
     /// Why the last stream ended or could not be opened.
     pub last_error: Option<String>,
     /// Streams that were opened.
@@ -94,6 +114,9 @@ pub enum ShipError {
         /// After which time it wants to be asked again.
         retry_after: Duration,
     },
+    /// It cannot be noted who is to hold what.
+    #[error("cannot note to which audit log events go: {0}")]
+    Holders(std::io::Error),
     /// The spool cannot be read.
     #[error("cannot read the outbox: {0}")]
     Spool(#[from] std::io::Error),
@@ -184,11 +207,16 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
     };
     let mut delays = new_delays();
     let mut chain = Chain::open(&chain_file, &hello.node, hello.epoch);
+    let holders_file = chain_file.with_file_name("holders");
+    let mut holders = Holders::open(&holders_file, &hello.node, hello.epoch, reader.durable());
+    let mut route = Route::new(&target);
     let mut identity = None;
     loop {
         beside.promises.checkpoints.tell(&mut hello);
+        let place = route.next().await;
         let ends = session::Ends {
             target: &target,
+            place: &place,
             hello: &hello,
             status: &status,
             standing: &standing,
@@ -197,7 +225,10 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
             &ends,
             &mut identity,
             &mut reader,
-            &mut chain,
+            session::Memory {
+                chain: &mut chain,
+                holders: &mut holders,
+            },
             &mut beside,
             &mut stop,
         )
@@ -214,11 +245,18 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
         let error = match result {
             Ok(session::Ended::Drained) => return,
             Ok(session::Ended::NewIdentity) => {
+                route.worked(place);
                 tracing::info!("certificate files changed; connecting anew with them");
                 continue;
             }
             Err(error) => error,
         };
+        if was_connected {
+            route.worked(place);
+        } else if route.failed(place).await && !*stop.borrow() {
+            tracing::warn!(%error, "not shipping there; trying the next collector");
+            continue;
+        }
         let mut delay = delays.next().unwrap_or(LAST_DELAY);
         if let ShipError::Busy { retry_after, .. } = &error {
             delay = delay.max(*retry_after);

@@ -72,7 +72,7 @@ mod writer;
 
 pub use format::{Hash, MAGIC, OVERHEAD, PREFIX};
 pub use head::Head;
-pub use log::{Appended, Arrival, AuditLog, AuditSettings, Content, StorageError, Writing, open};
+pub use log::{Appended, Arrival, AuditLog, AuditSettings, Beside, Content, StorageError, Writing, open};
 pub use promise::{Conflict, Promises};
 pub use read::{Follower, ReadError};
 pub use recover::OpenError;

@@ -10,6 +10,7 @@ mod arrival;
 mod connection;
 mod credentials;
 mod deliver;
+mod handover;
 mod news;
 mod refusals;
 mod revocation;

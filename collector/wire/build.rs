@@ -27,6 +27,9 @@ const HASH_FIELDS: &[&str] = &[
     "norma.v1.BatchHead.digest",
     "norma.v1.SignedHead.signature",
     "norma.v1.SignedHead.key",
+    "norma.v1.SignedHandover.signature",
+    "norma.v1.SignedHandover.key",
+    "norma.v1.Handover.head",
     "norma.audit.v1.NodeKey.key",
 ];
 
@@ -58,6 +61,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .field_attribute(
             "norma.v1.SignedHead.head",
             "#[serde(serialize_with = \"crate::json::batch_head\")]",
+        )
+        .field_attribute(
+            "norma.v1.SignedHandover.handover",
+            "#[serde(serialize_with = \"crate::json::handover\")]",
         )
         .field_attribute(
             "norma.audit.v1.NodeKey.chain",

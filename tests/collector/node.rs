@@ -29,6 +29,7 @@ pub fn target(ca: &Path, identity: &KeyPair, port: u16) -> Result<CollectorTarge
     Ok(CollectorTarget {
         address: format!("127.0.0.1:{port}"),
         server_name: ServerName::try_from("localhost")?,
+        fallbacks: Vec::new(),
         ca: ca.to_owned(),
         certificate: identity.certificate.clone(),
         key: identity.key.clone(),

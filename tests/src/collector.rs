@@ -99,6 +99,19 @@ impl Collector {
         Ok(())
     }
 
+    /// Starts it below `wrapper`, a program with its arguments that becomes the collector or runs it as this process,
+    /// without waiting for anything.
+    pub fn run_below(&mut self, scratch: &Scratch, wrapper: &[&str]) -> Result<()> {
+        let (program, arguments) = wrapper.split_first().context("no wrapper")?;
+        let mut command = std::process::Command::new(program);
+        command
+            .args(arguments)
+            .arg(self.programs.collector().get_program());
+        command.arg("run").arg("--config").arg(&self.config);
+        self.daemon = Some(Daemon::start(scratch, "collector", &mut command)?);
+        Ok(())
+    }
+
     /// The running program.
     pub fn daemon(&mut self) -> Result<&mut Daemon> {
         self.daemon.as_mut().context("the collector is not running")

@@ -13,7 +13,8 @@ pub fn free_port() -> Result<u16> {
 /// Whether something listens on a port, found without connecting to it.
 pub fn is_listening(port: u16) -> Result<bool> {
     let hex = format!(":{port:04X} ");
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+    // Those of the calling thread, which may have a network of its own.
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let text = fs::read_to_string(table).with_context(|| table.to_owned())?;
         // State 0A is TCP_LISTEN.
         let listening = |line: &str| {

@@ -40,14 +40,17 @@ impl Pki {
         self.folder.join("ca/ca.pem")
     }
 
-    /// Issues a server certificate for `localhost` and 127.0.0.1.
+    /// A server certificate for `localhost` and 127.0.0.1, issued the first time that a name is asked for.
     pub fn server(&self, name: &str) -> Result<KeyPair> {
         let out = self.folder.join(name);
-        self.issue(&["server", "--dns", "localhost", "--ip", "127.0.0.1"], &out)?;
-        Ok(KeyPair {
+        let pair = KeyPair {
             certificate: out.join("server.pem"),
             key: out.join("server-key.pem"),
-        })
+        };
+        if !pair.certificate.exists() {
+            self.issue(&["server", "--dns", "localhost", "--ip", "127.0.0.1"], &out)?;
+        }
+        Ok(pair)
     }
 
     /// Issues the certificate of a node, valid for `days`.

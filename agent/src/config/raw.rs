@@ -3,8 +3,8 @@
 use super::baselines::RawBaselines;
 use super::sensor::RawSensor;
 use super::{
-    CollectorTarget, DEFAULT_OUTBOX_AGE, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES, MIN_OUTBOX_AGE,
-    MIN_SEGMENT_BYTES,
+    CollectorAddress, CollectorTarget, DEFAULT_OUTBOX_AGE, DEFAULT_OUTBOX_BYTES, DEFAULT_SEGMENT_BYTES,
+    MIN_OUTBOX_AGE, MIN_SEGMENT_BYTES,
 };
 use crate::enrol::store;
 use crate::judge::baseline::Learning;
@@ -41,6 +41,8 @@ pub(super) struct RawConfig {
 pub(super) struct RawCollector {
     address: Spanned<String>,
     server_name: Option<Spanned<String>>,
+    #[serde(default)]
+    fallbacks: Vec<Spanned<String>>,
     ca: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
@@ -93,7 +95,27 @@ pub(super) struct RawEvents {
 
 impl RawCollector {
     pub fn validate(&self, path: &Path, base: &Path, faults: &mut Faults) -> Option<CollectorTarget> {
-        let address = &self.address.value;
+        let first = self.address(&self.address, path, faults);
+        // Each that is wrong is named.
+        let fallbacks: Vec<_> = self
+            .fallbacks
+            .iter()
+            .map(|address| self.address(address, path, faults))
+            .collect();
+        let CollectorAddress { address, server_name } = first?;
+        Some(CollectorTarget {
+            address,
+            server_name,
+            fallbacks: fallbacks.into_iter().collect::<Option<_>>()?,
+            ca: base.join(&self.ca),
+            certificate: base.join(&self.certificate),
+            key: base.join(&self.key),
+            renew: self.renew(path, base, faults),
+        })
+    }
+
+    fn address(&self, text: &Spanned<String>, path: &Path, faults: &mut Faults) -> Option<CollectorAddress> {
+        let address = &text.value;
         let host = address.rsplit_once(':').and_then(|(host, port)| {
             port.parse::<u16>()
                 .ok()
@@ -101,21 +123,17 @@ impl RawCollector {
                 .map(|_| host)
         });
         let Some(host) = host else {
-            faults.push(path, &self.address, format!("`{address}` is not `host:port`"));
+            faults.push(path, text, format!("`{address}` is not `host:port`"));
             return None;
         };
         let (name, at) = match &self.server_name {
             Some(name) => (name.value.as_str(), name),
-            None => (host.trim_start_matches('[').trim_end_matches(']'), &self.address),
+            None => (host.trim_start_matches('[').trim_end_matches(']'), text),
         };
         match rustls_pki_types::ServerName::try_from(name.to_owned()) {
-            Ok(server_name) => Some(CollectorTarget {
+            Ok(server_name) => Some(CollectorAddress {
                 address: address.clone(),
                 server_name,
-                ca: base.join(&self.ca),
-                certificate: base.join(&self.certificate),
-                key: base.join(&self.key),
-                renew: self.renew(path, base, faults),
             }),
             Err(_) => {
                 faults.push(

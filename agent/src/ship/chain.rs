@@ -6,7 +6,7 @@
 
 use crate::outbox::Batch;
 use norma_wire::head::{self, Hash};
-use norma_wire::pb::{BatchHead, KindCount, SignedHead};
+use norma_wire::pb::{BatchHead, Handover, KindCount, SignedHandover, SignedHead};
 use prost::Message as _;
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
@@ -47,16 +47,33 @@ impl HeadSigner {
     }
 
     fn sign(&self, encoded: Vec<u8>) -> Result<SignedHead, rustls::Error> {
+        let (scheme, signature) = self.signature(&head::signed_bytes(&encoded))?;
+        Ok(SignedHead {
+            signature,
+            scheme,
+            head: encoded,
+            key: self.key_id.to_vec(),
+        })
+    }
+
+    /// Signs what other collectors hold.
+    pub fn hand_over(&self, handover: &Handover) -> Result<SignedHandover, rustls::Error> {
+        let encoded = handover.encode_to_vec();
+        let (scheme, signature) = self.signature(&head::signed_handover(&encoded))?;
+        Ok(SignedHandover {
+            signature,
+            scheme,
+            handover: encoded,
+            key: self.key_id.to_vec(),
+        })
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<(u32, Vec<u8>), rustls::Error> {
         let signer = self
             .key
             .choose_scheme(&SCHEMES)
             .ok_or_else(|| rustls::Error::General("the key of the certificate cannot sign".to_owned()))?;
-        Ok(SignedHead {
-            signature: signer.sign(&head::signed_bytes(&encoded))?,
-            scheme: u16::from(signer.scheme()).into(),
-            head: encoded,
-            key: self.key_id.to_vec(),
-        })
+        Ok((u16::from(signer.scheme()).into(), signer.sign(message)?))
     }
 }
 
@@ -174,6 +191,12 @@ impl Chain {
         while self.links.get(1).is_some_and(|link| link.last <= through) {
             self.links.pop_front();
         }
+    }
+
+    /// Hash of the newest head of what is acknowledged, which a head of what comes after that names.
+    pub fn newest(&self, acknowledged: u64) -> Option<Hash> {
+        let covered = self.links.iter().rev().find(|link| link.last <= acknowledged);
+        covered.map(|link| link.hash)
     }
 
     /// Remembers the newest acknowledged head beyond this run; cheap where nothing changed.

@@ -1,8 +1,10 @@
 //! One stream to the collector, from handshake to its end.
 
 use super::chain::Chain;
+use super::holders::Holders;
+use super::route::Place;
 use super::{Beside, SharedStatus, ShipError, Standing, tls};
-use crate::config::CollectorTarget;
+use crate::config::{CollectorAddress, CollectorTarget};
 use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use hyper_util::rt::TokioIo;
@@ -49,8 +51,10 @@ pub enum Ended {
 
 /// What a stream goes between, and whom it tells how it goes.
 pub struct Ends<'a> {
-    /// The collector.
+    /// The collectors.
     pub target: &'a CollectorTarget,
+    /// The one that is tried.
+    pub place: &'a Place,
     /// This node.
     pub hello: &'a Hello,
     /// Told how it goes.
@@ -59,17 +63,27 @@ pub struct Ends<'a> {
     pub standing: &'a watch::Sender<Standing>,
 }
 
+/// What is remembered from stream to stream.
+pub struct Memory<'a> {
+    /// What was signed.
+    pub chain: &'a mut Chain,
+    /// Who holds what.
+    pub holders: &'a mut Holders,
+}
+
 /// Opens a stream and ships until it ends. `identity` is the last one that could be used.
 pub async fn run(
     ends: &Ends<'_>,
     identity: &mut Option<tls::Identity>,
     reader: &mut SpoolReader,
-    chain: &mut Chain,
+    memory: Memory<'_>,
     beside: &mut Beside,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Ended, ShipError> {
+    let Memory { chain, holders } = memory;
     let Ends {
         target,
+        place,
         hello,
         status,
         standing,
@@ -87,7 +101,7 @@ pub async fn run(
     let Some(tls::Identity { config, signer }) = identity.clone() else {
         return Err(ShipError::Stream("there is no certificate".to_owned()));
     };
-    let channel = connect(target, config).await?;
+    let channel = connect(target, place, config).await?;
     let mut client = IngestClient::new(channel)
         .send_compressed(CompressionEncoding::Zstd)
         .accept_compressed(CompressionEncoding::Zstd)
@@ -97,8 +111,14 @@ pub async fn run(
         message: Some(message),
     };
     let gone = || ShipError::Stream("the connection is closed".to_owned());
+    let acknowledged = reader.acked();
+    let handover = holders.statement(acknowledged, chain.newest(acknowledged));
+    let hello = Hello {
+        handover: handover.map(|handover| signer.hand_over(&handover)).transpose()?,
+        ..hello.clone()
+    };
     outgoing
-        .send(message(to_collector::Message::Hello(hello.clone())))
+        .send(message(to_collector::Message::Hello(hello)))
         .await
         .map_err(|_| gone())?;
     let deliver = client.deliver(ReceiverStream::new(queue));
@@ -117,15 +137,23 @@ pub async fn run(
         Some(to_agent::Message::Busy(busy)) => return Err(self::busy(busy)),
         _ => return Err(ShipError::Stream("the first answer was not a welcome".to_owned())),
     };
-    let mut sent = resume(reader, chain, &welcome, standing);
+    let by_this = holders.acknowledged_by(&welcome.log, acknowledged);
+    let mut sent = resume(reader, chain, &welcome, by_this, standing);
+    if !welcome.log.is_empty() {
+        tokio::task::block_in_place(|| holders.deliver_to(&welcome.log, acknowledged))
+            .map_err(ShipError::Holders)?;
+    }
     {
         let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
         status.connected = true;
+        status.address = Some(place.at.address.clone());
+        status.log = Some(welcome.log.clone()).filter(|log| !log.is_empty());
         status.last_error = None;
         status.sessions += 1;
     }
     tracing::info!(
-        collector = target.address,
+        collector = place.at.address,
+        log = welcome.log,
         version = welcome.collector_version,
         resume_after = welcome.durable_sequence,
         "shipping"
@@ -148,7 +176,7 @@ pub async fn run(
                 None => return Err(gone()),
                 Some(answer) => {
                 if let Some(to_agent::Message::Ack(Ack { checkpoint: Some(checkpoint), .. })) = &answer.message {
-                    promises.hear(&target.address, checkpoint);
+                    promises.hear(&place.at.address, checkpoint);
                 }
                 if let Some(message) = answer.message {
                     take(reader, chain, status, fleet.as_deref(), message).await;
@@ -162,6 +190,7 @@ pub async fn run(
                 if !batch.events.is_empty() {
                     let head = chain.head(&signer, &batch, sent, reader.kernel_lost())?;
                     sent = batch.last;
+                    holders.sent(sent);
                     paced = tokio::time::Instant::now() + PACE;
                     place.send(message(to_collector::Message::Batch(Batch {
                         events: batch.events,
@@ -189,16 +218,21 @@ pub async fn run(
     }
 }
 
-/// Finds out where to go on; what comes before is known to be on the collector's stable storage.
+/// Finds out where to go on; what comes before is known to be on the stable storage of a collector. `by_this` is what
+/// this one acknowledged itself.
 fn resume(
     reader: &mut SpoolReader,
     chain: &mut Chain,
     welcome: &Welcome,
+    by_this: u64,
     standing: &watch::Sender<Standing>,
 ) -> u64 {
     let (holds, acknowledged) = (welcome.durable_sequence, reader.acked());
-    if holds < acknowledged {
-        standing.send_replace(Standing::Behind { holds, acknowledged });
+    if holds < by_this {
+        standing.send_replace(Standing::Behind {
+            holds,
+            acknowledged: by_this,
+        });
     }
     // What was acknowledged is gone from the spool, even if this collector has forgotten it.
     let mut after = chain.resume(holds, welcome.head.as_ref(), acknowledged);
@@ -278,25 +312,35 @@ fn busy(busy: norma_wire::pb::Busy) -> ShipError {
 
 pub(super) async fn connect(
     target: &CollectorTarget,
+    place: &Place,
     config: Arc<ClientConfig>,
 ) -> Result<Channel, ShipError> {
     let connector = TlsConnector::from(config);
-    let (address, name) = (target.address.clone(), target.server_name.clone());
+    let CollectorAddress { address, server_name } = place.at.clone();
     let failed = |reason: String| ShipError::Connect {
-        address: target.address.clone(),
+        address: match place.socket {
+            Some(socket) if socket.to_string() != place.at.address => {
+                format!("{} ({socket})", place.at.address)
+            }
+            _ => place.at.address.clone(),
+        },
         reason,
     };
     // The URI only gives HTTP/2 its authority; the connection is made by the connector.
-    let endpoint = Endpoint::from_shared(format!("http://{}", target.address))
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| failed(error.to_string()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true);
+    let socket = place.socket;
     let service = tower::service_fn(move |_: http::Uri| {
-        let (connector, address, name) = (connector.clone(), address.clone(), name.clone());
+        let (connector, address, name) = (connector.clone(), address.clone(), server_name.clone());
         async move {
-            let tcp = TcpStream::connect(&address).await?;
+            let tcp = match socket {
+                Some(socket) => TcpStream::connect(socket).await?,
+                None => TcpStream::connect(&address).await?,
+            };
             tcp.set_nodelay(true)?;
             let stream = connector.connect(name, tcp).await?;
             Ok::<_, std::io::Error>(TokioIo::new(stream))

@@ -2,6 +2,7 @@
 
 use super::verify::{Expected, OutboxReport, Range, VerifyError, verify};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -27,8 +28,14 @@ pub struct Gap {
     pub sequences: Range,
     /// How many did not arrive.
     pub missing: u64,
-    /// Of these, the ones that no loss event of the agent admits.
+    /// Of these, the ones that the node says other logs acknowledged.
+    pub elsewhere: u64,
+    /// Names of these logs.
+    pub other_logs: BTreeSet<String>,
+    /// The ones that nothing accounts for.
     pub unexplained: Vec<Range>,
+    #[serde(skip)]
+    accounted: String,
 }
 
 /// Finds out what is missing in the log at `path`.
@@ -46,6 +53,9 @@ pub fn gaps(path: &Path) -> Result<Gaps, VerifyError> {
 impl From<OutboxReport> for Gap {
     fn from(outbox: OutboxReport) -> Self {
         Self {
+            accounted: outbox.accounted(),
+            elsewhere: outbox.elsewhere,
+            other_logs: outbox.other_logs,
             node: outbox.node,
             epoch: outbox.epoch,
             sequences: Range {
@@ -74,7 +84,7 @@ impl fmt::Display for Gaps {
                 gap.node, gap.epoch, gap.missing, gap.sequences
             )?;
             if gap.unexplained.is_empty() {
-                writeln!(f, "all accounted for by loss events")?;
+                writeln!(f, "{}", gap.accounted)?;
             } else {
                 let ranges: Vec<String> = gap.unexplained.iter().map(ToString::to_string).collect();
                 writeln!(f, "NOT ACCOUNTED FOR: {}", ranges.join(", "))?;

@@ -56,6 +56,15 @@ pub enum Content {
     Rejected(Rejected),
 }
 
+/// Records that belong to what a stream delivered, and are stored in one commit with it.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// They come before the arrivals.
+    pub before: Vec<Body>,
+    /// They come after the arrivals.
+    pub after: Vec<Body>,
+}
+
 /// The answer to an append: everything up to `durable_sequence` is on stable storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -179,9 +188,20 @@ fn named(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 impl AuditLog {
     /// Stores what a stream of `outbox` delivered, in ascending sequence; returns when it is durable.
     pub async fn append(&self, outbox: Outbox, arrivals: Vec<Arrival>) -> Result<Appended, StorageError> {
+        self.append_with(outbox, arrivals, Beside::default()).await
+    }
+
+    /// As [`Self::append`], with records that become durable together with the arrivals, or not at all.
+    pub async fn append_with(
+        &self,
+        outbox: Outbox,
+        arrivals: Vec<Arrival>,
+        beside: Beside,
+    ) -> Result<Appended, StorageError> {
         self.ask(|reply| Request::Append {
             outbox,
             arrivals,
+            beside,
             reply,
         })
         .await?

@@ -66,6 +66,11 @@ impl Promises {
         }
     }
 
+    /// Name of the log.
+    pub fn name(&self) -> &str {
+        self.key.name()
+    }
+
     /// The key that checkpoints verify under.
     pub fn key(&self) -> &VerifierKey {
         &self.key

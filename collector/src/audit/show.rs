@@ -153,6 +153,7 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::BatchHeads(_)) => "batch_heads",
         Some(Body::NodeKey(_)) => "node_key",
         Some(Body::Enrolled(_)) => "enrolled",
+        Some(Body::HandedOver(_)) => "handed_over",
         None => "unknown",
     }
 }
@@ -231,6 +232,7 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
             "issued certificate {} for node {} to {} ({})",
             enrolled.serial, enrolled.node, enrolled.peer, enrolled.how
         ),
+        (Some(Body::HandedOver(handed)), _) => describe::handed_over(handed),
         (Some(Body::NodeKey(key)), _) => {
             format!("node {} signs with the key {}", key.node, Hex(&key.key))
         }

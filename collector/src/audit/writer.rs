@@ -3,7 +3,7 @@
 use super::format::{FORMAT, Hash, MAGIC, MAX_PAYLOAD, push_frame};
 use super::head::Head;
 use super::lock::Lock;
-use super::log::{Appended, Arrival, Content, StorageError};
+use super::log::{Appended, Arrival, Beside, Content, StorageError};
 use super::recover::Tail;
 use super::scan::State;
 use super::sealer::Told;
@@ -48,6 +48,8 @@ pub enum Request {
         outbox: Outbox,
         /// What.
         arrivals: Vec<Arrival>,
+        /// What else becomes durable with them.
+        beside: Beside,
         /// Answered when durable.
         reply: oneshot::Sender<Result<Appended, StorageError>>,
     },
@@ -224,8 +226,16 @@ impl Writer {
                 Request::Append {
                     outbox,
                     arrivals,
+                    beside,
                     reply,
-                } => staged.take(outbox, arrivals, &self.state, reply),
+                } => {
+                    beside.before.into_iter().for_each(|body| staged.push(body));
+                    let appended = staged.take(outbox, arrivals, &self.state);
+                    beside.after.into_iter().for_each(|body| staged.push(body));
+                    staged
+                        .answers
+                        .push(Box::new(move |result| send(reply, result.map(|()| appended))));
+                }
                 Request::Note { body, reply } => {
                     staged.push(body);
                     staged.answers.push(Box::new(move |result| send(reply, result)));
@@ -426,14 +436,8 @@ impl Staged {
         self.hash = push_frame(&mut self.bytes, &self.hash, &payload);
     }
 
-    /// Stages what is new among `arrivals`.
-    fn take(
-        &mut self,
-        outbox: Outbox,
-        arrivals: Vec<Arrival>,
-        stored: &State,
-        reply: oneshot::Sender<Result<Appended, StorageError>>,
-    ) {
+    /// Stages what is new among `arrivals`; gives what is true once it is durable.
+    fn take(&mut self, outbox: Outbox, arrivals: Vec<Arrival>, stored: &State) -> Appended {
         let mut mark = self.marks.get(&outbox).max(stored.watermarks.get(&outbox));
         let mut duplicates = 0;
         for Arrival { sequence, content } in arrivals {
@@ -460,12 +464,10 @@ impl Staged {
         if mark > 0 {
             self.marks.set(outbox, mark);
         }
-        let appended = Appended {
+        Appended {
             durable_sequence: mark,
             duplicates,
-        };
-        self.answers
-            .push(Box::new(move |result| send(reply, result.map(|()| appended))));
+        }
     }
 }
 

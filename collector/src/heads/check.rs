@@ -7,10 +7,10 @@
 use super::key::NodeKey;
 use crate::audit::Outbox;
 use crate::pki::node_of;
-use norma_wire::audit::{Record, record::Body};
+use norma_wire::audit::{HandedOver, Record, record::Body};
 use norma_wire::head::{Hash, digest, hash};
 use norma_wire::id::EventHead;
-use norma_wire::pb::{BatchHead, SignedHead};
+use norma_wire::pb::{BatchHead, Handover, SignedHead};
 use norma_wire::text::Hex;
 use prost::Message as _;
 use rustls::RootCertStore;
@@ -160,6 +160,7 @@ impl Chains {
                     contradictions.extend(self.head(record.index, signed));
                 }
             }
+            Some(Body::HandedOver(handed)) => contradictions.extend(self.handed_over(record.index, handed)),
             _ => {}
         }
         contradictions
@@ -209,11 +210,8 @@ impl Chains {
             self.outbox(String::new(), 0).report.fault(fault);
             return Some(told);
         };
-        let verified = Hash::try_from(&signed.key[..])
-            .ok()
-            .and_then(|id| self.keys.get(&(head.node.clone(), id)))
-            .ok_or_else(|| "no certificate of its key is in the log before it".to_owned())
-            .and_then(Clone::clone)
+        let verified = self
+            .known(&head.node, &signed.key)
             .and_then(|key| key.verify(signed).map_err(|error| error.to_string()));
         let seen = self.outbox(head.node.clone(), head.epoch);
         let what = seen.head(record, &head, hash(&signed.head), verified)?;
@@ -221,6 +219,45 @@ impl Chains {
             "the batch head of node {} epoch {:016x} over sequences {} to {}: {what}",
             head.node, head.epoch, head.first_sequence, head.last_sequence
         ))
+    }
+
+    /// The chain goes on from what another log holds, where the node says so.
+    fn handed_over(&mut self, record: u64, handed: &HandedOver) -> Option<String> {
+        let signed = handed.statement.clone().unwrap_or_default();
+        let Ok(handover) = Handover::decode(&signed.handover[..]) else {
+            return Some("a hand-over: it cannot be read".to_owned());
+        };
+        let verified = self
+            .known(&handover.node, &signed.key)
+            .and_then(|key| key.verify_handover(&signed).map_err(|error| error.to_string()));
+        let seen = self.outbox(handover.node.clone(), handover.epoch);
+        if let Err(what) = verified {
+            seen.report.fault(Fault {
+                record,
+                first_sequence: 1,
+                last_sequence: handover.after,
+                what: what.clone(),
+            });
+            return Some(format!(
+                "the hand-over of node {} epoch {:016x}: {what}",
+                handover.node, handover.epoch
+            ));
+        }
+        if seen.tip.is_none_or(|(last, _)| handover.after > last)
+            && let Ok(head) = Hash::try_from(&handover.head[..])
+        {
+            seen.tip = Some((handover.after, head));
+        }
+        None
+    }
+
+    /// The key of a node with this id, of which a certificate is in the log so far.
+    fn known(&self, node: &str, id: &[u8]) -> Result<NodeKey, String> {
+        Hash::try_from(id)
+            .ok()
+            .and_then(|id| self.keys.get(&(node.to_owned(), id)))
+            .ok_or_else(|| "no certificate of its key is in the log before it".to_owned())
+            .and_then(Clone::clone)
     }
 
     fn outbox(&mut self, node: String, epoch: u64) -> &mut Seen {

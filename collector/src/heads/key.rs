@@ -1,7 +1,7 @@
 //! The public key of a node's certificate, and signatures by it.
 
-use norma_wire::head::{Hash, hash, signed_bytes};
-use norma_wire::pb::SignedHead;
+use norma_wire::head::{Hash, hash, signed_bytes, signed_handover};
+use norma_wire::pb::{SignedHandover, SignedHead};
 use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -57,11 +57,22 @@ impl NodeKey {
 
     /// Checks that a head was signed with this key.
     pub fn verify(&self, signed: &SignedHead) -> Result<(), SignatureError> {
-        if signed.key != self.id {
+        let message = signed_bytes(&signed.head);
+        self.check(&signed.key, signed.scheme, &signed.signature, &message)
+    }
+
+    /// Checks that a hand-over was signed with this key.
+    pub fn verify_handover(&self, signed: &SignedHandover) -> Result<(), SignatureError> {
+        let message = signed_handover(&signed.handover);
+        self.check(&signed.key, signed.scheme, &signed.signature, &message)
+    }
+
+    fn check(&self, key: &[u8], scheme: u32, signature: &[u8], message: &[u8]) -> Result<(), SignatureError> {
+        if key != self.id {
             return Err(SignatureError::OtherKey);
         }
-        let wrong_scheme = SignatureError::Scheme(signed.scheme);
-        let Ok(scheme) = u16::try_from(signed.scheme).map(SignatureScheme::from) else {
+        let wrong_scheme = SignatureError::Scheme(scheme);
+        let Ok(scheme) = u16::try_from(scheme).map(SignatureScheme::from) else {
             return Err(wrong_scheme);
         };
         let supported = aws_lc_rs::default_provider().signature_verification_algorithms;
@@ -73,7 +84,7 @@ impl NodeKey {
         for algorithm in algorithms {
             if algorithm.public_key_alg_id().as_ref() == self.algorithm {
                 return algorithm
-                    .verify_signature(&self.public, &signed_bytes(&signed.head), &signed.signature)
+                    .verify_signature(&self.public, message, signature)
                     .map_err(|_| SignatureError::Wrong);
             }
         }

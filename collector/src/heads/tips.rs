@@ -4,7 +4,7 @@
 
 use super::claim::Claim;
 use super::key::NodeKey;
-use crate::audit::{AuditLog, Follower, Outbox, ReadError, StorageError};
+use crate::audit::{AuditLog, Follower, Outbox, ReadError};
 use crate::durable::{self, Sync};
 use norma_wire::audit::{BatchHeads, NodeKey as KeyRecord, Record, record::Body};
 use norma_wire::head::Hash;
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// How often the file is written.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Turns of outboxes that are kept before those that nobody uses are dropped.
+const TURNS_KEPT: usize = 1024;
 /// Records read at a time.
 const CHUNK: usize = 4096;
 
@@ -113,6 +115,10 @@ impl Heads {
     pub async fn turn(&self, outbox: &Outbox) -> Turn {
         let turn = {
             let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= TURNS_KEPT && !turns.contains_key(outbox) {
+                // Those that nobody has or waits for: only the map holds them.
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
             Arc::clone(turns.entry(outbox.clone()).or_default())
         };
         Turn(turn.lock_owned().await)
@@ -123,33 +129,50 @@ impl Heads {
         self.state().tips.get(outbox).cloned()
     }
 
-    /// Records heads whose events are on stable storage; returns when they are as well.
-    pub async fn record(
+    /// The record of a key, where the log does not have it yet; it comes before anything that is signed with it.
+    pub fn key_record(
         &self,
-        _turn: &Turn,
         outbox: &Outbox,
         key: &NodeKey,
         chain: &[CertificateDer<'static>],
-        claims: &[Claim],
-    ) -> Result<(), StorageError> {
-        let Some(newest) = claims.last() else {
-            return Ok(());
-        };
-        let of_node = (outbox.node.clone(), *key.id());
-        if !self.state().keys.contains(&of_node) {
-            let record = KeyRecord {
-                node: outbox.node.clone(),
-                key: key.id().to_vec(),
-                chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
-            };
-            self.0.log.note(Body::NodeKey(record)).await?;
-            self.state().keys.insert(of_node);
+    ) -> Option<Body> {
+        if self.state().keys.contains(&(outbox.node.clone(), *key.id())) {
+            return None;
         }
-        let heads = claims.iter().map(|claim| claim.signed.clone()).collect();
-        self.0.log.note(Body::BatchHeads(BatchHeads { heads })).await?;
+        Some(Body::NodeKey(KeyRecord {
+            node: outbox.node.clone(),
+            key: key.id().to_vec(),
+            chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        }))
+    }
+
+    /// The claims on what comes after `newest`. A batch that comes again (an agent did not hear that it was stored, or
+    /// somebody replays it) states nothing that was not recorded.
+    pub fn news(newest: Option<&SignedHead>, claims: Vec<Claim>) -> Vec<Claim> {
+        let last = newest.and_then(|signed| BatchHead::decode(&signed.head[..]).ok());
+        let last = last.map_or(0, |head| head.last_sequence);
+        claims
+            .into_iter()
+            .filter(|claim| claim.head.last_sequence > last)
+            .collect()
+    }
+
+    /// What is recorded right after the events that heads cover.
+    pub fn record(claims: &[Claim]) -> Option<Body> {
+        let heads: Vec<_> = claims.iter().map(|claim| claim.signed.clone()).collect();
+        (!heads.is_empty()).then_some(Body::BatchHeads(BatchHeads { heads }))
+    }
+
+    /// Notes that the record of a key is on stable storage.
+    pub fn key_recorded(&self, outbox: &Outbox, key: &NodeKey) {
+        self.state().keys.insert((outbox.node.clone(), *key.id()));
+    }
+
+    /// Notes that these heads are on stable storage.
+    pub fn recorded(&self, _turn: &Turn, outbox: &Outbox, claims: &[Claim]) {
+        let Some(newest) = claims.last() else { return };
         self.state().tips.insert(outbox.clone(), newest.signed.clone());
         self.save(false);
-        Ok(())
     }
 
     /// Writes the file; for the end.

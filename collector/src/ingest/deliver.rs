@@ -3,10 +3,11 @@
 use super::arrival::Arrivals;
 use super::connection::Peer;
 use super::credentials::Admission;
+use super::handover::Statement;
 use super::news::News;
 use super::refusals::Refusals;
 use super::shares::{Held, Share, Shares};
-use crate::audit::{Appended, Arrival, AuditLog, Content, Outbox, StorageError};
+use crate::audit::{Appended, Arrival, AuditLog, Beside, Content, Outbox, StorageError};
 use crate::baselines::{self, Baselines};
 use crate::config::EventLimits;
 use crate::heads::Heads;
@@ -14,9 +15,10 @@ use crate::heads::claim::Claim;
 use crate::heads::key::NodeKey;
 use crate::pki::NodeName;
 use bytes::Bytes;
+use norma_wire::audit::record::Body;
 use norma_wire::pb::{
-    Ack, Batch, Busy, Rejection, SignedHead, ToAgent, ToCollector, Welcome, ingest_server::Ingest, to_agent,
-    to_collector,
+    Ack, Batch, Busy, Rejection, SignedHandover, SignedHead, ToAgent, ToCollector, Welcome,
+    ingest_server::Ingest, to_agent, to_collector,
 };
 use norma_wire::text::printable;
 use std::sync::Arc;
@@ -122,6 +124,8 @@ struct Welcomed {
     durable_sequence: u64,
     /// The newest head, which the next one names.
     newest: Option<SignedHead>,
+    /// What is to be recorded of where the node comes from.
+    handed: Option<Body>,
 }
 
 /// Why a stream ended.
@@ -159,6 +163,7 @@ impl Session {
             outbox,
             durable_sequence,
             newest,
+            handed,
         } = match self.welcome(&mut stream).await {
             Ok(welcomed) => welcomed,
             Err(end) => return end,
@@ -178,7 +183,7 @@ impl Session {
         ));
         let arrivals = Arrivals::new(outbox.clone(), self.events, durable_sequence);
         let end = tokio::select! {
-            end = self.store(outbox, arrivals, newest, queue) => end,
+            end = self.store(outbox, arrivals, (newest, handed), queue) => end,
             () = tokio::time::sleep_until(self.peer.expires) => {
                 End::Because(Status::unauthenticated("the client certificate has expired"))
             }
@@ -223,6 +228,7 @@ impl Session {
         let turn = self.heads.turn(&outbox).await;
         let durable_sequence = self.log.watermark(outbox.clone()).await?;
         let newest = self.heads.newest(&outbox);
+        let handed = self.handed(&outbox, durable_sequence, hello.handover)?;
         drop(turn);
         let version = printable(hello.agent_version.as_bytes());
         let (node, peer) = (&outbox.node, self.peer.address);
@@ -232,12 +238,14 @@ impl Session {
             durable_sequence,
             collector_version,
             head: newest.clone(),
+            log: self.log.promises().name().to_owned(),
         }))
         .await?;
         Ok(Welcomed {
             outbox,
             durable_sequence,
             newest,
+            handed,
         })
     }
 
@@ -245,11 +253,12 @@ impl Session {
         &self,
         outbox: Outbox,
         mut arrivals: Arrivals,
-        mut newest: Option<SignedHead>,
+        (mut newest, mut handed): (Option<SignedHead>, Option<Body>),
         mut queue: mpsc::Receiver<Result<(Batch, Held), Status>>,
     ) -> End {
-        let Some(Ok(key)) = self.peer.chain.first().map(|leaf| NodeKey::of(leaf)) else {
-            return End::Because(Status::internal("the connection has no certificate"));
+        let key = match self.key() {
+            Ok(key) => key,
+            Err(end) => return end,
         };
         let mut ended = None;
         while ended.is_none() {
@@ -283,13 +292,45 @@ impl Session {
             }
             if !events.is_empty()
                 && let Err(end) = self
-                    .append(&outbox, &key, arrivals.examine(events), &claims, &mut newest)
+                    .append(
+                        &outbox,
+                        &key,
+                        arrivals.examine(events),
+                        claims,
+                        (&mut newest, &mut handed),
+                    )
                     .await
             {
                 return end;
             }
         }
         ended.unwrap_or(End::Finished)
+    }
+
+    /// The key of the peer's certificate.
+    fn key(&self) -> Result<NodeKey, End> {
+        match self.peer.chain.first().map(|leaf| NodeKey::of(leaf)) {
+            Some(Ok(key)) => Ok(key),
+            _ => Err(End::Because(Status::internal(
+                "the connection has no certificate",
+            ))),
+        }
+    }
+
+    /// What is recorded of where a node comes from.
+    fn handed(
+        &self,
+        outbox: &Outbox,
+        durable: u64,
+        signed: Option<SignedHandover>,
+    ) -> Result<Option<Body>, End> {
+        let Some(signed) = signed else { return Ok(None) };
+        let statement = Statement::check(outbox, &self.key()?, signed).map_err(|error| {
+            let reason = error.to_string();
+            self.refusals.refuse(self.peer.address, &reason, Some(&self.node));
+            End::Because(Status::invalid_argument(reason))
+        })?;
+        Ok(statement.record(self.log.promises().name(), durable))
     }
 
     /// Checks what a node states of a batch. One without a head is that of an agent that does not sign.
@@ -306,7 +347,7 @@ impl Session {
             })
     }
 
-    /// Stores arrivals and then the heads that cover them, however long that takes, and acknowledges them.
+    /// Stores arrivals with the heads that cover them, however long that takes, and acknowledges them.
     ///
     /// The stream is not read past what cannot be stored: what comes later must not be stored before it, or it
     /// would count as delivered.
@@ -315,8 +356,8 @@ impl Session {
         outbox: &Outbox,
         key: &NodeKey,
         arrivals: Vec<Arrival>,
-        claims: &[Claim],
-        newest: &mut Option<SignedHead>,
+        claims: Vec<Claim>,
+        (newest, handed): (&mut Option<SignedHead>, &mut Option<Body>),
     ) -> Result<(), End> {
         let turn = self.heads.turn(outbox).await;
         if !claims.is_empty() && self.heads.newest(outbox) != *newest {
@@ -325,28 +366,32 @@ impl Session {
                 "another stream of this node and epoch has delivered since this one began",
             )));
         }
+        let claims = Heads::news(newest.as_ref(), claims);
+        let statement = handed.take();
+        let key_record = (statement.is_some() || !claims.is_empty())
+            .then(|| self.heads.key_record(outbox, key, &self.peer.chain))
+            .flatten();
+        let new_key = key_record.is_some();
+        let beside = Beside {
+            before: key_record.into_iter().chain(statement).collect(),
+            after: Heads::record(&claims).into_iter().collect(),
+        };
         let mut retry_after = FIRST_RETRY;
         let appended = loop {
-            match self.log.append(outbox.clone(), arrivals.clone()).await {
+            let asked = self
+                .log
+                .append_with(outbox.clone(), arrivals.clone(), beside.clone());
+            match asked.await {
                 Ok(appended) => break appended,
                 Err(StorageError::Closed) => return Err(End::Because(stopping())),
                 Err(error) => self.busy(&error, retry_after).await?,
             }
             retry_after = (retry_after * 2).min(LAST_RETRY);
         };
-        let mut retry_after = FIRST_RETRY;
-        loop {
-            match self
-                .heads
-                .record(&turn, outbox, key, &self.peer.chain, claims)
-                .await
-            {
-                Ok(()) => break,
-                Err(StorageError::Closed) => return Err(End::Because(stopping())),
-                Err(error) => self.busy(&error, retry_after).await?,
-            }
-            retry_after = (retry_after * 2).min(LAST_RETRY);
+        if new_key {
+            self.heads.key_recorded(outbox, key);
         }
+        self.heads.recorded(&turn, outbox, &claims);
         drop(turn);
         if let Some(last) = claims.last() {
             *newest = Some(last.signed.clone());

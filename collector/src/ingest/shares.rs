@@ -16,6 +16,8 @@ use tokio::time::Instant;
 const BURST: Duration = Duration::from_secs(1);
 /// How often it is logged that a node is held back.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Shares of nodes that are kept before those that nobody uses are dropped.
+const NODES_KEPT: usize = 1024;
 /// Unit in which memory is counted, in bytes.
 const UNIT: usize = 1024;
 
@@ -27,7 +29,7 @@ pub struct Shares(Arc<Inner>);
 struct Inner {
     limits: NodeLimits,
     memory: Arc<Semaphore>,
-    /// One for each node that was ever seen: a new connection is no new share.
+    /// One for each node that was seen of late: a new connection is no new share.
     nodes: Mutex<HashMap<NodeName, Arc<Node>>>,
 }
 
@@ -75,6 +77,9 @@ impl Shares {
     pub fn stream(&self, name: &NodeName) -> Option<Share> {
         let limits = &self.0.limits;
         let mut nodes = self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if nodes.len() >= NODES_KEPT && !nodes.contains_key(name) {
+            nodes.retain(|_, node| !node.is_at_rest());
+        }
         let node = nodes.entry(name.clone()).or_insert_with(|| {
             Arc::new(Node {
                 memory: Arc::new(Semaphore::new(units(limits.in_flight_bytes) as usize)),
@@ -92,6 +97,14 @@ impl Shares {
             all: Arc::clone(&self.0),
             _stream: stream,
         })
+    }
+}
+
+impl Node {
+    /// Nobody delivers for it, and it owes no time: a new one would be the same.
+    fn is_at_rest(self: &Arc<Self>) -> bool {
+        let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::strong_count(self) == 1 && pace.through <= Instant::now()
     }
 }
 
@@ -199,6 +212,23 @@ mod tests {
         drop(its);
         let large = tokio::time::timeout(Duration::from_secs(60), one.take(1, 1 << 20)).await;
         assert!(large.is_ok());
+    }
+
+    #[tokio::test]
+    async fn shares_of_nodes_that_are_gone_are_dropped_and_others_are_not() {
+        let shares = Shares::new(LIMITS);
+        let kept = |shares: &Shares| shares.0.nodes.lock().unwrap().len();
+        let open = shares.stream(&name("open")).unwrap();
+        let owing = shares.stream(&name("owing")).unwrap();
+        drop(owing.take(1_000_000, 1).await);
+        drop(owing);
+        for number in 0..3 * NODES_KEPT {
+            drop(shares.stream(&name(&format!("node-{number}"))));
+        }
+        assert!(kept(&shares) <= NODES_KEPT, "{}", kept(&shares));
+        let nodes = shares.0.nodes.lock().unwrap();
+        assert!(nodes.contains_key(&name("open")) && nodes.contains_key(&name("owing")));
+        drop(open);
     }
 
     #[test]

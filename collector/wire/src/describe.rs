@@ -98,6 +98,35 @@ pub fn heads(heads: &[crate::pb::SignedHead]) -> String {
     ))
 }
 
+/// Where a node comes from, in one line.
+pub fn handed_over(handed: &crate::audit::HandedOver) -> String {
+    use prost::Message as _;
+    let signed = handed.statement.as_ref();
+    let Some(Ok(handover)) = signed.map(|signed| crate::pb::Handover::decode(&signed.handover[..])) else {
+        return "a hand-over that cannot be read".to_owned();
+    };
+    let list = |ranges: &[crate::pb::Held]| {
+        let elsewhere = ranges.iter().filter(|held| held.logs != [handed.log.as_str()]);
+        let words = elsewhere.map(|held| {
+            let logs = held.logs.join(" or ");
+            format!("{}-{} in {logs}", held.first_sequence, held.last_sequence)
+        });
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let (held, in_doubt) = (list(&handover.held), list(&handover.in_doubt));
+    let mut words = format!(
+        "node {} epoch {:016x} comes from another collector",
+        handover.node, handover.epoch
+    );
+    if !held.is_empty() {
+        words.push_str(&format!("; acknowledged: sequences {held}"));
+    }
+    if !in_doubt.is_empty() {
+        words.push_str(&format!("; perhaps in two logs: sequences {in_doubt}"));
+    }
+    single_line(&words)
+}
+
 /// What a person decided on a baseline, in one line.
 pub fn decision(decision: &crate::pb::BaselineDecision) -> String {
     single_line(&act::decision::words(decision))

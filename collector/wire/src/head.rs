@@ -5,6 +5,9 @@ use sha2::{Digest as _, Sha256};
 /// Begins what is signed, so that no signature of a node's key for anything else can be taken for one of a head.
 const CONTEXT: &[u8] = b"norma batch head v1\0";
 
+/// Begins what is signed of a hand-over.
+const HANDOVER_CONTEXT: &[u8] = b"norma hand-over v1\0";
+
 /// A SHA-256.
 pub type Hash = [u8; 32];
 
@@ -25,6 +28,11 @@ pub fn digest<'a>(events: impl IntoIterator<Item = &'a Hash>) -> Hash {
 /// What is signed of an encoded head.
 pub fn signed_bytes(head: &[u8]) -> Vec<u8> {
     [CONTEXT, head].concat()
+}
+
+/// What is signed of an encoded hand-over.
+pub fn signed_handover(handover: &[u8]) -> Vec<u8> {
+    [HANDOVER_CONTEXT, handover].concat()
 }
 
 #[cfg(test)]

@@ -78,6 +78,14 @@ pub(crate) fn batch_head<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S
     }
 }
 
+/// An encoded hand-over as the hand-over; as hex where it is none.
+pub(crate) fn handover<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    match pb::Handover::decode(bytes) {
+        Ok(handover) => handover.serialize(serializer),
+        Err(_) => hex(bytes, serializer),
+    }
+}
+
 /// An encoded event as the event; as hex where it is none.
 pub(crate) fn event<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     match pb::Event::decode(bytes.clone()) {

@@ -4,7 +4,7 @@ use super::super::watermark::Outbox;
 use super::report::{OutboxReport, Range};
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::id::EventHead;
-use norma_wire::pb::{Kind, event::Detail};
+use norma_wire::pb::{Handover, Held, Kind, event::Detail};
 use prost::Message as _;
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ struct Seen {
     report: OutboxReport,
     gaps: Vec<Range>,
     admitted: Vec<Range>,
+    /// What the node says that other logs acknowledged.
+    elsewhere: Vec<Range>,
 }
 
 impl Coverage {
@@ -54,6 +56,24 @@ impl Coverage {
                     last: gap.last_sequence,
                 });
             }
+            // Whether the node signed it is checked with what it signed of its batches.
+            Some(Body::HandedOver(handed)) => {
+                let signed = handed.statement.as_ref();
+                let Some(Ok(handover)) = signed.map(|signed| Handover::decode(&signed.handover[..])) else {
+                    return;
+                };
+                let others = |held: &&Held| held.logs.iter().any(|log| *log != handed.log);
+                let seen = self.outbox(&handover.node, handover.epoch);
+                for held in handover.held.iter().filter(others) {
+                    seen.elsewhere.push(Range {
+                        first: held.first_sequence,
+                        last: held.last_sequence,
+                    });
+                    seen.report
+                        .other_logs
+                        .extend(held.logs.iter().filter(|log| **log != handed.log).cloned());
+                }
+            }
             _ => {}
         }
     }
@@ -64,10 +84,20 @@ impl Coverage {
             .into_values()
             .map(|mut seen| {
                 seen.report.missing = seen.gaps.iter().map(Range::count).fold(0, u64::saturating_add);
-                seen.report.unexplained = seen
+                let not_elsewhere: Vec<Range> = seen
                     .gaps
                     .iter()
-                    .flat_map(|gap| subtract(*gap, &mut seen.admitted))
+                    .flat_map(|gap| subtract(*gap, &mut seen.elsewhere))
+                    .collect();
+                seen.report.elsewhere = seen.report.missing
+                    - not_elsewhere
+                        .iter()
+                        .map(Range::count)
+                        .fold(0, u64::saturating_add)
+                        .min(seen.report.missing);
+                seen.report.unexplained = not_elsewhere
+                    .into_iter()
+                    .flat_map(|gap| subtract(gap, &mut seen.admitted))
                     .collect();
                 seen.report
             })

@@ -9,7 +9,7 @@ use norma_wire::json;
 use norma_wire::pb;
 use prost::Message as _;
 use serde::{Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -127,7 +127,11 @@ pub struct OutboxReport {
     pub rejected: u64,
     /// Sequences that never arrived.
     pub missing: u64,
-    /// Of these, the ones that no loss event of the agent admits.
+    /// Of these, the ones that the node says other logs acknowledged.
+    pub elsewhere: u64,
+    /// Names of these logs.
+    pub other_logs: BTreeSet<String>,
+    /// The ones that neither another log is said to hold nor a loss event of the agent admits.
     pub unexplained: Vec<Range>,
 }
 
@@ -176,6 +180,22 @@ impl Range {
 }
 
 impl OutboxReport {
+    /// What accounts for what is missing, where all of it is accounted for.
+    pub(in super::super) fn accounted(&self) -> String {
+        let logs = || {
+            let names: Vec<_> = self.other_logs.iter().map(String::as_str).collect();
+            names.join(", ")
+        };
+        match self.elsewhere {
+            0 => "all accounted for by loss events".to_owned(),
+            all if all == self.missing => format!("all acknowledged by other logs: {}", logs()),
+            some => format!(
+                "{some} acknowledged by other logs ({}), the rest accounted for by loss events",
+                logs()
+            ),
+        }
+    }
+
     pub(super) fn reach(&mut self, first: u64, last: u64) {
         if self.first_sequence == 0 {
             self.first_sequence = first;
@@ -263,7 +283,7 @@ impl fmt::Display for Report {
             if outbox.missing == 0 {
                 writeln!(f, "complete")?;
             } else if outbox.unexplained.is_empty() {
-                writeln!(f, "{} missing, all accounted for by loss events", outbox.missing)?;
+                writeln!(f, "{} missing, {}", outbox.missing, outbox.accounted())?;
             } else {
                 let ranges = list(&outbox.unexplained);
                 writeln!(f, "{} missing, NOT ACCOUNTED FOR: {ranges}", outbox.missing)?;

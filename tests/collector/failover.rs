@@ -1,0 +1,176 @@
+//! Several collectors, of which one fails.
+
+use crate::node::{Node, target};
+use crate::stage::{LIMIT, Stage};
+use anyhow::{Context as _, Result, ensure};
+use norma_agent::config::{CollectorAddress, CollectorTarget};
+use norma_agent::ship::Standing;
+use norma_rig::pki::KeyPair;
+use norma_rig::{Collector, CollectorSettings, Scratch, wait_until};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A collector with a log and a name of its own, under the authority of the stage.
+fn collector(stage: &Stage, name: &str) -> Result<(Scratch, Collector)> {
+    let scratch = Scratch::new(name)?;
+    let settings = CollectorSettings {
+        extra: format!("audit:\n  origin: logs.example.org/{name}\n"),
+        ..Default::default()
+    };
+    let collector = Collector::start(&scratch, &stage.programs, &stage.pki, None, &settings)?;
+    Ok((scratch, collector))
+}
+
+fn both(stage: &Stage, identity: &KeyPair, first: &Collector, second: &Collector) -> Result<CollectorTarget> {
+    let mut both = target(&stage.pki.ca(), identity, first.port())?;
+    let second = target(&stage.pki.ca(), identity, second.port())?;
+    both.fallbacks.push(CollectorAddress {
+        address: second.address,
+        server_name: second.server_name,
+    });
+    Ok(both)
+}
+
+/// Each event of a log by its sequence, as JSON.
+fn events(collector: &Collector) -> Result<BTreeMap<u64, Value>> {
+    let mut events = BTreeMap::new();
+    for event in collector.audit().events()? {
+        let sequence = norma_rig::audit::number(&event["id"]["sequence"]).context("no sequence")?;
+        ensure!(
+            events.insert(sequence, event).is_none(),
+            "{sequence} is in one log twice"
+        );
+    }
+    Ok(events)
+}
+
+/// Sequences that a log says may be in another one as well.
+fn in_doubt(collector: &Collector) -> Result<Vec<(u64, u64)>> {
+    let records = collector.audit().records_of(&["--kind", "handed_over"])?;
+    let mut ranges = Vec::new();
+    for record in &records {
+        let list = record.pointer("/handed_over/statement/handover/in_doubt");
+        for range in list.and_then(Value::as_array).into_iter().flatten() {
+            let number = |name: &str| norma_rig::audit::number(&range[name]).context("no number");
+            ranges.push((number("first_sequence")?, number("last_sequence")?));
+        }
+    }
+    Ok(ranges)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_collectors_lose_and_double_nothing_but_what_is_stated() -> Result<()> {
+    let stage = Stage::new("failover")?;
+    let (east_files, mut east) = collector(&stage, "east")?;
+    let (west_files, mut west) = collector(&stage, "west")?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let folder = stage.scratch.folder("outbox")?;
+    let target = both(&stage, &identity, &east, &west)?;
+    let mut node = Node::start(&folder, "worker-1", target)?;
+    for round in 0..4 {
+        let before = node.outbox.next_sequence();
+        node.append(4000);
+        // Some of it is acknowledged, some is on its way.
+        node.acknowledged(before + 500, LIMIT).await?;
+        let (files, failing) = match round % 2 {
+            0 => (&east_files, &mut east),
+            _ => (&west_files, &mut west),
+        };
+        failing.kill()?;
+        node.append(1000);
+        node.shipped(LIMIT).await?;
+        failing.run(files)?;
+    }
+    let total = node.outbox.next_sequence() - 1;
+    let standing = *node.standing.borrow();
+    ensure!(
+        standing == Standing::AsExpected,
+        "a move is taken for a loss: {standing:?}"
+    );
+    drop(node);
+    east.stop()?;
+    west.stop()?;
+
+    let (in_east, in_west) = (events(&east)?, events(&west)?);
+    ensure!(!in_east.is_empty() && !in_west.is_empty(), "there was no move");
+    let mut stated = in_doubt(&east)?;
+    stated.extend(in_doubt(&west)?);
+    for sequence in 1..=total {
+        match (in_east.get(&sequence), in_west.get(&sequence)) {
+            (None, None) => anyhow::bail!("{sequence} is in no log"),
+            (Some(one), Some(other)) => {
+                let is_stated = stated
+                    .iter()
+                    .any(|(first, last)| (first..=last).contains(&&sequence));
+                ensure!(
+                    is_stated,
+                    "{sequence} is in both logs, and neither says so: {stated:?}"
+                );
+                ensure!(one == other, "{sequence} differs");
+            }
+            _ => {}
+        }
+    }
+    ensure!(
+        in_east
+            .keys()
+            .chain(in_west.keys())
+            .all(|sequence| *sequence <= total)
+    );
+    // Each log by itself says where the rest is, and its chain of signed heads is whole.
+    for (collector, other) in [(&east, "logs.example.org/west"), (&west, "logs.example.org/east")] {
+        let report = collector.audit().verify()?;
+        ensure!(report.starts_with("intact: "), "{report}");
+        ensure!(
+            report.contains("acknowledged by other logs") && report.contains(other),
+            "{report}"
+        );
+        ensure!(
+            !report.contains("NOT ACCOUNTED FOR") && !report.contains("BROKEN CHAIN"),
+            "{report}"
+        );
+        collector.audit().check_accounted()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_does_not_answer_is_left_for_the_next_and_a_restart_remembers() -> Result<()> {
+    let stage = Stage::new("silent")?;
+    let (_files, mut west) = collector(&stage, "west")?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let folder = stage.scratch.folder("outbox")?;
+    // Takes connections and closes them: no TLS there.
+    let silent = norma_rig::net::Peer::start()?;
+    let mut target = target(&stage.pki.ca(), &identity, silent.port())?;
+    target.fallbacks.push(CollectorAddress {
+        address: format!("localhost:{}", west.port()),
+        server_name: target.server_name.clone(),
+    });
+    let mut node = Node::start(&folder, "worker-1", target.clone())?;
+    node.append(100);
+    node.shipped(LIMIT).await?;
+    node.kill().await;
+    let mut node = Node::start(&folder, "worker-1", target)?;
+    node.append(100);
+    node.shipped(LIMIT).await?;
+    let address = format!("localhost:{}", west.port());
+    wait_until(
+        "the status to name the collector",
+        Duration::from_secs(10),
+        || {
+            let status = node.status.lock().map_err(|_| anyhow::anyhow!("poisoned"))?;
+            let there = status.address.as_deref() == Some(&address)
+                && status.log.as_deref() == Some("logs.example.org/west");
+            Ok(there.then_some(()))
+        },
+    )?;
+    west.stop()?;
+    ensure!(west.audit().check_sequences()? == 200);
+    ensure!(
+        west.audit().records_of(&["--kind", "handed_over"])?.is_empty(),
+        "a node that was nowhere else says that it was"
+    );
+    Ok(())
+}
