@@ -2,6 +2,7 @@
 
 mod raw;
 
+use crate::administration::Given;
 use crate::audit::{AuditSettings, WriterSettings};
 use crate::pki::Authority;
 use crate::witness::ask::{self, Witnesses};
@@ -63,6 +64,8 @@ const MIN_VALIDITY: Duration = Duration::from_secs(10 * 60);
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What the file says, word by word; `None` where there is none.
+    pub given: Option<Given>,
     /// Where agents connect.
     pub listen: SocketAddr,
     /// Where everything durable lies.
@@ -173,13 +176,19 @@ pub use raw::{Send, WhenExpired};
 impl Config {
     /// Reads and checks the file at `path`; every fault of it is reported.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let raw: raw::Config = norma_settings::read(path)?;
+        let text = std::fs::read_to_string(path).map_err(|reason| SettingsError::Unreadable {
+            path: path.to_owned(),
+            reason,
+        })?;
+        let raw: raw::Config = norma_settings::parse(path, &text)?;
+        let words: serde_json::Value = norma_settings::parse(path, &text)?;
         let mut check = Check {
             path,
             base: path.parent().unwrap_or(Path::new("")),
             faults: Faults::default(),
         };
-        let config = check.config(&raw);
+        let mut config = check.config(&raw);
+        config.given = Some(Given::new(path, text.as_bytes(), &words));
         check.faults.or(config)
     }
 
@@ -256,6 +265,7 @@ impl Check<'_> {
         let witnesses = self.witnesses(raw.audit.as_ref());
         let state_dir = self.base.join(&raw.state_dir);
         Config {
+            given: None,
             listen,
             tls,
             audit: self.audit(raw.audit.as_ref(), &state_dir),

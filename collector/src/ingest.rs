@@ -68,6 +68,10 @@ pub enum StartError {
 pub struct Ingest {
     /// Where it listens; the port is the real one where 0 was configured.
     pub address: SocketAddr,
+    /// What it shows to others, and by what it knows them.
+    pub credentials: Arc<Credentials>,
+    /// Where refusals go.
+    pub refused: Refusals,
     stop: CancellationToken,
     acceptor: JoinHandle<()>,
     enrolment: Option<EnrolmentServer>,
@@ -121,7 +125,7 @@ pub async fn start(
         log: log.clone(),
         heads: heads.clone(),
         admission: credentials.admission(),
-        refusals,
+        refusals: refusals.clone(),
         baselines: baselines.clone(),
         events: config.events,
         shares: Shares::new(config.nodes),
@@ -138,6 +142,8 @@ pub async fn start(
         .serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned());
     Ok(Ingest {
         address,
+        credentials,
+        refused: refusals,
         stop,
         acceptor,
         enrolment,

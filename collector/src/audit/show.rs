@@ -131,7 +131,8 @@ pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
         Some(Body::Rejected(_) | Body::Gap(_) | Body::Refused(_) | Body::Recovered(_)) => true,
         Some(Body::BaselineDecision(decision)) => !decision.refused.is_empty(),
         Some(Body::WitnessQuorum(quorum)) => !quorum.reached,
-        Some(Body::CheckpointConflict(_)) => true,
+        Some(Body::CheckpointConflict(_) | Body::ClockStep(_)) => true,
+        Some(Body::Administration(done)) => !done.refused.is_empty(),
         _ => false,
     }
 }
@@ -153,6 +154,9 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::BatchHeads(_)) => "batch_heads",
         Some(Body::NodeKey(_)) => "node_key",
         Some(Body::Enrolled(_)) => "enrolled",
+        Some(Body::ClockState(_)) => "clock_state",
+        Some(Body::ClockStep(_)) => "clock_step",
+        Some(Body::Administration(_)) => "administration",
         None => "unknown",
     }
 }
@@ -234,6 +238,13 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
         (Some(Body::NodeKey(key)), _) => {
             format!("node {} signs with the key {}", key.node, Hex(&key.key))
         }
+        (Some(Body::ClockState(state)), _) => describe::clock_state("the collector", state),
+        (Some(Body::ClockStep(step)), _) => format!(
+            "the clock of the collector was set {} by {:?}",
+            if step.step_ns < 0 { "back" } else { "forward" },
+            std::time::Duration::from_nanos(step.step_ns.unsigned_abs())
+        ),
+        (Some(Body::Administration(done)), _) => describe::administration(done),
         (None, _) => "a record that only a newer norma-collector knows".to_owned(),
     }
 }

@@ -98,6 +98,53 @@ pub fn heads(heads: &[crate::pb::SignedHead]) -> String {
     ))
 }
 
+/// How far a clock can be trusted, in one line.
+pub fn clock_state(whose: &str, state: &crate::pb::ClockState) -> String {
+    let mut line = format!("the clock of {whose} ");
+    line += match state.synchronised {
+        Some(true) => "is kept in step with UTC",
+        Some(false) => "is NOT kept in step with UTC",
+        None => "may or may not be kept in step with UTC",
+    };
+    if let Some(error) = state.max_error_us {
+        let error = std::time::Duration::from_micros(error);
+        append(
+            &mut line,
+            format_args!(", off by {error:?} at most as the kernel says"),
+        );
+    }
+    if !state.source.is_empty() {
+        append(&mut line, format_args!(", and counted by {}", state.source));
+    }
+    match state.tai_offset_s {
+        Some(offset) if offset != 0 => append(&mut line, format_args!("; TAI is {offset} s ahead")),
+        _ => {}
+    }
+    if !state.leap.is_empty() {
+        append(&mut line, format_args!("; a leap second is due: {}", state.leap));
+    }
+    if !state.unknown.is_empty() {
+        append(&mut line, format_args!("; not known: {}", state.unknown));
+    }
+    single_line(&line)
+}
+
+/// What was done at a collector, in one line.
+pub fn administration(done: &crate::audit::Administration) -> String {
+    let act = json::name::<crate::audit::AdministrativeAct>(done.act).replace('_', " ");
+    let mut line = format!("{}: {act} {}", done.actor, done.object);
+    for fact in &done.facts {
+        append(&mut line, format_args!("; {} {}", fact.name, fact.value));
+    }
+    if !done.peer.is_empty() {
+        append(&mut line, format_args!("; from {}", done.peer));
+    }
+    if !done.refused.is_empty() {
+        append(&mut line, format_args!("; REFUSED: {}", done.refused));
+    }
+    single_line(&line)
+}
+
 /// What a person decided on a baseline, in one line.
 pub fn decision(decision: &crate::pb::BaselineDecision) -> String {
     single_line(&act::decision::words(decision))
