@@ -2,6 +2,8 @@
 
 mod audit;
 mod baseline;
+mod coverage;
+mod evidence;
 mod pki;
 mod witness;
 
@@ -33,6 +35,10 @@ enum Command {
     /// Verify and print audit logs
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Write evidence for an assessment: a signed statement of what the log shows, OSCAL results, and a STIG checklist
+    ///
+    /// The log is verified first. Exit status: 0 written, 1 the log is not intact, 2 nothing could be verified or written.
+    Evidence(evidence::EvidenceArgs),
     /// Look at what the fleet learned of workloads, decide on it, and carry it elsewhere
     #[command(subcommand)]
     Baseline(norma_baseline_command::Command),
@@ -80,6 +86,7 @@ impl Cli {
                 .map(|_| println!("{}: valid", config.display()))
                 .map_err(Failure::from),
             Command::Audit(command) => command.execute(),
+            Command::Evidence(args) => args.execute(),
             Command::Baseline(command) => command
                 .run(&baseline::PROGRAM)
                 .map_err(|error| Failure::Other(format!("{error:#}"))),

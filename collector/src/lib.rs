@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod administration;
+pub mod au3;
 pub mod audit;
 pub mod baselines;
 pub mod cli;
@@ -15,6 +16,7 @@ mod clock;
 pub mod config;
 mod durable;
 pub mod enrolment;
+pub mod evidence;
 pub mod heads;
 pub mod ingest;
 pub mod pki;

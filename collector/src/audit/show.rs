@@ -1,15 +1,12 @@
 //! Printing the log: one line or one JSON object per record.
 
-use super::format::FrameError;
 use super::read::ReadError;
-use super::scan::{Defect, Scan};
-use super::segment::Segment;
+use super::walk::walk;
 use jiff::Timestamp;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::pb::{self, VerdictKind};
 use norma_wire::text::Hex;
 use norma_wire::{Event, describe, id, json};
-use prost::Message as _;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -49,57 +46,23 @@ pub enum ShowError {
 
 /// Prints what is in the directory or file at `path`.
 pub fn show(path: &Path, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ShowError> {
-    let segments = match Segment::from_path(path) {
-        Some(segment) => vec![segment],
-        None => Segment::list(path).map_err(unreadable(path))?,
-    };
-    let mut before = None;
-    for (number, segment) in segments.iter().enumerate() {
-        let newest = number + 1 == segments.len();
-        let mut scan =
-            Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
-        loop {
-            match scan.next() {
-                Ok(Some(record)) => print(&record, filter, form, out)?,
-                Ok(None) => break,
-                // It is being written.
-                Err(Defect::Frame(FrameError::Incomplete { .. })) if newest => break,
-                Err(defect) => {
-                    let (path, offset) = (segment.path.clone(), scan.offset());
-                    return Err(ReadError::Damaged { path, offset, defect }.into());
-                }
-            }
-        }
-        before = Some(scan.into_state());
-    }
-    Ok(())
+    walk(path, &mut |record, event| print(record, event, filter, form, out))
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ReadError + use<> {
-    let path = path.to_owned();
-    move |source| ReadError::Io { path, source }
-}
-
-fn print(record: &Record, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ShowError> {
-    let event = match &record.body {
-        Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
-        _ => None,
-    };
-    if !filter.matches(record, event.as_ref()) {
+fn print(
+    record: &Record,
+    event: Option<&Event>,
+    filter: &Filter,
+    form: Form,
+    out: &mut dyn Write,
+) -> Result<(), ShowError> {
+    if !filter.matches(record, event) {
         return Ok(());
     }
     match form {
         Form::Human => {
-            let wall_ns = event
-                .as_ref()
-                .map_or(record.received_wall_ns, |event| event.wall_ns);
-            writeln!(
-                out,
-                "{} {} {}",
-                record.index,
-                time(wall_ns),
-                words(record, event.as_ref())
-            )?;
+            let wall_ns = event.map_or(record.received_wall_ns, |event| event.wall_ns);
+            writeln!(out, "{} {} {}", record.index, time(wall_ns), words(record, event))?;
         }
         Form::Json => {
             serde_json::to_writer(&mut *out, record)?;
@@ -110,7 +73,8 @@ fn print(record: &Record, filter: &Filter, form: Form, out: &mut dyn Write) -> R
 }
 
 impl Filter {
-    fn matches(&self, record: &Record, event: Option<&Event>) -> bool {
+    /// Whether a record is shown.
+    pub fn matches(&self, record: &Record, event: Option<&Event>) -> bool {
         let kind = match (event, &record.body) {
             (Some(event), _) => json::name::<pb::Kind>(event.kind),
             (None, body) => record_kind(body.as_ref()).to_owned(),

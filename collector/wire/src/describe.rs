@@ -129,10 +129,14 @@ pub fn clock_state(whose: &str, state: &crate::pb::ClockState) -> String {
     single_line(&line)
 }
 
+/// The name of what was done at a collector, as people write it.
+pub fn act_name(done: &crate::audit::Administration) -> String {
+    json::name::<crate::audit::AdministrativeAct>(done.act).replace('_', " ")
+}
+
 /// What was done at a collector, in one line.
 pub fn administration(done: &crate::audit::Administration) -> String {
-    let act = json::name::<crate::audit::AdministrativeAct>(done.act).replace('_', " ");
-    let mut line = format!("{}: {act} {}", done.actor, done.object);
+    let mut line = format!("{}: {} {}", done.actor, act_name(done), done.object);
     for fact in &done.facts {
         append(&mut line, format_args!("; {} {}", fact.name, fact.value));
     }
