@@ -1,5 +1,6 @@
 //! The command line.
 
+mod api;
 mod audit;
 mod baseline;
 mod coverage;
@@ -35,6 +36,8 @@ enum Command {
     /// Verify and print audit logs
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Ask a running collector, as an auditor or operator
+    Api(api::ApiArgs),
     /// Write evidence for an assessment: a signed statement of what the log shows, OSCAL results, and a STIG checklist
     ///
     /// The log is verified first. Exit status: 0 written, 1 the log is not intact, 2 nothing could be verified or written.
@@ -86,6 +89,7 @@ impl Cli {
                 .map(|_| println!("{}: valid", config.display()))
                 .map_err(Failure::from),
             Command::Audit(command) => command.execute(),
+            Command::Api(args) => args.execute(),
             Command::Evidence(args) => args.execute(),
             Command::Baseline(command) => command
                 .run(&baseline::PROGRAM)

@@ -82,6 +82,8 @@ pub struct Config {
     pub nodes: NodeLimits,
     /// Whose decisions on baselines count.
     pub trusted_keys: TrustedKeys,
+    /// Where auditors and operators ask; `None` where nobody can.
+    pub api: Option<ApiConfig>,
     /// Issuing of certificates to nodes; `None` where others do.
     pub enrolment: Option<EnrolmentConfig>,
     /// Where events are forwarded.
@@ -110,6 +112,13 @@ pub struct NodeLimits {
     pub all_in_flight_bytes: usize,
     /// Streams that it may have at the same time.
     pub streams: usize,
+}
+
+/// Where auditors and operators ask.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiConfig {
+    /// The address, another than that of agents.
+    pub listen: SocketAddr,
 }
 
 /// How certificates are issued to nodes.
@@ -274,6 +283,7 @@ impl Check<'_> {
             events: self.events(&raw.limits),
             nodes: self.nodes(&raw.limits),
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
+            api: raw.api.as_ref().map(|raw| self.api(raw, listen)),
             enrolment: raw.enrolment.as_ref().map(|raw| self.enrolment(raw)),
             sinks,
         }
@@ -321,6 +331,17 @@ impl Check<'_> {
             );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
+    }
+
+    fn api(&mut self, raw: &raw::Api, agents: SocketAddr) -> ApiConfig {
+        let listen = self.listen(&raw.listen);
+        if listen.port() != 0 && listen == agents {
+            self.fault(
+                &raw.listen,
+                "agents connect there (`listen`): people need a port of their own",
+            );
+        }
+        ApiConfig { listen }
     }
 
     fn enrolment(&mut self, raw: &raw::Enrolment) -> EnrolmentConfig {

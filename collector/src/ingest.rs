@@ -15,6 +15,7 @@ mod refusals;
 mod revocation;
 mod shares;
 
+pub(crate) use accept::start as accept_connections;
 pub use connection::{Connection, Peer, Visitor};
 pub use credentials::{Admission, CredentialError, Credentials};
 pub use refusals::Refusals;

@@ -1,6 +1,7 @@
 //! The collector's life: open the log, accept agents, feed the sinks, and end in the reverse order.
 
 use crate::administration;
+use crate::api;
 use crate::audit::{self, OpenError, StorageError};
 use crate::baselines::{self, OpenError as BaselinesError};
 use crate::clock;
@@ -88,9 +89,27 @@ async fn live(config: &Config) -> Result<(), RunError> {
                 beside_stop.clone(),
             ),
         ];
-        Ok::<_, RunError>((sinks, ingest, heads, beside_stop, task, inbox, witnesses, beside))
+        let api = match &config.api {
+            Some(offered) => {
+                let api = api::start(offered, config, &log, &ingest.credentials, &ingest.refused).await?;
+                tracing::info!(address = %api.address, "auditors and operators can ask");
+                Some(api)
+            }
+            None => None,
+        };
+        Ok::<_, RunError>((
+            sinks,
+            ingest,
+            api,
+            heads,
+            beside_stop,
+            task,
+            inbox,
+            witnesses,
+            beside,
+        ))
     };
-    let (sinks, ingest, heads, beside_stop, baselines, inbox, witnesses, beside) = match started.await {
+    let (sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -104,6 +123,9 @@ async fn live(config: &Config) -> Result<(), RunError> {
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!(reason, "stopping");
+    if let Some(api) = api {
+        api.stop().await;
+    }
     ingest.stop().await;
     heads.close();
     beside_stop.cancel();

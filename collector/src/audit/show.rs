@@ -60,16 +60,19 @@ fn print(
         return Ok(());
     }
     match form {
-        Form::Human => {
-            let wall_ns = event.map_or(record.received_wall_ns, |event| event.wall_ns);
-            writeln!(out, "{} {} {}", record.index, time(wall_ns), words(record, event))?;
-        }
+        Form::Human => writeln!(out, "{}", line(record, event))?,
         Form::Json => {
             serde_json::to_writer(&mut *out, record)?;
             writeln!(out)?;
         }
     }
     Ok(())
+}
+
+/// A record on one line: its index, when it was, and what.
+pub fn line(record: &Record, event: Option<&Event>) -> String {
+    let wall_ns = event.map_or(record.received_wall_ns, |event| event.wall_ns);
+    format!("{} {} {}", record.index, time(wall_ns), words(record, event))
 }
 
 impl Filter {

@@ -106,7 +106,8 @@ pub fn clock_state(whose: &str, state: &crate::pb::ClockState) -> String {
         Some(false) => "is NOT kept in step with UTC",
         None => "may or may not be kept in step with UTC",
     };
-    if let Some(error) = state.max_error_us {
+    // Of a clock that nothing keeps in step the kernel knows no bound, though it tells one.
+    if let (Some(error), Some(true)) = (state.max_error_us, state.synchronised) {
         let error = std::time::Duration::from_micros(error);
         append(
             &mut line,
