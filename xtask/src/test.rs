@@ -3,6 +3,7 @@
 mod manifests;
 mod policy;
 pub(crate) mod suite;
+mod validators;
 
 use crate::build::{self, Profile};
 use crate::setup::{self, Purpose};
@@ -107,6 +108,7 @@ fn tests(ledger: &mut Ledger, filter: Option<&str>, programs: &norma_rig::Progra
     ledger.run("kernel tests", || {
         suite::run(cargo(&["--test", "kernel"]).args(["--", "--test-threads=4"]))
     });
+    validators::prepare();
     // These start whole lines and measure what happens on the machine: one at a time.
     for name in ["collector", "e2e"] {
         ledger.run(&format!("{name} tests"), || {

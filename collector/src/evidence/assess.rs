@@ -78,6 +78,7 @@ pub fn assess(check: Check, evidence: &Evidence) -> (Status, String) {
             ),
         ),
         Check::Complete => complete(evidence),
+        Check::Signed => signed(evidence),
         Check::Sensors => sensors(facts),
         Check::Clocks => clocks(facts),
         Check::Posture(names) => posture(facts, names),
@@ -140,6 +141,33 @@ fn complete(evidence: &Evidence) -> (Status, String) {
             ),
         )
     }
+}
+
+fn signed(evidence: &Evidence) -> (Status, String) {
+    let chains = &evidence.report.batches;
+    let signed: u64 = chains.iter().map(|chain| chain.signed).sum();
+    let unsigned: u64 = chains.iter().map(|chain| chain.unsigned).sum();
+    let broken: Vec<String> = chains
+        .iter()
+        .filter(|chain| !chain.breaks.is_empty() || !chain.faults.is_empty())
+        .map(|chain| format!("node {} epoch {}", chain.node, chain.epoch))
+        .collect();
+    let details = format!(
+        "Nodes signed for {signed} of {} events with the keys of their certificates{}{}.",
+        signed + unsigned,
+        if broken.is_empty() {
+            ""
+        } else {
+            "; what was signed does not fit together: "
+        },
+        broken.join(", ")
+    );
+    let status = match (broken.is_empty(), signed, unsigned) {
+        (false, ..) => Status::Open,
+        (true, 1.., 0) => Status::Met,
+        _ => Status::NotReviewed,
+    };
+    (status, details)
 }
 
 fn sensors(facts: &Facts) -> (Status, String) {

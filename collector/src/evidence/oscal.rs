@@ -30,7 +30,7 @@ const OF_THE_LOG: [(&str, &str, Check); 5] = [
     (
         "au-10",
         "What nodes sent cannot be denied or made up",
-        Check::Complete,
+        Check::Signed,
     ),
     (
         "au-12",

@@ -12,6 +12,8 @@ pub enum Check {
     Intact,
     /// Nothing that nodes sent is missing without a reason.
     Complete,
+    /// Nodes signed for every event that they sent.
+    Signed,
     /// Every wanted sensor works.
     Sensors,
     /// Every clock is kept in step with UTC.

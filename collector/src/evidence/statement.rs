@@ -73,6 +73,7 @@ pub fn statement(evidence: &Evidence, documents: &[(&str, &String)]) -> Value {
                 "segments": segments,
             },
             "gaps": gaps,
+            "signatures": report.batches,
             "facts": facts,
             "documents": documents,
             "instructions": INSTRUCTIONS,
