@@ -3,6 +3,8 @@
 
 #[path = "collector/agent.rs"]
 mod agent;
+#[path = "collector/api.rs"]
+mod api;
 #[path = "collector/audit_outsider.rs"]
 mod audit_outsider;
 #[path = "collector/audit_promises.rs"]
@@ -25,6 +27,8 @@ mod enrolment;
 mod failover;
 #[path = "collector/faults.rs"]
 mod faults;
+#[path = "collector/evidence.rs"]
+mod evidence;
 #[path = "collector/heads.rs"]
 mod heads;
 #[path = "collector/limits.rs"]

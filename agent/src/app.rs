@@ -27,6 +27,7 @@ use crate::trace::tape::{Recorded, Tape, TapeOptions};
 use anyhow::Context as _;
 use norma_baseline_command::inbox;
 use norma_wire::pb::{self, Hello, Kind};
+use norma_wire::text::Hex;
 use norma_wire::{Detail, Event};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -291,6 +292,23 @@ async fn wait_for_signal() -> anyhow::Result<&'static str> {
     })
 }
 
+/// SHA-256 of the running program's file, in hex; empty where it cannot be read.
+fn program_sha256() -> String {
+    use sha2::Digest as _;
+    let hashed = std::fs::File::open("/proc/self/exe").and_then(|mut file| {
+        let mut hash = sha2::Sha256::new();
+        std::io::copy(&mut file, &mut hash)?;
+        Ok(hash.finalize())
+    });
+    match hashed {
+        Ok(hash) => Hex(&hash).to_string(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the agent's own program: its digest is not reported");
+            String::new()
+        }
+    }
+}
+
 /// The events with which an agent's story begins.
 fn opening(config: &Config, coverage: &CoverageReport, repairs: &[Repair]) -> Vec<Event> {
     let started = event::own(
@@ -299,6 +317,7 @@ fn opening(config: &Config, coverage: &CoverageReport, repairs: &[Repair]) -> Ve
             state: "started".to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             config_revision: config.revision.clone(),
+            program_sha256: program_sha256(),
             detail: if config.host_events {
                 String::new()
             } else {

@@ -5,10 +5,10 @@
 //! What is judged and learned has a [`Course`] of time, which is that of the clocks but in an evaluation.
 
 use crate::observation::BootTime;
-use rustix::time::{ClockId, clock_gettime};
+use norma_clock::{Steps, nanoseconds};
+use rustix::time::ClockId;
 
-/// A smaller difference is the ordinary slewing of a clock that is kept in step.
-const STEP_NS: i64 = 100_000_000;
+pub use norma_clock::offset_ns as offset;
 
 /// Now, by the kernel's clock.
 pub fn boot_now() -> BootTime {
@@ -19,7 +19,7 @@ pub fn boot_now() -> BootTime {
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     offset_ns: i64,
-    announced_ns: i64,
+    steps: Steps,
 }
 
 impl WallClock {
@@ -32,7 +32,7 @@ impl WallClock {
     pub fn new(offset_ns: i64) -> Self {
         Self {
             offset_ns,
-            announced_ns: offset_ns,
+            steps: Steps::from_offset(offset_ns),
         }
     }
 
@@ -44,14 +44,7 @@ impl WallClock {
     /// Takes over a newer relation, in nanoseconds; gives by how many the wall clock was stepped, if it was.
     pub fn observe(&mut self, offset_ns: i64) -> Option<i64> {
         self.offset_ns = offset_ns;
-        let step = offset_ns - self.announced_ns;
-        if step.abs() < STEP_NS {
-            // Slewing is followed silently, so that it never adds up to a step.
-            self.announced_ns = offset_ns;
-            return None;
-        }
-        self.announced_ns = offset_ns;
-        Some(step)
+        self.steps.observe(offset_ns)
     }
 }
 
@@ -111,22 +104,6 @@ impl Default for Course {
     }
 }
 
-/// Nanoseconds from kernel time to wall time, now.
-pub fn offset() -> i64 {
-    // The kernel clock is read before and after, so that being preempted in between does not look like a step.
-    let before = nanoseconds(ClockId::Boottime);
-    let wall = nanoseconds(ClockId::Realtime);
-    let after = nanoseconds(ClockId::Boottime);
-    wall - (before + (after - before) / 2)
-}
-
-fn nanoseconds(clock: ClockId) -> i64 {
-    let time = clock_gettime(clock);
-    time.tv_sec
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.tv_nsec)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,18 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_told_once_and_slewing_never() {
-        let mut clock = WallClock::new(0);
-        for millis in 1..1_000 {
-            assert_eq!(clock.observe(millis * 1_000_000), None);
-        }
-        let step = 3_600_000_000_000;
-        let now = clock.offset_ns;
-        assert_eq!(clock.observe(now - step), Some(-step));
-        assert_eq!(clock.observe(now - step), None);
-        assert_eq!(
-            clock.wall_ns(BootTime(u64::try_from(step).unwrap())),
-            u64::try_from(now).unwrap()
-        );
+    fn wall_time_follows_a_clock_that_is_set() {
+        let mut clock = WallClock::new(1_000);
+        assert_eq!(clock.wall_ns(BootTime(7)), 1_007);
+        assert_eq!(clock.observe(3_600_000_000_000), Some(3_599_999_999_000));
+        assert_eq!(clock.wall_ns(BootTime(7)), 3_600_000_000_007);
     }
 }

@@ -90,6 +90,7 @@ pub struct Parts {
 pub struct Pipeline {
     parts: Parts,
     clock: WallClock,
+    clock_told: Option<pb::ClockState>,
     kernel: KernelCounts,
     rollups: Rollups,
     pending: PendingEvents,
@@ -108,6 +109,7 @@ impl Pipeline {
         Self {
             clock: WallClock::new(parts.sensor.wall_offset_ns()),
             parts,
+            clock_told: None,
             kernel: KernelCounts::default(),
             rollups: Rollups::default(),
             pending: PendingEvents::default(),
@@ -138,6 +140,7 @@ impl Pipeline {
         let placed = self.parts.identity.take_placed();
         self.steer(&placed);
         self.say_what_is_known(&placed);
+        self.tell_clock();
         let mut ready = Vec::new();
         self.begin(&mut ready)?;
         while !stop.load(Ordering::Acquire) {
@@ -365,6 +368,21 @@ impl Pipeline {
         self.store(event);
     }
 
+    /// Reports how far the clock can be trusted, where that is news.
+    fn tell_clock(&mut self) {
+        let Some(state) = self.parts.sensor.clock_state() else {
+            return;
+        };
+        if self
+            .clock_told
+            .as_ref()
+            .is_none_or(|told| norma_clock::is_news(told, &state))
+        {
+            self.clock_told = Some(state.clone());
+            self.say(event::own(Kind::ClockState, Detail::ClockState(state)));
+        }
+    }
+
     fn tick(&mut self, now: BootTime) {
         if let Some(step_ns) = self.clock.observe(self.parts.sensor.wall_offset_ns()) {
             tracing::warn!(seconds = step_ns as f64 / 1e9, "the wall clock was set");
@@ -373,6 +391,7 @@ impl Pipeline {
                 Detail::ClockStep(pb::ClockStep { step_ns }),
             ));
         }
+        self.tell_clock();
         while let Ok(event) = self.parts.notices.try_recv() {
             self.say(event);
         }

@@ -51,6 +51,7 @@ pub mod export;
 mod format;
 pub mod gaps;
 mod head;
+pub mod inventory;
 pub mod key;
 mod lock;
 mod log;
@@ -67,6 +68,7 @@ mod summary;
 mod text;
 mod tlog;
 pub mod verify;
+pub mod walk;
 mod watermark;
 mod writer;
 

@@ -1,7 +1,10 @@
 //! The command line.
 
+mod api;
 mod audit;
 mod baseline;
+mod coverage;
+mod evidence;
 mod pki;
 mod witness;
 
@@ -33,6 +36,12 @@ enum Command {
     /// Verify and print audit logs
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Ask a running collector, as an auditor or operator
+    Api(api::ApiArgs),
+    /// Write evidence for an assessment: a signed statement of what the log shows, OSCAL results, and a STIG checklist
+    ///
+    /// The log is verified first. Exit status: 0 written, 1 the log is not intact, 2 nothing could be verified or written.
+    Evidence(evidence::EvidenceArgs),
     /// Look at what the fleet learned of workloads, decide on it, and carry it elsewhere
     #[command(subcommand)]
     Baseline(norma_baseline_command::Command),
@@ -80,6 +89,8 @@ impl Cli {
                 .map(|_| println!("{}: valid", config.display()))
                 .map_err(Failure::from),
             Command::Audit(command) => command.execute(),
+            Command::Api(args) => args.execute(),
+            Command::Evidence(args) => args.execute(),
             Command::Baseline(command) => command
                 .run(&baseline::PROGRAM)
                 .map_err(|error| Failure::Other(format!("{error:#}"))),

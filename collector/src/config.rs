@@ -2,6 +2,7 @@
 
 mod raw;
 
+use crate::administration::Given;
 use crate::audit::{AuditSettings, WriterSettings};
 use crate::pki::Authority;
 use crate::witness::ask::{self, Witnesses};
@@ -63,6 +64,8 @@ const MIN_VALIDITY: Duration = Duration::from_secs(10 * 60);
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What the file says, word by word; `None` where there is none.
+    pub given: Option<Given>,
     /// Where agents connect.
     pub listen: SocketAddr,
     /// Where everything durable lies.
@@ -79,6 +82,8 @@ pub struct Config {
     pub nodes: NodeLimits,
     /// Whose decisions on baselines count.
     pub trusted_keys: TrustedKeys,
+    /// Where auditors and operators ask; `None` where nobody can.
+    pub api: Option<ApiConfig>,
     /// Issuing of certificates to nodes; `None` where others do.
     pub enrolment: Option<EnrolmentConfig>,
     /// Where events are forwarded.
@@ -107,6 +112,13 @@ pub struct NodeLimits {
     pub all_in_flight_bytes: usize,
     /// Streams that it may have at the same time.
     pub streams: usize,
+}
+
+/// Where auditors and operators ask.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiConfig {
+    /// The address, another than that of agents.
+    pub listen: SocketAddr,
 }
 
 /// How certificates are issued to nodes.
@@ -173,13 +185,19 @@ pub use raw::{Send, WhenExpired};
 impl Config {
     /// Reads and checks the file at `path`; every fault of it is reported.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let raw: raw::Config = norma_settings::read(path)?;
+        let text = std::fs::read_to_string(path).map_err(|reason| SettingsError::Unreadable {
+            path: path.to_owned(),
+            reason,
+        })?;
+        let raw: raw::Config = norma_settings::parse(path, &text)?;
+        let words: serde_json::Value = norma_settings::parse(path, &text)?;
         let mut check = Check {
             path,
             base: path.parent().unwrap_or(Path::new("")),
             faults: Faults::default(),
         };
-        let config = check.config(&raw);
+        let mut config = check.config(&raw);
+        config.given = Some(Given::new(path, text.as_bytes(), &words));
         check.faults.or(config)
     }
 
@@ -256,6 +274,7 @@ impl Check<'_> {
         let witnesses = self.witnesses(raw.audit.as_ref());
         let state_dir = self.base.join(&raw.state_dir);
         Config {
+            given: None,
             listen,
             tls,
             audit: self.audit(raw.audit.as_ref(), &state_dir),
@@ -264,6 +283,7 @@ impl Check<'_> {
             events: self.events(&raw.limits),
             nodes: self.nodes(&raw.limits),
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
+            api: raw.api.as_ref().map(|raw| self.api(raw, listen)),
             enrolment: raw.enrolment.as_ref().map(|raw| self.enrolment(raw)),
             sinks,
         }
@@ -311,6 +331,17 @@ impl Check<'_> {
             );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
+    }
+
+    fn api(&mut self, raw: &raw::Api, agents: SocketAddr) -> ApiConfig {
+        let listen = self.listen(&raw.listen);
+        if listen.port() != 0 && listen == agents {
+            self.fault(
+                &raw.listen,
+                "agents connect there (`listen`): people need a port of their own",
+            );
+        }
+        ApiConfig { listen }
     }
 
     fn enrolment(&mut self, raw: &raw::Enrolment) -> EnrolmentConfig {

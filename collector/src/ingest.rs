@@ -16,6 +16,7 @@ mod refusals;
 mod revocation;
 mod shares;
 
+pub(crate) use accept::start as accept_connections;
 pub use connection::{Connection, Peer, Visitor};
 pub use credentials::{Admission, CredentialError, Credentials};
 pub use refusals::Refusals;
@@ -69,6 +70,10 @@ pub enum StartError {
 pub struct Ingest {
     /// Where it listens; the port is the real one where 0 was configured.
     pub address: SocketAddr,
+    /// What it shows to others, and by what it knows them.
+    pub credentials: Arc<Credentials>,
+    /// Where refusals go.
+    pub refused: Refusals,
     stop: CancellationToken,
     acceptor: JoinHandle<()>,
     enrolment: Option<EnrolmentServer>,
@@ -122,7 +127,7 @@ pub async fn start(
         log: log.clone(),
         heads: heads.clone(),
         admission: credentials.admission(),
-        refusals,
+        refusals: refusals.clone(),
         baselines: baselines.clone(),
         events: config.events,
         shares: Shares::new(config.nodes),
@@ -139,6 +144,8 @@ pub async fn start(
         .serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned());
     Ok(Ingest {
         address,
+        credentials,
+        refused: refusals,
         stop,
         acceptor,
         enrolment,

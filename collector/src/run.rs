@@ -1,7 +1,10 @@
 //! The collector's life: open the log, accept agents, feed the sinks, and end in the reverse order.
 
+use crate::administration;
+use crate::api;
 use crate::audit::{self, OpenError, StorageError};
 use crate::baselines::{self, OpenError as BaselinesError};
+use crate::clock;
 use crate::config::Config;
 use crate::heads::{self, Heads};
 use crate::ingest::{self, StartError};
@@ -35,8 +38,8 @@ pub enum RunError {
     /// The authorities of witnesses.
     #[error("audit.witness_ca: {0}")]
     Witnesses(#[from] TlsError),
-    /// The last record.
-    #[error("the audit log could not be ended in order: {0}")]
+    /// The first records, or the last.
+    #[error("the audit log could not be begun or ended in order: {0}")]
     End(#[from] StorageError),
 }
 
@@ -54,6 +57,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
 
     let (log, writing) = audit::open(&config.audit_dir(), &config.audit)?;
     let started = async {
+        administration::begin(config, &log).await?;
         let sinks = sinks::start(config, &log)?;
         let beside_stop = CancellationToken::new();
         let (baselines, task) = baselines::start(
@@ -76,9 +80,36 @@ async fn live(config: &Config) -> Result<(), RunError> {
             .transpose()?;
         let heads = tokio::task::block_in_place(|| Heads::open(&config.heads_file(), &log))?;
         let ingest = ingest::start(config, &log, &heads, &baselines).await?;
-        Ok::<_, RunError>((sinks, ingest, heads, beside_stop, task, inbox, witnesses))
+        let beside = [
+            clock::watch(log.clone(), beside_stop.clone()),
+            administration::watch(
+                log.clone(),
+                ingest.credentials.news(),
+                &config.tokens_dir(),
+                beside_stop.clone(),
+            ),
+        ];
+        let api = match &config.api {
+            Some(offered) => {
+                let api = api::start(offered, config, &log, &ingest.credentials, &ingest.refused).await?;
+                tracing::info!(address = %api.address, "auditors and operators can ask");
+                Some(api)
+            }
+            None => None,
+        };
+        Ok::<_, RunError>((
+            sinks,
+            ingest,
+            api,
+            heads,
+            beside_stop,
+            task,
+            inbox,
+            witnesses,
+            beside,
+        ))
     };
-    let (sinks, ingest, heads, beside_stop, baselines, inbox, witnesses) = match started.await {
+    let (sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -92,11 +123,19 @@ async fn live(config: &Config) -> Result<(), RunError> {
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!(reason, "stopping");
+    if let Some(api) = api {
+        api.stop().await;
+    }
     ingest.stop().await;
     heads.close();
     beside_stop.cancel();
     if inbox.await.is_err() {
         tracing::error!("what takes decisions ended in a panic");
+    }
+    for task in beside {
+        if task.await.is_err() {
+            tracing::error!("what records the clock or the collector's administration ended in a panic");
+        }
     }
     if baselines.await.is_err() {
         tracing::error!("what keeps baselines ended in a panic");

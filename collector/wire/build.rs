@@ -13,6 +13,7 @@ const ENUM_FIELDS: &[(&str, &str)] = &[
     ("norma.v1.Loss.cause", "cause"),
     ("norma.v1.Rejection.reason", "rejection"),
     ("norma.audit.v1.Rejected.reason", "rejection"),
+    ("norma.audit.v1.Administration.act", "administration"),
 ];
 
 /// Bytes that are shown in hex.
@@ -35,7 +36,7 @@ const HASH_FIELDS: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["norma.proto", "audit.proto"], ["proto"])?;
+    let descriptors = protox::compile(["norma.proto", "audit.proto", "api.proto"], ["proto"])?;
     let mut builder = tonic_prost_build::configure()
         .bytes("norma.v1.Batch.events")
         .bytes("norma.v1.Process.id")

@@ -3,6 +3,7 @@
 mod manifests;
 mod policy;
 pub(crate) mod suite;
+mod validators;
 
 use crate::build::{self, Profile};
 use crate::setup::{self, Purpose};
@@ -106,6 +107,7 @@ fn tests(ledger: &mut Ledger, filter: Option<&str>, programs: &norma_rig::Progra
         suite::run(&mut cargo(&["--lib", "--bins"]))
     });
     ledger.run("documentation tests", || suite::run(&mut cargo(&["--doc"])));
+    validators::prepare();
     // The kernel tests have a sensor each, and most of their time is the kernel's wait before a hook is gone. The others
     // start whole lines and measure what happens on the machine: one at a time.
     for (name, threads) in [("kernel", 4), ("collector", 1), ("e2e", 1)] {

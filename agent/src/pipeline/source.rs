@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::observation::{BootTime, CgroupId};
 use crate::sensor::{Losses, Sensor, SensorError, Totals};
+use norma_wire::pb::ClockState;
 use std::io;
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ pub trait Source: Send {
 
     /// Nanoseconds from kernel time to wall time.
     fn wall_offset_ns(&self) -> i64;
+
+    /// How far the wall clock can be trusted; `None` where that of this host is not meant.
+    fn clock_state(&self) -> Option<ClockState> {
+        None
+    }
 }
 
 impl Source for Sensor {
@@ -60,5 +66,9 @@ impl Source for Sensor {
 
     fn wall_offset_ns(&self) -> i64 {
         clock::offset()
+    }
+
+    fn clock_state(&self) -> Option<ClockState> {
+        Some(norma_clock::state())
     }
 }

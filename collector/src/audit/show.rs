@@ -1,15 +1,12 @@
 //! Printing the log: one line or one JSON object per record.
 
-use super::format::FrameError;
 use super::read::ReadError;
-use super::scan::{Defect, Scan};
-use super::segment::Segment;
+use super::walk::walk;
 use jiff::Timestamp;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::pb::{self, VerdictKind};
 use norma_wire::text::Hex;
 use norma_wire::{Event, describe, id, json};
-use prost::Message as _;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -49,58 +46,21 @@ pub enum ShowError {
 
 /// Prints what is in the directory or file at `path`.
 pub fn show(path: &Path, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ShowError> {
-    let segments = match Segment::from_path(path) {
-        Some(segment) => vec![segment],
-        None => Segment::list(path).map_err(unreadable(path))?,
-    };
-    let mut before = None;
-    for (number, segment) in segments.iter().enumerate() {
-        let newest = number + 1 == segments.len();
-        let mut scan =
-            Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
-        loop {
-            match scan.next() {
-                Ok(Some(record)) => print(&record, filter, form, out)?,
-                Ok(None) => break,
-                // It is being written.
-                Err(Defect::Frame(FrameError::Incomplete { .. })) if newest => break,
-                Err(defect) => {
-                    let (path, offset) = (segment.path.clone(), scan.offset());
-                    return Err(ReadError::Damaged { path, offset, defect }.into());
-                }
-            }
-        }
-        before = Some(scan.into_state());
-    }
-    Ok(())
+    walk(path, &mut |record, event| print(record, event, filter, form, out))
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ReadError + use<> {
-    let path = path.to_owned();
-    move |source| ReadError::Io { path, source }
-}
-
-fn print(record: &Record, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ShowError> {
-    let event = match &record.body {
-        Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
-        _ => None,
-    };
-    if !filter.matches(record, event.as_ref()) {
+fn print(
+    record: &Record,
+    event: Option<&Event>,
+    filter: &Filter,
+    form: Form,
+    out: &mut dyn Write,
+) -> Result<(), ShowError> {
+    if !filter.matches(record, event) {
         return Ok(());
     }
     match form {
-        Form::Human => {
-            let wall_ns = event
-                .as_ref()
-                .map_or(record.received_wall_ns, |event| event.wall_ns);
-            writeln!(
-                out,
-                "{} {} {}",
-                record.index,
-                time(wall_ns),
-                words(record, event.as_ref())
-            )?;
-        }
+        Form::Human => writeln!(out, "{}", line(record, event))?,
         Form::Json => {
             serde_json::to_writer(&mut *out, record)?;
             writeln!(out)?;
@@ -109,8 +69,15 @@ fn print(record: &Record, filter: &Filter, form: Form, out: &mut dyn Write) -> R
     Ok(())
 }
 
+/// A record on one line: its index, when it was, and what.
+pub fn line(record: &Record, event: Option<&Event>) -> String {
+    let wall_ns = event.map_or(record.received_wall_ns, |event| event.wall_ns);
+    format!("{} {} {}", record.index, time(wall_ns), words(record, event))
+}
+
 impl Filter {
-    fn matches(&self, record: &Record, event: Option<&Event>) -> bool {
+    /// Whether a record is shown.
+    pub fn matches(&self, record: &Record, event: Option<&Event>) -> bool {
         let kind = match (event, &record.body) {
             (Some(event), _) => json::name::<pb::Kind>(event.kind),
             (None, body) => record_kind(body.as_ref()).to_owned(),
@@ -131,7 +98,8 @@ pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
         Some(Body::Rejected(_) | Body::Gap(_) | Body::Refused(_) | Body::Recovered(_)) => true,
         Some(Body::BaselineDecision(decision)) => !decision.refused.is_empty(),
         Some(Body::WitnessQuorum(quorum)) => !quorum.reached,
-        Some(Body::CheckpointConflict(_)) => true,
+        Some(Body::CheckpointConflict(_) | Body::ClockStep(_)) => true,
+        Some(Body::Administration(done)) => !done.refused.is_empty(),
         _ => false,
     }
 }
@@ -154,6 +122,9 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::NodeKey(_)) => "node_key",
         Some(Body::Enrolled(_)) => "enrolled",
         Some(Body::HandedOver(_)) => "handed_over",
+        Some(Body::ClockState(_)) => "clock_state",
+        Some(Body::ClockStep(_)) => "clock_step",
+        Some(Body::Administration(_)) => "administration",
         None => "unknown",
     }
 }
@@ -236,6 +207,13 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
         (Some(Body::NodeKey(key)), _) => {
             format!("node {} signs with the key {}", key.node, Hex(&key.key))
         }
+        (Some(Body::ClockState(state)), _) => describe::clock_state("the collector", state),
+        (Some(Body::ClockStep(step)), _) => format!(
+            "the clock of the collector was set {} by {:?}",
+            if step.step_ns < 0 { "back" } else { "forward" },
+            std::time::Duration::from_nanos(step.step_ns.unsigned_abs())
+        ),
+        (Some(Body::Administration(done)), _) => describe::administration(done),
         (None, _) => "a record that only a newer norma-collector knows".to_owned(),
     }
 }

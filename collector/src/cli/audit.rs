@@ -32,6 +32,8 @@ pub enum Command {
     CheckProof(evidence::CheckArgs),
     /// Tell what nodes sent and did not arrive; exit status 1 where something is not accounted for
     Gaps(evidence::GapsArgs),
+    /// Tell how many records of each node answer what, when, where, source, outcome and identity (NIST 800-53 AU-3)
+    Coverage(super::coverage::CoverageArgs),
     /// Copy the sealed segments of a time so that they can be verified on a host that has nothing else
     Export(evidence::ExportArgs),
     /// Print the verifier key of a log, as trust policies have it, making the key where there is none
@@ -91,6 +93,7 @@ impl Command {
             Self::Prove(args) => args.execute(),
             Self::CheckProof(args) => args.execute(),
             Self::Gaps(args) => args.execute(),
+            Self::Coverage(args) => args.execute(),
             Self::Export(args) => args.execute(),
             Self::Key(args) => args.execute(),
         }

@@ -14,6 +14,7 @@ pub struct Config {
     #[serde(default)]
     pub limits: Limits,
     pub baselines: Option<Baselines>,
+    pub api: Option<Api>,
     pub enrolment: Option<Enrolment>,
     #[serde(default)]
     pub sinks: Vec<Sink>,
@@ -72,6 +73,12 @@ pub struct Limits {
 pub struct Baselines {
     #[serde(default)]
     pub trusted_keys: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub listen: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -60,6 +60,17 @@ pub enum TokenError {
     },
 }
 
+/// What may be told of a token that was not used yet.
+#[derive(Clone, Debug)]
+pub struct Good {
+    /// Its id.
+    pub id: String,
+    /// The node that it is for.
+    pub node: String,
+    /// Until when it is good, in seconds since 1970.
+    pub expires: i64,
+}
+
 /// Tokens in a directory.
 #[derive(Clone, Debug)]
 pub struct Tokens(PathBuf);
@@ -130,6 +141,24 @@ impl Tokens {
             tracing::debug!(%error, "cannot note that a token was used");
         }
         Ok((id.to_owned(), node))
+    }
+
+    /// Those that were not used yet; what cannot be read is none.
+    pub fn good(&self) -> Vec<Good> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let read = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let id = name.strip_suffix(".token")?.to_owned();
+            let kept: Kept = serde_json::from_slice(&fs::read(entry.path()).ok()?).ok()?;
+            Some(Good {
+                id,
+                node: kept.node,
+                expires: kept.expires,
+            })
+        };
+        let mut good: Vec<Good> = entries.filter_map(read).collect();
+        good.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        good
     }
 
     fn file(&self, id: &str, state: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 //! files now.
 
 use super::revocation::Revocations;
+use crate::administration::News;
 use crate::config::TlsFiles;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -46,6 +47,7 @@ pub struct Credentials {
     files: TlsFiles,
     current: Mutex<Current>,
     revocations: watch::Sender<Arc<Revocations>>,
+    news: watch::Sender<News>,
 }
 
 /// Tells whether those who are connected may stay.
@@ -94,6 +96,7 @@ impl Credentials {
             revocations,
         } = build(files)?;
         let (revocations, _) = watch::channel(Arc::new(revocations));
+        let (news, _) = watch::channel(News::taken(files, expires));
         let current = Mutex::new(Current {
             config,
             visitors,
@@ -105,6 +108,7 @@ impl Credentials {
             files: files.clone(),
             current,
             revocations,
+            news,
         })
     }
 
@@ -113,6 +117,11 @@ impl Credentials {
     pub fn for_visitors(&self) -> Arc<ServerConfig> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.visitors)
+    }
+
+    /// What is used, now and whenever files were read again.
+    pub fn news(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
     }
 
     /// Looks after those who are connected.
@@ -145,12 +154,14 @@ impl Credentials {
                         expiry_logged: false,
                     };
                     self.revocations.send_replace(Arc::new(built.revocations));
+                    self.news.send_replace(News::taken(&self.files, current.expires));
                     tracing::info!(
                         expires = %current.expires,
                         "certificate, key, client authorities and revocation lists were read again"
                     );
                 }
                 Err(error) => {
+                    self.news.send_replace(News::refused(&self.files, &error));
                     tracing::error!(%error, "keeping the certificate, key and client authorities from before");
                 }
             }

@@ -127,6 +127,58 @@ pub fn handed_over(handed: &crate::audit::HandedOver) -> String {
     single_line(&words)
 }
 
+/// How far a clock can be trusted, in one line.
+pub fn clock_state(whose: &str, state: &crate::pb::ClockState) -> String {
+    let mut line = format!("the clock of {whose} ");
+    line += match state.synchronised {
+        Some(true) => "is kept in step with UTC",
+        Some(false) => "is NOT kept in step with UTC",
+        None => "may or may not be kept in step with UTC",
+    };
+    // Of a clock that nothing keeps in step the kernel knows no bound, though it tells one.
+    if let (Some(error), Some(true)) = (state.max_error_us, state.synchronised) {
+        let error = std::time::Duration::from_micros(error);
+        append(
+            &mut line,
+            format_args!(", off by {error:?} at most as the kernel says"),
+        );
+    }
+    if !state.source.is_empty() {
+        append(&mut line, format_args!(", and counted by {}", state.source));
+    }
+    match state.tai_offset_s {
+        Some(offset) if offset != 0 => append(&mut line, format_args!("; TAI is {offset} s ahead")),
+        _ => {}
+    }
+    if !state.leap.is_empty() {
+        append(&mut line, format_args!("; a leap second is due: {}", state.leap));
+    }
+    if !state.unknown.is_empty() {
+        append(&mut line, format_args!("; not known: {}", state.unknown));
+    }
+    single_line(&line)
+}
+
+/// The name of what was done at a collector, as people write it.
+pub fn act_name(done: &crate::audit::Administration) -> String {
+    json::name::<crate::audit::AdministrativeAct>(done.act).replace('_', " ")
+}
+
+/// What was done at a collector, in one line.
+pub fn administration(done: &crate::audit::Administration) -> String {
+    let mut line = format!("{}: {} {}", done.actor, act_name(done), done.object);
+    for fact in &done.facts {
+        append(&mut line, format_args!("; {} {}", fact.name, fact.value));
+    }
+    if !done.peer.is_empty() {
+        append(&mut line, format_args!("; from {}", done.peer));
+    }
+    if !done.refused.is_empty() {
+        append(&mut line, format_args!("; REFUSED: {}", done.refused));
+    }
+    single_line(&line)
+}
+
 /// What a person decided on a baseline, in one line.
 pub fn decision(decision: &crate::pb::BaselineDecision) -> String {
     single_line(&act::decision::words(decision))

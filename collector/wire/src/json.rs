@@ -1,7 +1,7 @@
 //! The JSON form of the model: field names as in the contract, enums by name in lower case without
 //! their prefix, enum values that this version does not know as numbers.
 
-use crate::pb;
+use crate::{audit, pb};
 use bytes::Bytes;
 use prost::Message as _;
 use serde::{Serialize, Serializer};
@@ -35,8 +35,8 @@ fn serialize_name<E: Named, S: Serializer>(value: i32, serializer: S) -> Result<
 }
 
 macro_rules! named {
-    ($($function:ident, $type:ident, $prefix:literal;)*) => {$(
-        impl Named for pb::$type {
+    ($($function:ident, $type:ty, $prefix:literal;)*) => {$(
+        impl Named for $type {
             const PREFIX: &'static str = $prefix;
             fn contract_name(&self) -> &'static str {
                 self.as_str_name()
@@ -44,20 +44,21 @@ macro_rules! named {
         }
 
         pub(crate) fn $function<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
-            serialize_name::<pb::$type, S>(*value, serializer)
+            serialize_name::<$type, S>(*value, serializer)
         }
     )*};
 }
 
 named! {
-    kind, Kind, "KIND_";
-    identity, IdentityState, "IDENTITY_STATE_";
-    verdict, VerdictKind, "VERDICT_KIND_";
-    severity, Severity, "SEVERITY_";
-    action, Action, "ACTION_";
-    result, ResponseResult, "RESPONSE_RESULT_";
-    cause, LossCause, "LOSS_CAUSE_";
-    rejection, RejectionReason, "REJECTION_REASON_";
+    kind, pb::Kind, "KIND_";
+    identity, pb::IdentityState, "IDENTITY_STATE_";
+    verdict, pb::VerdictKind, "VERDICT_KIND_";
+    severity, pb::Severity, "SEVERITY_";
+    action, pb::Action, "ACTION_";
+    result, pb::ResponseResult, "RESPONSE_RESULT_";
+    cause, pb::LossCause, "LOSS_CAUSE_";
+    rejection, pb::RejectionReason, "REJECTION_REASON_";
+    administration, audit::AdministrativeAct, "ADMINISTRATIVE_ACT_";
 }
 
 /// Bytes in lower-case hex.

@@ -31,8 +31,14 @@ mod norma {
             tonic::include_proto!("norma.audit.v1");
         }
     }
+    pub mod api {
+        pub mod v1 {
+            tonic::include_proto!("norma.api.v1");
+        }
+    }
 }
 
+pub use norma::api::v1 as api;
 pub use norma::audit::v1 as audit;
 pub use norma::v1 as pb;
 pub use pb::Event;

@@ -50,6 +50,7 @@ pub fn act(event: &Event) -> String {
             let direction = if step.step_ns < 0 { "back" } else { "forward" };
             format!("the clock of the node was set {direction} by {by:?}")
         }
+        Some(Detail::ClockState(state)) => super::clock_state("the node", state),
         Some(Detail::Recovery(recovery)) => {
             format!(
                 "repaired after a crash: {} ({} bytes dropped)",

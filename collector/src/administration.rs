@@ -1,0 +1,105 @@
+//! The collector's own administration, in the same audit log as everything else (NIST 800-53 AU-12, CM-3).
+//!
+//! What the collector is told by its files is recorded when it takes it: its configuration with what changed since it
+//! ran last, the key of the log, its certificate, authorities and revocation lists, and tokens. What people ask of it
+//! over its API is recorded before it is answered, under the name in their certificate. What root does to files while no
+//! collector runs cannot be recorded by the collector; the log itself shows it where it concerns the log.
+
+mod configuration;
+mod credentials;
+mod tokens;
+
+pub use configuration::Given;
+pub use credentials::News;
+
+use crate::audit::{AuditLog, StorageError};
+use crate::clock::note;
+use crate::config::Config;
+use norma_wire::audit::record::Body;
+use norma_wire::audit::{Administration, AdministrativeAct as Act};
+use norma_wire::describe;
+use norma_wire::pb::Attribute;
+use std::path::Path;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Whom a record names where nobody asked.
+const COLLECTOR: &str = "collector";
+
+/// Something that the collector did by itself.
+fn own(act: Act, object: impl Into<String>, facts: Vec<Attribute>) -> Administration {
+    Administration {
+        actor: COLLECTOR.to_owned(),
+        act: act.into(),
+        object: object.into(),
+        facts,
+        ..Administration::default()
+    }
+}
+
+/// A fact by name.
+pub(crate) fn fact(name: &str, value: impl ToString) -> Attribute {
+    Attribute {
+        name: name.to_owned(),
+        value: value.to_string(),
+    }
+}
+
+/// Records that something was done.
+pub async fn record(log: &AuditLog, done: Administration) -> Result<(), StorageError> {
+    tracing::info!("{}", describe::administration(&done));
+    log.note(Body::Administration(done)).await
+}
+
+/// Records by what the collector works: its configuration, and the key of the log.
+pub async fn begin(config: &Config, log: &AuditLog) -> Result<(), StorageError> {
+    if let Some(given) = &config.given {
+        let kept = config.state_dir.join(configuration::KEPT);
+        let before = tokio::task::block_in_place(|| configuration::read(&kept));
+        record(log, configuration::record(given, before.as_ref())).await?;
+        if let Err(error) = tokio::task::block_in_place(|| configuration::keep(&kept, given)) {
+            tracing::warn!(
+                %error, file = %kept.display(),
+                "cannot keep the configuration: the next start will not tell what changed"
+            );
+        }
+    }
+    let key = log.promises().key().to_string();
+    let facts = vec![
+        fact("verifier key", key),
+        fact("file", config.audit.key.display()),
+    ];
+    record(log, own(Act::LogKey, log.promises().key().name(), facts)).await
+}
+
+/// Records credentials whenever they are taken or refused, and tokens that are good, until told to stop.
+pub fn watch(
+    log: AuditLog,
+    mut news: watch::Receiver<News>,
+    tokens: &Path,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    let mut tokens = tokens::Seen::in_directory(tokens);
+    tokio::spawn(async move {
+        news.mark_changed();
+        let mut looks = tokio::time::interval(tokens::LOOK);
+        loop {
+            let done = tokio::select! {
+                () = stop.cancelled() => return,
+                changed = news.changed() => match changed {
+                    Ok(()) => vec![news.borrow_and_update().record()],
+                    // Whoever takes connections ends before this does.
+                    Err(_) => return,
+                },
+                _ = looks.tick() => tokio::task::block_in_place(|| tokens.look()),
+            };
+            for done in done {
+                tracing::info!("{}", describe::administration(&done));
+                if note(&log, Body::Administration(done), &stop).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,56 @@
+//! Reading a log from its first record to its last, also while it is written.
+
+use super::format::FrameError;
+use super::read::ReadError;
+use super::scan::{Defect, Scan};
+use super::segment::Segment;
+use norma_wire::Event;
+use norma_wire::audit::{Record, record::Body};
+use prost::Message as _;
+use std::io;
+use std::path::Path;
+
+/// Gives each record of the directory or file at `path` to `each`, with the event that it holds where that can be decoded.
+///
+/// # Errors
+/// The log cannot be read on, or what `each` says.
+pub fn walk<E: From<ReadError>>(
+    path: &Path,
+    each: &mut dyn FnMut(&Record, Option<&Event>) -> Result<(), E>,
+) -> Result<(), E> {
+    let segments = match Segment::from_path(path) {
+        Some(segment) => vec![segment],
+        None => Segment::list(path).map_err(unreadable(path))?,
+    };
+    let mut before = None;
+    for (number, segment) in segments.iter().enumerate() {
+        let newest = number + 1 == segments.len();
+        let mut scan =
+            Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
+        loop {
+            match scan.next() {
+                Ok(Some(record)) => {
+                    let event = match &record.body {
+                        Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
+                        _ => None,
+                    };
+                    each(&record, event.as_ref())?;
+                }
+                Ok(None) => break,
+                // It is being written.
+                Err(Defect::Frame(FrameError::Incomplete { .. })) if newest => break,
+                Err(defect) => {
+                    let (path, offset) = (segment.path.clone(), scan.offset());
+                    return Err(ReadError::Damaged { path, offset, defect }.into());
+                }
+            }
+        }
+        before = Some(scan.into_state());
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ReadError + use<> {
+    let path = path.to_owned();
+    move |source| ReadError::Io { path, source }
+}
