@@ -23,12 +23,12 @@ mod delivery;
 mod disk;
 #[path = "collector/enrolment.rs"]
 mod enrolment;
+#[path = "collector/evidence.rs"]
+mod evidence;
 #[path = "collector/failover.rs"]
 mod failover;
 #[path = "collector/faults.rs"]
 mod faults;
-#[path = "collector/evidence.rs"]
-mod evidence;
 #[path = "collector/heads.rs"]
 mod heads;
 #[path = "collector/limits.rs"]
