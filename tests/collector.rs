@@ -3,6 +3,10 @@
 
 #[path = "collector/agent.rs"]
 mod agent;
+#[path = "collector/archive.rs"]
+mod archive;
+#[path = "collector/archive_store.rs"]
+mod archive_store;
 #[path = "collector/audit_outsider.rs"]
 mod audit_outsider;
 #[path = "collector/audit_promises.rs"]

@@ -1,7 +1,10 @@
 //! The collector's configuration: what a file says, checked as a whole, as values that can only be valid.
 
+mod archive;
 mod raw;
 
+use crate::archive::ArchiveConfig;
+use crate::archive::retain::Retention;
 use crate::audit::{AuditSettings, WriterSettings};
 use crate::pki::Authority;
 use crate::witness::ask::{self, Witnesses};
@@ -55,6 +58,9 @@ const MAX_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3600);
 const MAX_MAX_EVENT_BYTES: u64 = 4 << 20;
 const MIN_MAX_EVENT_BYTES: u64 = 4 << 10;
 
+/// Where legal holds lie in the state directory.
+pub const HOLDS: &str = "holds";
+
 /// Certificates of nodes that renew them by themselves: short.
 pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Agents look once a minute whether it is time to renew.
@@ -81,6 +87,10 @@ pub struct Config {
     pub trusted_keys: TrustedKeys,
     /// Issuing of certificates to nodes; `None` where others do.
     pub enrolment: Option<EnrolmentConfig>,
+    /// Where sealed segments are archived.
+    pub archive: Option<ArchiveConfig>,
+    /// When segments are removed.
+    pub retention: Retention,
     /// Where events are forwarded.
     pub sinks: Vec<SinkConfig>,
 }
@@ -255,6 +265,7 @@ impl Check<'_> {
         }
         let witnesses = self.witnesses(raw.audit.as_ref());
         let state_dir = self.base.join(&raw.state_dir);
+        let archive_dir = state_dir.join("archive");
         Config {
             listen,
             tls,
@@ -264,6 +275,8 @@ impl Check<'_> {
             events: self.events(&raw.limits),
             nodes: self.nodes(&raw.limits),
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
+            archive: raw.archive.as_ref().map(|raw| self.archive(raw, &archive_dir)),
+            retention: self.retention(&raw.retention, raw.archive.as_ref()),
             enrolment: raw.enrolment.as_ref().map(|raw| self.enrolment(raw)),
             sinks,
         }

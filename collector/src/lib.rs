@@ -2,11 +2,12 @@
 //!
 //! Modules in the order in which data flows: [`config`] says what to do, [`pki`] who may talk, [`enrolment`] lets nodes
 //! in, [`ingest`] takes events from agents over mutual TLS and checks what nodes sign of them ([`heads`]), [`audit`]
-//! keeps them in a tamper-evident log, [`sinks`] read that log and forward it, and [`witness`]es see that it only grows.
+//! keeps them in a tamper-evident log, [`archive`] keeps what is sealed of it for long, [`sinks`] read that log and forward it, and [`witness`]es see that it only grows.
 //! [`baselines`] brings together what nodes learned.
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod audit;
 pub mod baselines;
 pub mod cli;

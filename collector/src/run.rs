@@ -1,5 +1,6 @@
 //! The collector's life: open the log, accept agents, feed the sinks, and end in the reverse order.
 
+use crate::archive::task::{self as archive, StartError as ArchiveStartError};
 use crate::audit::{self, OpenError, StorageError};
 use crate::baselines::{self, OpenError as BaselinesError};
 use crate::config::Config;
@@ -29,6 +30,9 @@ pub enum RunError {
     /// The port or the certificates.
     #[error(transparent)]
     Ingest(#[from] StartError),
+    /// What archives segments.
+    #[error(transparent)]
+    Archive(#[from] ArchiveStartError),
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -75,10 +79,18 @@ async fn live(config: &Config) -> Result<(), RunError> {
             .map(|witnesses| ask::start(&log, witnesses, interval, beside_stop.clone()))
             .transpose()?;
         let heads = tokio::task::block_in_place(|| Heads::open(&config.heads_file(), &log))?;
+        let settings = archive::Settings {
+            state_dir: &config.state_dir,
+            archive: config.archive.as_ref(),
+            retention: config.retention,
+            audit: &config.audit,
+            delivered: sinks::Delivered::of(config),
+        };
+        let archive = tokio::task::block_in_place(|| archive::start(&settings, &log, beside_stop.clone()))?;
         let ingest = ingest::start(config, &log, &heads, &baselines).await?;
-        Ok::<_, RunError>((sinks, ingest, heads, beside_stop, task, inbox, witnesses))
+        Ok::<_, RunError>((sinks, ingest, heads, beside_stop, task, inbox, witnesses, archive))
     };
-    let (sinks, ingest, heads, beside_stop, baselines, inbox, witnesses) = match started.await {
+    let (sinks, ingest, heads, beside_stop, baselines, inbox, witnesses, archive) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -106,6 +118,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
     {
         tracing::error!("what asks witnesses ended in a panic");
     }
+    archive.ended().await;
     writing.stop(reason).await?;
     sinks.stop().await;
     tracing::info!("stopped");

@@ -14,6 +14,8 @@ pub struct Gaps {
     pub complete: u64,
     /// Records that are damaged or gone, which may have had any of them.
     pub unproven: Vec<Range>,
+    /// Records that policy removed; what of their sequences did not arrive is known from their manifests.
+    pub removed: Vec<Range>,
 }
 
 /// What is missing of one node and epoch.
@@ -29,6 +31,8 @@ pub struct Gap {
     pub missing: u64,
     /// Of these, the ones that no loss event of the agent admits.
     pub unexplained: Vec<Range>,
+    /// An event that accounts for some may have been in a segment that policy removed.
+    pub removed: bool,
 }
 
 /// Finds out what is missing in the log at `path`.
@@ -40,6 +44,7 @@ pub fn gaps(path: &Path) -> Result<Gaps, VerifyError> {
         outboxes: missing.into_iter().map(Gap::from).collect(),
         complete: complete.len() as u64,
         unproven: report.faults.iter().filter_map(|fault| fault.lost).collect(),
+        removed: report.removed.iter().map(|removed| removed.records).collect(),
     })
 }
 
@@ -54,6 +59,7 @@ impl From<OutboxReport> for Gap {
             },
             missing: outbox.missing,
             unexplained: outbox.unexplained,
+            removed: outbox.removed,
         }
     }
 }
@@ -77,8 +83,23 @@ impl fmt::Display for Gaps {
                 writeln!(f, "all accounted for by loss events")?;
             } else {
                 let ranges: Vec<String> = gap.unexplained.iter().map(ToString::to_string).collect();
-                writeln!(f, "NOT ACCOUNTED FOR: {}", ranges.join(", "))?;
+                let more = if gap.removed {
+                    " (what accounts for it may have been removed by policy)"
+                } else {
+                    ""
+                };
+                writeln!(f, "NOT ACCOUNTED FOR: {}{more}", ranges.join(", "))?;
             }
+        }
+        if let (Some(first), Some(last)) = (self.removed.first(), self.removed.last()) {
+            writeln!(
+                f,
+                "{} segments between records {} and {} were removed by policy; their sequences are accounted for by \
+                 their manifests",
+                self.removed.len(),
+                first.first,
+                last.last
+            )?;
         }
         for range in &self.unproven {
             writeln!(

@@ -2,7 +2,7 @@
 
 use super::format::FrameError;
 use super::read::ReadError;
-use super::scan::{Defect, Scan};
+use super::scan::{Defect, Scan, State};
 use super::segment::Segment;
 use jiff::Timestamp;
 use norma_wire::audit::{Record, record::Body};
@@ -53,8 +53,15 @@ pub fn show(path: &Path, filter: &Filter, form: Form, out: &mut dyn Write) -> Re
         Some(segment) => vec![segment],
         None => Segment::list(path).map_err(unreadable(path))?,
     };
-    let mut before = None;
+    let mut before: Option<State> = None;
     for (number, segment) in segments.iter().enumerate() {
+        // What policy removed lies before it.
+        if let Some(state) = before.take_if(|state| state.index + 1 < segment.first_index) {
+            let gone = Segment::new(path, state.index + 1);
+            if !gone.tombstone().exists() {
+                before = Some(state);
+            }
+        }
         let newest = number + 1 == segments.len();
         let mut scan =
             Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
@@ -132,6 +139,7 @@ pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
         Some(Body::BaselineDecision(decision)) => !decision.refused.is_empty(),
         Some(Body::WitnessQuorum(quorum)) => !quorum.reached,
         Some(Body::CheckpointConflict(_)) => true,
+        Some(Body::ArchiveState(state)) => !state.working,
         _ => false,
     }
 }
@@ -153,6 +161,10 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::BatchHeads(_)) => "batch_heads",
         Some(Body::NodeKey(_)) => "node_key",
         Some(Body::Enrolled(_)) => "enrolled",
+        Some(Body::Removed(_)) => "removed",
+        Some(Body::HoldPlaced(_)) => "hold_placed",
+        Some(Body::HoldReleased(_)) => "hold_released",
+        Some(Body::ArchiveState(_)) => "archive_state",
         None => "unknown",
     }
 }
@@ -234,6 +246,36 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
         (Some(Body::NodeKey(key)), _) => {
             format!("node {} signs with the key {}", key.node, Hex(&key.key))
         }
+        (Some(Body::Removed(removed)), _) => format!(
+            "segment {} (records {} to {}) is removed from the disk: {}",
+            removed.segment,
+            removed.first_record,
+            removed.last_record,
+            removed
+                .tombstone
+                .lines()
+                .find_map(|line| line.strip_prefix("reason "))
+                .unwrap_or("no reason is stated")
+        ),
+        (Some(Body::HoldPlaced(placed)), _) => format!(
+            "{} (uid {}) placed hold {} on {}: {}",
+            placed.who,
+            placed.uid,
+            placed.id,
+            crate::archive::holds::scope(placed.scope.as_ref()),
+            placed.reason
+        ),
+        (Some(Body::HoldReleased(released)), _) => format!(
+            "{} (uid {}) released hold {}: {}",
+            released.who, released.uid, released.id, released.reason
+        ),
+        (Some(Body::ArchiveState(state)), _) if state.working => {
+            format!("sealed segments are archived again in {}", state.place)
+        }
+        (Some(Body::ArchiveState(state)), _) => format!(
+            "segment {} and what follows it cannot be archived in {}: {}",
+            state.segment, state.place, state.detail
+        ),
         (None, _) => "a record that only a newer norma-collector knows".to_owned(),
     }
 }
