@@ -10,6 +10,7 @@ use norma_rig::{Collector, CollectorSettings, wait_until};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub const EPOCH: u64 = 3;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/collector/archive_read.py");
@@ -32,7 +33,10 @@ pub fn settings(extra: &str) -> CollectorSettings {
 
 /// Has a node deliver events with these sequences.
 pub async fn deliver(stage: &Stage, collector: &Collector, node: &str, first: u64, last: u64) -> Result<()> {
-    let mut agent = Agent::of_node(&stage.pki, collector.port(), node, EPOCH, 90).await?;
+    // A certificate of its own each time, which are told apart by their days.
+    static DAYS: AtomicU32 = AtomicU32::new(30);
+    let days = DAYS.fetch_add(1, Ordering::Relaxed);
+    let mut agent = Agent::of_node(&stage.pki, collector.port(), node, EPOCH, days).await?;
     for from in (first..=last).step_by(250) {
         let to = last.min(from + 249);
         agent.send(agent.events(from, to)).await?;

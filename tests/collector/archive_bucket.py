@@ -9,7 +9,6 @@ import json
 import sys
 
 import boto3
-from botocore.exceptions import ClientError
 
 endpoint, what, bucket = sys.argv[1:4]
 s3 = boto3.client(
@@ -26,18 +25,14 @@ else:
     for version in s3.list_object_versions(Bucket=bucket).get("Versions", []):
         place = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
         content = s3.get_object(**place)["Body"].read()
-        lock = s3.get_object_retention(**place)["Retention"]
-        try:
-            hold = s3.get_object_legal_hold(**place)["LegalHold"]["Status"]
-        except ClientError:
-            hold = "OFF"
+        head = s3.head_object(**place)
         objects.append(
             {
                 "key": version["Key"],
                 "sha256": hashlib.sha256(content).hexdigest(),
-                "mode": lock["Mode"],
-                "retain_until": int(lock["RetainUntilDate"].timestamp()),
-                "legal_hold": hold,
+                "mode": head["ObjectLockMode"],
+                "retain_until": int(head["ObjectLockRetainUntilDate"].timestamp()),
+                "legal_hold": head.get("ObjectLockLegalHoldStatus", "OFF"),
             }
         )
     print(json.dumps(objects))

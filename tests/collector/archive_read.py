@@ -58,7 +58,7 @@ for file in files:
 
 found = duckdb.sql(
     f"""select count(*), count(distinct record), count(*) filter (where event_kind = 'exec' and node = 'worker-1'),
-        max(sequence), count(*) filter (where container = 'web' and verdict = 'novel'), min(cluster), max(received_time)
+        max(sequence), count(*) filter (where container = 'web' and verdict = 'novel'), min(cluster), epoch_ns(max(received_time))
         from read_parquet('{folder}/*/*/*.parquet', hive_partitioning = true)"""
 ).fetchall()[0]
 print(
@@ -74,6 +74,7 @@ print(
                 "last_sequence": found[3],
                 "novel": found[4],
                 "cluster": found[5],
+                "received_ns": found[6],
             },
         }
     )

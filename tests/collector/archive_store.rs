@@ -191,8 +191,8 @@ async fn a_hold_keeps_segments_here_and_in_the_store_until_it_is_released() -> R
     let store = Store::moto(&stage, &python)?;
     store.make(&python, "lock")?;
     let mut collector = stage.collector(None, &settings(&store.config(&stage, "")?))?;
-    deliver(&stage, &collector, "worker-1", 1, 500).await?;
-    deliver(&stage, &collector, "worker-2", 1, 500).await?;
+    deliver(&stage, &collector, "worker-1", 1, 1000).await?;
+    deliver(&stage, &collector, "worker-2", 1, 1000).await?;
     all_stored(&collector, 3)?;
     let state = collector.state().to_owned();
     let hold = |words: &[&str]| {

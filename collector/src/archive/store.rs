@@ -169,6 +169,7 @@ impl Store {
             ("content-type", "application/vnd.apache.parquet".to_owned()),
             ("if-none-match", "*".to_owned()),
             ("x-amz-checksum-sha256", checksum),
+            ("x-amz-sdk-checksum-algorithm", "SHA256".to_owned()),
         ];
         if let Some(until) = wanted.retain_until {
             headers.push(("x-amz-object-lock-mode", COMPLIANCE.to_owned()));
@@ -196,23 +197,23 @@ impl Store {
         };
         let headers = [("x-amz-checksum-mode", "ENABLED".to_owned())];
         let query = versioned(&version);
-        let answer = self
+        let head = self
             .ask(Method::Head, wanted.object, &query, &headers, Bytes::new())
             .await?;
-        if answer.status != StatusCode::OK {
-            return Err(failed("it does not have what was put", &answer));
+        if head.status != StatusCode::OK {
+            return Err(failed("it does not have what was put", &head));
         }
         let version = if version.is_empty() {
-            answer.header("x-amz-version-id")
+            head.header("x-amz-version-id")
         } else {
             version
         };
         let query = versioned(&version);
-        let length = answer.header("content-length");
+        let length = head.header("content-length");
         if length != wanted.bytes.to_string() {
             return refused(format!("it has {length} bytes instead of {}", wanted.bytes));
         }
-        let checksum = answer.header("x-amz-checksum-sha256");
+        let checksum = head.header("x-amz-checksum-sha256");
         if checksum.is_empty() {
             // It keeps no checksums: then all of it is read.
             let answer = self
@@ -225,36 +226,45 @@ impl Store {
             return refused(format!("it has other content, of SHA-256 {checksum} (base64)"));
         }
         if let Some(until) = wanted.retain_until {
-            self.compare_lock(wanted, &query, until).await?;
+            self.compare_lock(wanted, &query, &head, until).await?;
         }
         Ok(Object { version })
     }
 
+    /// Compares mode and expiry, which come with the object's headers, and where not are asked for.
     async fn compare_lock(
         &self,
         wanted: &Wanted<'_>,
         query: &[(&str, String)],
+        head: &Answer,
         until: i64,
     ) -> Result<(), StoreError> {
         let url = self.url(wanted.object);
         let refused = |what: String| Err(StoreError::Refused(format!("{url}: {what}")));
-        let mut with = vec![("retention", String::new())];
-        with.extend_from_slice(query);
-        let answer = self
-            .ask(Method::Get, wanted.object, &with, &[], Bytes::new())
-            .await?;
-        if answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED {
-            return Err(failed("it does not say how long it keeps an object", &answer));
+        let mut mode = head.header("x-amz-object-lock-mode");
+        let mut date = head.header("x-amz-object-lock-retain-until-date");
+        let mut told = head.status.to_string();
+        if mode.is_empty() {
+            let mut with = vec![("retention", String::new())];
+            with.extend_from_slice(query);
+            let answer = self
+                .ask(Method::Get, wanted.object, &with, &[], Bytes::new())
+                .await?;
+            if answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED {
+                return Err(failed("it does not say how long it keeps an object", &answer));
+            }
+            let text = answer.text();
+            if answer.status.is_success() {
+                (mode, date) = (element(&text, "Mode"), element(&text, "RetainUntilDate"));
+            }
+            told = format!("{} {}", answer.status, element(&text, "Code"));
         }
-        let text = answer.text();
-        let (mode, date) = (element(&text, "Mode"), element(&text, "RetainUntilDate"));
-        if !answer.status.is_success() || mode.is_empty() {
+        if mode.is_empty() {
             return refused(format!(
-                "the store ignored the lock: it was told to keep the object until {} and says nothing of that ({} {}). \
+                "the store ignored the lock: it was told to keep the object until {} and says nothing of that ({}). \
                  Use a bucket with Object Lock, or set archive.store.retain: none to go without",
                 self::date(until)?,
-                answer.status,
-                element(&text, "Code"),
+                told.trim_end()
             ));
         }
         if mode != COMPLIANCE {
@@ -282,6 +292,7 @@ impl Store {
         let headers = [
             ("content-type", "application/xml".to_owned()),
             ("x-amz-checksum-sha256", base64(&Sha256::digest(&body))),
+            ("x-amz-sdk-checksum-algorithm", "SHA256".to_owned()),
         ];
         let answer = self
             .ask(Method::Put, object, &query, &headers, Bytes::from(body))

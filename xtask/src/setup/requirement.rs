@@ -133,7 +133,7 @@ pub const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "Python with venv and pip",
-        why: "runs the check of the Kubernetes manifests",
+        why: "runs the check of the Kubernetes manifests, and the store and the readers of the archive tests",
         present: has_python_venv,
         needed_for: Purpose::All,
         debian: &["python3", "python3-venv", "python3-pip"],
