@@ -5,6 +5,10 @@
 mod agent;
 #[path = "collector/api.rs"]
 mod api;
+#[path = "collector/archive.rs"]
+mod archive;
+#[path = "collector/archive_store.rs"]
+mod archive_store;
 #[path = "collector/audit_outsider.rs"]
 mod audit_outsider;
 #[path = "collector/audit_promises.rs"]

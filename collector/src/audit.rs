@@ -67,19 +67,25 @@ pub mod show;
 mod summary;
 mod text;
 mod tlog;
+pub(crate) mod tombstone;
 pub mod verify;
 pub mod walk;
 mod watermark;
 mod writer;
 
+pub(crate) use format::{Frame, push_frame};
 pub use format::{Hash, MAGIC, OVERHEAD, PREFIX};
 pub use head::Head;
 pub use log::{Appended, Arrival, AuditLog, AuditSettings, Beside, Content, StorageError, Writing, open};
+pub(crate) use manifest::Manifest;
 pub use promise::{Conflict, Promises};
 pub use read::{Follower, ReadError};
 pub use recover::OpenError;
 pub use scan::Defect;
+pub(crate) use scan::Scan;
 pub use sealer::SealError;
+pub(crate) use segment::Segment;
+pub(crate) use summary::Summary;
 pub use watermark::Outbox;
 pub use writer::WriterSettings;
 

@@ -1,8 +1,11 @@
 //! The collector's configuration: what a file says, checked as a whole, as values that can only be valid.
 
+mod archive;
 mod raw;
 
 use crate::administration::Given;
+use crate::archive::ArchiveConfig;
+use crate::archive::retain::Retention;
 use crate::audit::{AuditSettings, WriterSettings};
 use crate::pki::Authority;
 use crate::witness::ask::{self, Witnesses};
@@ -56,6 +59,9 @@ const MAX_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3600);
 const MAX_MAX_EVENT_BYTES: u64 = 4 << 20;
 const MIN_MAX_EVENT_BYTES: u64 = 4 << 10;
 
+/// Where legal holds lie in the state directory.
+pub const HOLDS: &str = "holds";
+
 /// Certificates of nodes that renew them by themselves: short.
 pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Agents look once a minute whether it is time to renew.
@@ -86,6 +92,10 @@ pub struct Config {
     pub api: Option<ApiConfig>,
     /// Issuing of certificates to nodes; `None` where others do.
     pub enrolment: Option<EnrolmentConfig>,
+    /// Where sealed segments are archived.
+    pub archive: Option<ArchiveConfig>,
+    /// When segments are removed.
+    pub retention: Retention,
     /// Where events are forwarded.
     pub sinks: Vec<SinkConfig>,
 }
@@ -273,6 +283,7 @@ impl Check<'_> {
         }
         let witnesses = self.witnesses(raw.audit.as_ref());
         let state_dir = self.base.join(&raw.state_dir);
+        let archive_dir = state_dir.join("archive");
         Config {
             given: None,
             listen,
@@ -284,6 +295,8 @@ impl Check<'_> {
             nodes: self.nodes(&raw.limits),
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
             api: raw.api.as_ref().map(|raw| self.api(raw, listen)),
+            archive: raw.archive.as_ref().map(|raw| self.archive(raw, &archive_dir)),
+            retention: self.retention(&raw.retention, raw.archive.as_ref()),
             enrolment: raw.enrolment.as_ref().map(|raw| self.enrolment(raw)),
             sinks,
         }

@@ -83,6 +83,20 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// SHA-256 of bytes.
+pub fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(bytes).into()
+}
+
+/// SHA-256 and length of a file.
+pub fn digest(path: &Path) -> io::Result<([u8; 32], u64)> {
+    use sha2::{Digest as _, Sha256};
+    let mut digest = Sha256::new();
+    let bytes = io::copy(&mut File::open(path)?, &mut digest)?;
+    Ok((digest.finalize().into(), bytes))
+}
+
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

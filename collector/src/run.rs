@@ -2,6 +2,7 @@
 
 use crate::administration;
 use crate::api;
+use crate::archive::task::{self as archive, StartError as ArchiveStartError};
 use crate::audit::{self, OpenError, StorageError};
 use crate::baselines::{self, OpenError as BaselinesError};
 use crate::clock;
@@ -32,6 +33,9 @@ pub enum RunError {
     /// The port or the certificates.
     #[error(transparent)]
     Ingest(#[from] StartError),
+    /// What archives segments.
+    #[error(transparent)]
+    Archive(#[from] ArchiveStartError),
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -79,6 +83,14 @@ async fn live(config: &Config) -> Result<(), RunError> {
             .map(|witnesses| ask::start(&log, witnesses, interval, beside_stop.clone()))
             .transpose()?;
         let heads = tokio::task::block_in_place(|| Heads::open(&config.heads_file(), &log))?;
+        let settings = archive::Settings {
+            state_dir: &config.state_dir,
+            archive: config.archive.as_ref(),
+            retention: config.retention,
+            audit: &config.audit,
+            delivered: sinks::Delivered::of(config),
+        };
+        let archive = tokio::task::block_in_place(|| archive::start(&settings, &log, beside_stop.clone()))?;
         let ingest = ingest::start(config, &log, &heads, &baselines).await?;
         let beside = [
             clock::watch(log.clone(), beside_stop.clone()),
@@ -107,9 +119,10 @@ async fn live(config: &Config) -> Result<(), RunError> {
             inbox,
             witnesses,
             beside,
+            archive,
         ))
     };
-    let (sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside) = match started.await {
+    let (sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside, archive) = match started.await {
         Ok(started) => started,
         Err(error) => {
             writing.stop(&format!("start failed: {error}")).await?;
@@ -145,6 +158,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
     {
         tracing::error!("what asks witnesses ended in a panic");
     }
+    archive.ended().await;
     writing.stop(reason).await?;
     sinks.stop().await;
     tracing::info!("stopped");

@@ -14,6 +14,7 @@ pub use session::SinkError;
 use crate::audit::AuditLog;
 use crate::config::Config;
 use session::Sink;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +38,32 @@ pub fn start(config: &Config, log: &AuditLog) -> Result<Sinks, SinkError> {
     }
     tasks.close();
     Ok(Sinks { tasks, stop })
+}
+
+/// How far all sinks have read the log.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    cursors: Vec<PathBuf>,
+}
+
+impl Delivered {
+    /// Of the sinks of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let folder = config.cursor_dir();
+        let cursors = config.sinks.iter().map(|sink| folder.join(&sink.name));
+        Self {
+            cursors: cursors.collect(),
+        }
+    }
+
+    /// Every record up to this one was delivered by all of them.
+    pub fn through(&self) -> u64 {
+        let one = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.trim().parse::<u64>().unwrap_or(1).saturating_sub(1)
+        };
+        self.cursors.iter().map(one).min().unwrap_or(u64::MAX)
+    }
 }
 
 impl Sinks {

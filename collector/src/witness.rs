@@ -14,7 +14,7 @@ pub mod ask;
 mod http;
 pub mod memory;
 pub mod serve;
-mod tls;
+pub(crate) mod tls;
 
 pub use memory::{Answer, Memory, MemoryError};
 pub use tls::TlsError;

@@ -24,6 +24,7 @@ pub mod net;
 pub mod nothing;
 pub mod pki;
 pub mod program;
+pub mod python;
 mod root;
 pub mod rsyslog;
 pub mod scratch;

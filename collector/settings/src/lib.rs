@@ -121,6 +121,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("`{text}` is not a duration such as `30s` or `5m`: {error}"))
 }
 
+/// A duration as [`duration`] reads it.
+pub fn words(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
 /// The word of `known` that `word` was probably meant to be.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known

@@ -62,6 +62,8 @@ pub struct Exported {
     pub records: (u64, u64),
     /// Bytes of all files.
     pub bytes: u64,
+    /// Segments among them that policy had removed, of which the bundle has manifest and tombstone.
+    pub removed: u64,
 }
 
 /// Where a bundle goes.
@@ -83,7 +85,7 @@ pub fn export(
 ) -> Result<Exported, ExportError> {
     let (tiles, checkpoint, note) = Tiles::open(directory)?.ok_or(ExportError::NoTlog)?;
     let mut picked: Vec<(Segment, Manifest)> = Vec::new();
-    for segment in Segment::list(directory).map_err(io_error(directory))? {
+    for segment in Segment::known(directory).map_err(io_error(directory))? {
         let path = segment.manifest();
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -107,6 +109,7 @@ pub fn export(
         segments: (first.segment, last.segment),
         records: (first.records.0, last.records.1),
         bytes: 0,
+        removed: 0,
     };
     let instructions = instructions(&checkpoint.origin, &exported);
     let mut exported = exported;
@@ -114,11 +117,21 @@ pub fn export(
         exported.bytes += target.copy(from, name).map_err(io_error(from))?;
         Ok(())
     };
+    let mut removed = 0;
     for (segment, _) in &picked {
-        for path in [segment.path.clone(), segment.manifest()] {
+        // What policy removed is stated by its tombstone, in the bundle as in the log.
+        let is_there = segment.path.exists();
+        removed += u64::from(!is_there);
+        let content = if is_there {
+            segment.path.clone()
+        } else {
+            segment.tombstone()
+        };
+        for path in [content, segment.manifest()] {
             copy(&path, Path::new(path.file_name().unwrap_or_default()))?;
         }
     }
+    exported.removed = removed;
     for tile in Tile::all(checkpoint.size) {
         // A full tile in the place of a partial one has more than the checkpoint promises, and is named as it is.
         let (path, bytes) = tiles.read(&tile);

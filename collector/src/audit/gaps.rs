@@ -15,6 +15,8 @@ pub struct Gaps {
     pub complete: u64,
     /// Records that are damaged or gone, which may have had any of them.
     pub unproven: Vec<Range>,
+    /// Records that policy removed; what of their sequences did not arrive is known from their manifests.
+    pub removed: Vec<Range>,
 }
 
 /// What is missing of one node and epoch.
@@ -34,6 +36,8 @@ pub struct Gap {
     pub other_logs: BTreeSet<String>,
     /// The ones that nothing accounts for.
     pub unexplained: Vec<Range>,
+    /// An event that accounts for some may have been in a segment that policy removed.
+    pub removed: bool,
     #[serde(skip)]
     accounted: String,
 }
@@ -47,6 +51,7 @@ pub fn gaps(path: &Path) -> Result<Gaps, VerifyError> {
         outboxes: missing.into_iter().map(Gap::from).collect(),
         complete: complete.len() as u64,
         unproven: report.faults.iter().filter_map(|fault| fault.lost).collect(),
+        removed: report.removed.iter().map(|removed| removed.records).collect(),
     })
 }
 
@@ -64,6 +69,7 @@ impl From<OutboxReport> for Gap {
             },
             missing: outbox.missing,
             unexplained: outbox.unexplained,
+            removed: outbox.removed,
         }
     }
 }
@@ -87,8 +93,23 @@ impl fmt::Display for Gaps {
                 writeln!(f, "{}", gap.accounted)?;
             } else {
                 let ranges: Vec<String> = gap.unexplained.iter().map(ToString::to_string).collect();
-                writeln!(f, "NOT ACCOUNTED FOR: {}", ranges.join(", "))?;
+                let more = if gap.removed {
+                    " (what accounts for it may have been removed by policy)"
+                } else {
+                    ""
+                };
+                writeln!(f, "NOT ACCOUNTED FOR: {}{more}", ranges.join(", "))?;
             }
+        }
+        if let (Some(first), Some(last)) = (self.removed.first(), self.removed.last()) {
+            writeln!(
+                f,
+                "{} segments between records {} and {} were removed by policy; their sequences are accounted for by \
+                 their manifests",
+                self.removed.len(),
+                first.first,
+                last.last
+            )?;
         }
         for range in &self.unproven {
             writeln!(

@@ -7,6 +7,7 @@ use super::lock::Lock;
 use super::promise::Promises;
 use super::recover::{OpenError, at, recover};
 use super::sealer::{SealError, Sealer, Told};
+use super::segment::Segment;
 use super::tlog::{self, Tlog};
 use super::watermark::Outbox;
 use super::writer::{Request, Writer, WriterSettings};
@@ -233,6 +234,26 @@ impl AuditLog {
         if self.sealer.try_send(Told::Cosigned(note, quorum)).is_err() {
             tracing::debug!("cosignatures were not kept");
         }
+    }
+
+    /// The first record of the first file that begins after record `index`; `None` where there is none.
+    pub fn segment_after(&self, index: u64) -> Option<u64> {
+        let segments = Segment::list(&self.directory).ok()?;
+        let mut first = segments.iter().map(|segment| segment.first_index);
+        first.find(|first| *first > index)
+    }
+
+    /// The first record that is there where record `index` is in a segment that policy removed.
+    pub fn first_after_removed(&self, index: u64) -> Option<u64> {
+        let segments = Segment::known(&self.directory).ok()?;
+        let holder = segments
+            .iter()
+            .rposition(|segment| segment.first_index <= index)?;
+        if segments[holder].path.exists() {
+            return None;
+        }
+        let there = segments[holder..].iter().find(|segment| segment.path.exists())?;
+        Some(there.first_index)
     }
 
     /// Where the log lies.

@@ -92,6 +92,24 @@ pub enum ProveError {
     /// Nothing of the kind.
     #[error("the log has no such record; `norma-collector audit gaps` tells what did not arrive")]
     NotFound,
+    /// Policy removed it.
+    #[error(
+        "records {first} to {last} (segment {segment}) were removed from this disk ({reason}){}; make the segment again \
+         from its archive file with `norma-collector audit archive restore`, in this directory or a copy of it",
+        archive.as_ref().map(|url| format!(" and are kept at {url}")).unwrap_or_default()
+    )]
+    Removed {
+        /// Number of the segment.
+        segment: u64,
+        /// Its first record.
+        first: u64,
+        /// Its last record.
+        last: u64,
+        /// By which policy.
+        reason: String,
+        /// Where it is kept.
+        archive: Option<String>,
+    },
     /// It is too new.
     #[error("record {0} is not under a checkpoint yet; the next one comes within the checkpoint interval")]
     TooNew(u64),
@@ -134,20 +152,23 @@ pub fn prove(directory: &Path, wanted: &Wanted, policy: Option<&Policy>) -> Resu
 
 /// The segment that has the record, and its index.
 fn find(directory: &Path, wanted: &Wanted) -> Result<(Segment, u64), ProveError> {
-    let segments = Segment::list(directory).map_err(|source| io_error(directory, source))?;
+    let segments = Segment::known(directory).map_err(|source| io_error(directory, source))?;
     match wanted {
         Wanted::Record(index) => {
             let segment = segments
                 .into_iter()
                 .rev()
                 .find(|segment| segment.first_index <= *index);
-            Ok((segment.ok_or(ProveError::NotFound)?, *index))
+            let segment = segment.ok_or(ProveError::NotFound)?;
+            is_there(&segment)?;
+            Ok((segment, *index))
         }
         Wanted::Event(id) => {
             for segment in segments.into_iter().rev() {
                 if !may_hold(&segment, id) {
                     continue;
                 }
+                is_there(&segment)?;
                 let mut found = None;
                 walk(&segment, |record, _| {
                     if let Some(Body::Event(bytes)) = &record.body
@@ -163,6 +184,24 @@ fn find(directory: &Path, wanted: &Wanted) -> Result<(Segment, u64), ProveError>
             }
             Err(ProveError::NotFound)
         }
+    }
+}
+
+/// An error where policy removed a segment.
+fn is_there(segment: &Segment) -> Result<(), ProveError> {
+    if segment.path.exists() {
+        return Ok(());
+    }
+    match super::tombstone::read(segment) {
+        Ok(Some((_, tombstone))) => Err(ProveError::Removed {
+            segment: tombstone.segment,
+            first: tombstone.records.0,
+            last: tombstone.records.1,
+            reason: tombstone.reason,
+            archive: tombstone.archive.map(|kept| kept.url),
+        }),
+        Ok(None) => Err(ProveError::NotFound),
+        Err(source) => Err(io_error(&segment.tombstone(), source)),
     }
 }
 

@@ -112,7 +112,8 @@ impl Sealer {
             open: None,
             published,
         };
-        let segments = Segment::list(directory).map_err(io_error(directory))?;
+        // Those that policy removed are sealed, and have their manifests.
+        let segments = Segment::known(directory).map_err(io_error(directory))?;
         let sealed = sealer.tlog.sealed();
         if sealed > 0 && sealed >= segments.len() as u64 {
             let what = format!(

@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Ends the names of tombstones.
+const TOMBSTONE: &str = "tombstone";
+
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Segment {
@@ -32,6 +35,11 @@ impl Segment {
         self.path.with_extension("manifest")
     }
 
+    /// Where its tombstone lies once policy has removed it.
+    pub fn tombstone(&self) -> PathBuf {
+        self.path.with_extension(TOMBSTONE)
+    }
+
     /// The segment at `path`, where its name is that of one.
     pub fn from_path(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
@@ -43,6 +51,20 @@ impl Segment {
             first_index: digits.parse().ok()?,
             path: path.to_owned(),
         })
+    }
+
+    /// All segments that a directory has or has a tombstone of, in order.
+    pub fn known(directory: &Path) -> io::Result<Vec<Self>> {
+        let mut segments = Self::list(directory)?;
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|found| found == TOMBSTONE) {
+                segments.extend(Self::from_path(&path.with_extension("log")));
+            }
+        }
+        segments.sort();
+        segments.dedup();
+        Ok(segments)
     }
 
     /// All segments of a directory, in order.

@@ -100,6 +100,7 @@ pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
         Some(Body::WitnessQuorum(quorum)) => !quorum.reached,
         Some(Body::CheckpointConflict(_) | Body::ClockStep(_)) => true,
         Some(Body::Administration(done)) => !done.refused.is_empty(),
+        Some(Body::ArchiveState(state)) => !state.working,
         _ => false,
     }
 }
@@ -125,6 +126,10 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::ClockState(_)) => "clock_state",
         Some(Body::ClockStep(_)) => "clock_step",
         Some(Body::Administration(_)) => "administration",
+        Some(Body::Removed(_)) => "removed",
+        Some(Body::HoldPlaced(_)) => "hold_placed",
+        Some(Body::HoldReleased(_)) => "hold_released",
+        Some(Body::ArchiveState(_)) => "archive_state",
         None => "unknown",
     }
 }
@@ -214,6 +219,36 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
             std::time::Duration::from_nanos(step.step_ns.unsigned_abs())
         ),
         (Some(Body::Administration(done)), _) => describe::administration(done),
+        (Some(Body::Removed(removed)), _) => format!(
+            "segment {} (records {} to {}) is removed from the disk: {}",
+            removed.segment,
+            removed.first_record,
+            removed.last_record,
+            removed
+                .tombstone
+                .lines()
+                .find_map(|line| line.strip_prefix("reason "))
+                .unwrap_or("no reason is stated")
+        ),
+        (Some(Body::HoldPlaced(placed)), _) => format!(
+            "{} (uid {}) placed hold {} on {}: {}",
+            placed.who,
+            placed.uid,
+            placed.id,
+            crate::archive::holds::scope(placed.scope.as_ref()),
+            placed.reason
+        ),
+        (Some(Body::HoldReleased(released)), _) => format!(
+            "{} (uid {}) released hold {}: {}",
+            released.who, released.uid, released.id, released.reason
+        ),
+        (Some(Body::ArchiveState(state)), _) if state.working => {
+            format!("sealed segments are archived again in {}", state.place)
+        }
+        (Some(Body::ArchiveState(state)), _) => format!(
+            "segment {} and what follows it cannot be archived in {}: {}",
+            state.segment, state.place, state.detail
+        ),
         (None, _) => "a record that only a newer norma-collector knows".to_owned(),
     }
 }

@@ -127,7 +127,8 @@ impl Tlog {
             self.append(entry)?;
             taken += 1;
         }
-        if self.tree.size() == 0 && self.files.folder.join("tile").exists() && taken == 0 {
+        // Before the first entry a crash can leave folders, and a file that had not got its name yet.
+        if self.tree.size() == 0 && taken == 0 && has_files(&self.files.folder.join("tile"))? {
             let path = self.files.folder.join(CHECKPOINT);
             return Err(damaged(&path, "it is missing, and there are entries".to_owned()));
         }
@@ -225,6 +226,29 @@ impl Tlog {
             .and_then(|()| durable::replace_as(&path, note.to_string().as_bytes(), MODE, Sync::Now))
             .map_err(io_error(&path))
     }
+}
+
+/// Whether a folder has a finished file, at any depth.
+fn has_files(folder: &Path) -> Result<bool, TlogError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(io_error(folder)(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(io_error(folder))?.path();
+        let is_temporary = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.is_dir() {
+            if has_files(&path)? {
+                return Ok(true);
+            }
+        } else if !is_temporary {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn damaged(path: &Path, what: String) -> TlogError {

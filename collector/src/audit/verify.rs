@@ -6,21 +6,23 @@
 
 mod coverage;
 mod ledger;
+mod removed;
 mod report;
 mod sealed;
 mod segments;
 mod tiles;
 
 pub use ledger::Remembered;
-pub use report::{Fault, LogReport, OutboxReport, Range, Report, Torn};
+pub use report::{Fault, LogReport, OutboxReport, Range, Removed, Report, Torn};
 
 use super::export::EXTENT;
 use super::head::Head;
 use super::segment::Segment;
 use super::text::Lines;
 use ledger::Ledger;
-use norma_tlog::Policy;
+use norma_tlog::{Hash, Policy};
 use segments::Run;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,6 +104,38 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     }
     run.directory(segments)?;
     Ok(run.finish())
+}
+
+/// What the tlog of an audit directory has sealed: the digest of each segment's manifest, by number, and what is wrong
+/// with the tlog. The segments' files are not looked at.
+pub fn sealed(path: &Path, expected: &Expected) -> Result<Option<SealedLog>, VerifyError> {
+    let Some(mut ledger) = Ledger::open(path, expected)? else {
+        return Ok(None);
+    };
+    let mut manifests = BTreeMap::new();
+    for number in 0.. {
+        match ledger.next_segment(number).sealed {
+            Some(sealed) => manifests.insert(number, sealed.manifest),
+            None => break,
+        };
+    }
+    let (log, faults) = ledger.finish(0);
+    Ok(Some(SealedLog {
+        manifests,
+        log,
+        faults,
+    }))
+}
+
+/// See [`sealed`].
+#[derive(Debug)]
+pub struct SealedLog {
+    /// Digest of each manifest, by the number of its segment.
+    pub manifests: BTreeMap<u64, Hash>,
+    /// What the tlog proves.
+    pub log: LogReport,
+    /// What is wrong with it.
+    pub faults: Vec<Fault>,
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> VerifyError + use<> {

@@ -2,7 +2,7 @@
 
 use super::format::FrameError;
 use super::read::ReadError;
-use super::scan::{Defect, Scan};
+use super::scan::{Defect, Scan, State};
 use super::segment::Segment;
 use norma_wire::Event;
 use norma_wire::audit::{Record, record::Body};
@@ -22,8 +22,15 @@ pub fn walk<E: From<ReadError>>(
         Some(segment) => vec![segment],
         None => Segment::list(path).map_err(unreadable(path))?,
     };
-    let mut before = None;
+    let mut before: Option<State> = None;
     for (number, segment) in segments.iter().enumerate() {
+        // What policy removed lies before it.
+        if let Some(state) = before.take_if(|state| state.index + 1 < segment.first_index) {
+            let gone = Segment::new(path, state.index + 1);
+            if !gone.tombstone().exists() {
+                before = Some(state);
+            }
+        }
         let newest = number + 1 == segments.len();
         let mut scan =
             Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;

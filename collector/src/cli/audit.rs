@@ -1,6 +1,8 @@
 //! `norma-collector audit`.
 
+mod archive;
 mod evidence;
+mod hold;
 
 use super::{Failure, Output};
 use crate::audit::key::{self, KeyFileError};
@@ -36,6 +38,12 @@ pub enum Command {
     Coverage(super::coverage::CoverageArgs),
     /// Copy the sealed segments of a time so that they can be verified on a host that has nothing else
     Export(evidence::ExportArgs),
+    /// Keep sealed segments as Parquet, check such files, and make segments of them again
+    #[command(subcommand)]
+    Archive(archive::Command),
+    /// Keep records from being removed, whatever their age
+    #[command(subcommand)]
+    Hold(hold::Command),
     /// Print the verifier key of a log, as trust policies have it, making the key where there is none
     Key(KeyArgs),
 }
@@ -95,6 +103,8 @@ impl Command {
             Self::Gaps(args) => args.execute(),
             Self::Coverage(args) => args.execute(),
             Self::Export(args) => args.execute(),
+            Self::Archive(command) => command.execute(),
+            Self::Hold(command) => command.execute(),
             Self::Key(args) => args.execute(),
         }
     }

@@ -16,6 +16,9 @@ pub struct Config {
     pub baselines: Option<Baselines>,
     pub api: Option<Api>,
     pub enrolment: Option<Enrolment>,
+    pub archive: Option<Archive>,
+    #[serde(default)]
+    pub retention: Retention,
     #[serde(default)]
     pub sinks: Vec<Sink>,
 }
@@ -87,6 +90,45 @@ pub struct Enrolment {
     pub ca: Spanned<PathBuf>,
     pub listen: Option<Spanned<String>>,
     pub validity: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    pub cluster: Spanned<String>,
+    pub directory: Option<PathBuf>,
+    pub store: Option<Store>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub endpoint: Spanned<String>,
+    pub region: Option<String>,
+    pub bucket: Spanned<String>,
+    pub prefix: Option<Spanned<String>>,
+    pub addressing: Option<Addressing>,
+    pub ca: Option<Spanned<PathBuf>>,
+    pub credentials: Spanned<PathBuf>,
+    pub retain: Spanned<String>,
+}
+
+/// Where the bucket is named in URLs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addressing {
+    /// In the path.
+    #[default]
+    Path,
+    /// In the host's name.
+    Host,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub keep: Option<Spanned<String>>,
+    pub after_archive: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

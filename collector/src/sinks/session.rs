@@ -81,11 +81,25 @@ impl Sink {
     /// Prepares a sink; it is not connected yet.
     pub fn open(config: SinkConfig, cursors: &Path, log: &AuditLog) -> Result<Self, SinkError> {
         let name = config.name;
-        let cursor = Cursor::open(cursors, &name).map_err(|source| SinkError::Cursor {
+        let mut cursor = Cursor::open(cursors, &name).map_err(|source| SinkError::Cursor {
             name: name.clone(),
             directory: cursors.to_owned(),
             source,
         })?;
+        // A new sink begins with what is still there; it could not have what policy removed before.
+        if let Some(first) = log.first_after_removed(cursor.next_index()) {
+            tracing::warn!(
+                sink = name,
+                from = cursor.next_index(),
+                to = first,
+                "records were removed by policy before this sink was there; it begins after them"
+            );
+            cursor.advance(first).map_err(|source| SinkError::Cursor {
+                name: name.clone(),
+                directory: cursors.to_owned(),
+                source,
+            })?;
+        }
         let send = config.syslog.send;
         let receiver = Receiver::new(config.syslog).map_err(|source| SinkError::Receiver {
             name: name.clone(),

@@ -133,7 +133,7 @@ pub const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "Python with venv and pip",
-        why: "runs the checks of the Kubernetes manifests and of evidence",
+        why: "runs the checks of the Kubernetes manifests and of evidence, and the store and the readers of the archive tests",
         present: has_python_venv,
         needed_for: Purpose::All,
         debian: &["python3", "python3-venv", "python3-pip"],

@@ -1,5 +1,6 @@
 //! Whether the sequence of each outbox is complete, or what accounts for its gaps.
 
+use super::super::manifest::Manifest;
 use super::super::watermark::Outbox;
 use super::report::{OutboxReport, Range};
 use norma_wire::audit::{Record, record::Body};
@@ -19,6 +20,8 @@ struct Seen {
     admitted: Vec<Range>,
     /// What the node says that other logs acknowledged.
     elsewhere: Vec<Range>,
+    /// Some of the gaps are of segments that were removed, and with them maybe what accounts for them.
+    removed: bool,
 }
 
 impl Coverage {
@@ -78,6 +81,24 @@ impl Coverage {
         }
     }
 
+    /// Takes a segment that is not there any more into account, by its proven manifest.
+    pub fn follow_removed(&mut self, manifest: &Manifest) {
+        for (Outbox { node, epoch }, held) in &manifest.outboxes {
+            let report = &mut self.outbox(node, *epoch).report;
+            report.reach(held.first, held.last);
+            report.events += held.events;
+            report.rejected += held.rejected;
+        }
+        for gap in &manifest.gaps {
+            let seen = self.outbox(&gap.outbox.node, gap.outbox.epoch);
+            seen.gaps.push(Range {
+                first: gap.first,
+                last: gap.last,
+            });
+            seen.removed = true;
+        }
+    }
+
     /// The verdict on each outbox.
     pub fn finish(self) -> Vec<OutboxReport> {
         self.0
@@ -99,6 +120,7 @@ impl Coverage {
                     .into_iter()
                     .flat_map(|gap| subtract(gap, &mut seen.admitted))
                     .collect();
+                seen.report.removed = seen.removed;
                 seen.report
             })
             .collect()

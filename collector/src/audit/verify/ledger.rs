@@ -8,7 +8,7 @@ use crate::audit::tlog::{CHECKPOINT, FOLDER, Tiles, TlogError, WITNESSED};
 use norma_tlog::policy::Trusted;
 use norma_tlog::tile::{HEIGHT, Tile, WIDTH, push_entry};
 use norma_tlog::tree::{Growing, Tree};
-use norma_tlog::{Checkpoint, Hash, Note, Policy};
+use norma_tlog::{Checkpoint, Hash, Note, Policy, VerifierKey};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
@@ -189,6 +189,11 @@ impl Ledger {
             file: file.to_owned(),
             what: what.to_owned(),
         });
+    }
+
+    /// The log's key, where a checkpoint is signed by it as the trust policy demands.
+    pub fn key(&self) -> Option<VerifierKey> {
+        self.report.signed_by.as_ref()?.parse().ok()
     }
 
     /// What the entries say of segment `number`, the next one.

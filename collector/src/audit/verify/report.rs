@@ -31,6 +31,8 @@ pub struct Report {
     pub records: u64,
     /// Records that are proven to be what the collector wrote.
     pub proven: Vec<Range>,
+    /// Segments that policy removed: each proven by its tombstone, its manifest and its entry in the tlog.
+    pub removed: Vec<Removed>,
     /// Records by what they are.
     pub by_record: BTreeMap<String, u64>,
     /// Events by kind.
@@ -133,6 +135,26 @@ pub struct OutboxReport {
     pub other_logs: BTreeSet<String>,
     /// The ones that neither another log is said to hold nor a loss event of the agent admits.
     pub unexplained: Vec<Range>,
+    /// Some of the missing ones are known from the manifests of removed segments, and an event that accounts for them
+    /// may have been removed as well.
+    pub removed: bool,
+}
+
+/// A segment that policy removed.
+#[derive(Debug, Serialize)]
+pub struct Removed {
+    /// Its number.
+    pub segment: u64,
+    /// Its records.
+    pub records: Range,
+    /// When it was removed, nanoseconds since 1970.
+    pub removed_ns: u64,
+    /// By which policy.
+    pub reason: String,
+    /// Where it is kept.
+    pub archive: Option<String>,
+    /// Whether the log has the record of its removal; it may have been removed itself.
+    pub recorded: bool,
 }
 
 impl Report {
@@ -147,6 +169,29 @@ impl Report {
             Some(range) if range.last + 1 == first => range.last = last,
             _ => self.proven.push(Range { first, last }),
         }
+    }
+
+    fn write_removed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(first), Some(last)) = (self.removed.first(), self.removed.last()) else {
+            return Ok(());
+        };
+        let records: u64 = self.removed.iter().map(|removed| removed.records.count()).sum();
+        writeln!(
+            f,
+            "removed by policy: {} segments from {} to {}, {records} records; each is proven by its tombstone and its \
+             manifest, its content is not here",
+            self.removed.len(),
+            first.segment,
+            last.segment
+        )?;
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        for removed in &self.removed {
+            *reasons.entry(&removed.reason).or_default() += 1;
+        }
+        for (reason, count) in reasons {
+            writeln!(f, "  {count} by {reason}")?;
+        }
+        Ok(())
     }
 
     pub(super) fn count(&mut self, record: &Record) {
@@ -254,6 +299,7 @@ impl fmt::Display for Report {
         if let Some(log) = &self.log {
             log.fmt(f)?;
         }
+        self.write_removed(f)?;
         if let Some(torn) = &self.torn {
             writeln!(
                 f,
@@ -282,6 +328,13 @@ impl fmt::Display for Report {
             )?;
             if outbox.missing == 0 {
                 writeln!(f, "complete")?;
+            } else if outbox.removed && !outbox.unexplained.is_empty() {
+                let ranges = list(&outbox.unexplained);
+                writeln!(
+                    f,
+                    "{} missing, not accounted for by what is still there (segments were removed): {ranges}",
+                    outbox.missing
+                )?;
             } else if outbox.unexplained.is_empty() {
                 writeln!(f, "{} missing, {}", outbox.missing, outbox.accounted())?;
             } else {

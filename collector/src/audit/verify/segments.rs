@@ -2,6 +2,7 @@
 
 use super::coverage::Coverage;
 use super::ledger::{Group, Ledger};
+use super::removed::Removals;
 use super::report::{Fault, Range, Report, Torn};
 use super::sealed::{self, disagreement, told};
 use super::{VerifyError, unreadable};
@@ -13,8 +14,9 @@ use crate::audit::recover::frame_follows;
 use crate::audit::scan::{Defect, Scan, State};
 use crate::audit::segment::Segment;
 use crate::audit::summary::Summary;
+use crate::audit::tombstone;
 use crate::heads::check::Chains;
-use norma_tlog::Hash;
+use norma_tlog::{Hash, VerifierKey};
 use norma_wire::audit::Record;
 use std::collections::BTreeMap;
 use std::io;
@@ -38,6 +40,10 @@ pub struct Run {
     reached: u64,
     /// First and last segment of a copy that says that it is a part of a log.
     part: Option<(u64, u64)>,
+    /// The log's key, where a trust policy has it.
+    key: Option<VerifierKey>,
+    /// Segments that policy removed.
+    removals: Removals,
 }
 
 /// How a file was read.
@@ -52,6 +58,8 @@ struct Walked {
 impl Run {
     pub fn new(path: &Path, ledger: Option<Ledger>, head: Option<Head>, expected: Option<Head>) -> Self {
         Self {
+            key: ledger.as_ref().and_then(Ledger::key),
+            removals: Removals::default(),
             path: path.to_owned(),
             ledger,
             head,
@@ -173,7 +181,20 @@ impl Run {
 
     fn missing(&mut self, number: u64, first: u64, last: u64, group: &Group) {
         let segment = Segment::new(&self.path, first);
-        let mut what = format!("segment {number} is missing: it had records {first} to {last}");
+        let tombstone = group
+            .sealed
+            .as_ref()
+            .and_then(|sealed| tombstone::examine(&segment, sealed, self.key.as_ref()));
+        let wrong = match tombstone {
+            Some(Ok((tombstone, manifest))) => {
+                self.previous = tombstone.manifest;
+                self.removals.take(&tombstone, &manifest, &mut self.coverage);
+                return;
+            }
+            Some(Err(wrong)) => format!("; {wrong}"),
+            None => String::new(),
+        };
+        let mut what = format!("segment {number} is missing: it had records {first} to {last}{wrong}");
         if let Some(sealed) = &group.sealed {
             what += &told(&segment, sealed);
             self.previous = sealed.manifest;
@@ -225,6 +246,7 @@ impl Run {
                     }
                     self.report.count(&record);
                     self.coverage.follow(&record);
+                    self.removals.follow(&record);
                     self.follow_batches(segment, offset, &record);
                     self.report.head = here;
                     self.reached = here.index;
@@ -271,7 +293,6 @@ impl Run {
         Ok(walked)
     }
 
-    /// Something is wrong with a record, and nothing after it in its segment is proven.
     /// Holds events against what nodes signed of them, for as long as every record from the first on was there.
     fn follow_batches(&mut self, segment: &Segment, offset: u64, record: &Record) {
         if record.index != self.reached + 1 || !self.report.faults.is_empty() {
@@ -296,6 +317,7 @@ impl Run {
         }
     }
 
+    /// Something is wrong with a record, and nothing after it in its segment is proven.
     fn bad_record(&mut self, segment: &Segment, offset: u64, index: u64, what: String, group: &Group) {
         let last = group
             .records()
@@ -398,6 +420,9 @@ impl Run {
                 self.report.faults.push(fault);
             }
         }
+        let (removed, faults) = std::mem::take(&mut self.removals).finish(&self.path, self.part.is_some());
+        self.report.removed = removed;
+        self.report.faults.extend(faults);
         match self.ledger.take() {
             Some(ledger) => {
                 let (log, faults) = ledger.finish(self.reached);

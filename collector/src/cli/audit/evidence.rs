@@ -172,6 +172,13 @@ impl ExportArgs {
                     exported.bytes,
                     self.out.display()
                 );
+                if exported.removed > 0 {
+                    println!(
+                        "{} of these segments were removed by policy: their manifests and tombstones are in it, their \
+                         records are not",
+                        exported.removed
+                    );
+                }
                 println!(
                     "{} in it says how somebody else verifies them",
                     export::INSTRUCTIONS

@@ -1,0 +1,379 @@
+//! What archives, holds and removes while the collector runs. Nothing waits for it; what fails is tried again.
+
+use super::holds::{self, Holds, inbox};
+use super::kept::{Books, Kept, Stored};
+use super::retain::{RemoveError, Remover, Retention, facts, sealed};
+use super::store::{Store, StoreError, Wanted};
+use super::write::write;
+use super::{ArchiveConfig, ArchiveError, at};
+use crate::audit::key::{self, KeyFileError};
+use crate::audit::{AuditLog, AuditSettings, Manifest, Segment};
+use crate::durable;
+use crate::sinks::Delivered;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use norma_tlog::Hash;
+use norma_wire::audit::ArchiveState;
+use norma_wire::audit::record::Body;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked what is to be archived or removed.
+const EVERY: Duration = Duration::from_secs(1);
+/// What failed is tried again after this, and after ever longer up to
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// this.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// Why it cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The holds.
+    #[error(transparent)]
+    Holds(#[from] holds::OpenError),
+    /// A directory.
+    #[error("cannot use {}: {source}", path.display())]
+    Directory {
+        /// Which.
+        path: std::path::PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The log's key.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The store's settings.
+    #[error("archive.store: {0}")]
+    Store(String),
+}
+
+/// What it needs besides the log.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// The collector's state directory.
+    pub state_dir: &'a Path,
+    /// Where to archive; `None` for nowhere.
+    pub archive: Option<&'a ArchiveConfig>,
+    /// What to remove.
+    pub retention: Retention,
+    /// How the log is kept.
+    pub audit: &'a AuditSettings,
+    /// How far sinks have read the log.
+    pub delivered: Delivered,
+}
+
+/// The running tasks.
+#[derive(Debug)]
+pub struct Running {
+    inbox: JoinHandle<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits until they have ended.
+    pub async fn ended(self) {
+        if self.inbox.await.is_err() || self.task.await.is_err() {
+            tracing::error!("what archives segments ended in a panic");
+        }
+    }
+}
+
+/// Starts; ends with `stop`.
+pub fn start(
+    settings: &Settings<'_>,
+    log: &AuditLog,
+    stop: CancellationToken,
+) -> Result<Running, StartError> {
+    let directory = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::Directory { path, source }
+    };
+    let holds_dir = settings.state_dir.join(crate::config::HOLDS);
+    let holds = Holds::open(&holds_dir, log)?;
+    let books_dir = settings.state_dir.join("archived");
+    let books = Books::open(&books_dir).map_err(directory(&books_dir))?;
+    let store = match settings.archive.and_then(|archive| archive.store.clone()) {
+        Some(store) => Some(Store::new(store).map_err(StartError::Store)?),
+        None => None,
+    };
+    let key = key::load_or_make(&settings.audit.key, settings.audit.origin.as_deref(), key::LOG)?;
+    let inbox = inbox::take(&holds_dir, holds.clone(), stop.clone()).map_err(directory(&holds_dir))?;
+    let task = Task {
+        archive: settings.archive.cloned(),
+        books,
+        remover: Remover {
+            log: log.clone(),
+            key,
+            holds,
+            retention: settings.retention,
+            has_store: store.is_some(),
+        },
+        store,
+        delivered: settings.delivered.clone(),
+        has_proven_locks: false,
+        is_in_trouble: false,
+    };
+    Ok(Running {
+        inbox,
+        task: tokio::spawn(task.run(stop)),
+    })
+}
+
+struct Task {
+    archive: Option<ArchiveConfig>,
+    store: Option<Store>,
+    books: Books,
+    remover: Remover,
+    delivered: Delivered,
+    /// The store refused to delete what is locked, since the start.
+    has_proven_locks: bool,
+    /// It was recorded that segments cannot be archived.
+    is_in_trouble: bool,
+}
+
+/// Why a segment is not archived.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot write what became of a segment: {0}")]
+    Books(io::Error),
+}
+
+impl Task {
+    async fn run(mut self, stop: CancellationToken) {
+        let retries = ExponentialBuilder::default()
+            .with_min_delay(FIRST_RETRY)
+            .with_max_delay(LAST_RETRY)
+            .without_max_times()
+            .with_jitter();
+        let mut delays = retries.build();
+        let mut wait = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => break,
+            }
+            // What is being done when the collector stops is done again at its next start.
+            let pass = tokio::select! {
+                pass = self.pass() => pass,
+                () = stop.cancelled() => break,
+            };
+            wait = match pass {
+                Ok(()) => {
+                    delays = retries.build();
+                    EVERY
+                }
+                Err(()) => delays.next().unwrap_or(LAST_RETRY),
+            };
+        }
+        if let Err(error) = self.remover.holds.settle().await {
+            tracing::warn!(%error, "the holds are read from the log at the next start");
+        }
+    }
+
+    /// Does all that is to be done now; an error where something of it failed, which was told.
+    async fn pass(&mut self) -> Result<(), ()> {
+        let sealed = match sealed(&self.remover.log) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::error!(%error, "cannot look for sealed segments");
+                return Err(());
+            }
+        };
+        let mut failed = None;
+        if let Some(archive) = self.archive.clone() {
+            for (segment, manifest) in &sealed {
+                if let Err(trouble) = self.archive(&archive, segment, manifest).await {
+                    failed = Some((manifest.segment, trouble.to_string()));
+                    break;
+                }
+            }
+            self.report(&archive, failed.as_ref()).await;
+        }
+        let held = self.sync_holds().await;
+        if let Err(error) = &held {
+            tracing::error!(%error, "a legal hold is not in the store yet; trying again");
+        }
+        let removed = self.remove(&sealed).await;
+        if let Err(error) = &removed {
+            tracing::error!(%error, "cannot remove a segment that is past its time; trying again");
+        }
+        if failed.is_some() || held.is_err() || removed.is_err() {
+            Err(())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Brings one segment as far as it goes.
+    async fn archive(
+        &mut self,
+        archive: &ArchiveConfig,
+        segment: &Segment,
+        manifest: &Manifest,
+    ) -> Result<(), Trouble> {
+        let mut kept = match self.books.of(segment) {
+            Some(kept) => kept.clone(),
+            None => {
+                let (segment, manifest) = (segment.clone(), manifest.clone());
+                let (root, cluster) = (archive.directory.clone(), archive.cluster.clone());
+                let made = tokio::task::spawn_blocking(move || -> Result<Kept, ArchiveError> {
+                    let written = write(&segment, manifest.clone(), &root, &cluster)?;
+                    let (digest, bytes) = durable::digest(&written.path).map_err(at(&written.path))?;
+                    Ok(Kept {
+                        first_record: segment.first_index,
+                        facts: facts(&segment, &manifest)?,
+                        object: written.object,
+                        sha256: Hash(digest).to_string(),
+                        bytes,
+                        retain_until: None,
+                        stored: None,
+                    })
+                });
+                let kept = made
+                    .await
+                    .map_err(|error| Trouble::Books(io::Error::other(error)))??;
+                self.books.put(kept.clone()).map_err(Trouble::Books)?;
+                tracing::info!(
+                    segment = kept.facts.segment,
+                    object = kept.object,
+                    "archived a segment"
+                );
+                kept
+            }
+        };
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        if kept.stored.is_some() {
+            return Ok(());
+        }
+        if !self.has_proven_locks {
+            store.prove_locks().await?;
+            self.has_proven_locks = true;
+        }
+        if let (None, Some(retain)) = (kept.retain_until, store.retain()) {
+            let now = jiff::Timestamp::now().as_second();
+            kept.retain_until = Some(now.saturating_add_unsigned(retain.as_secs()));
+            self.books.put(kept.clone()).map_err(Trouble::Books)?;
+        }
+        let path = archive.directory.join(&kept.object);
+        let content = tokio::fs::read(&path).await.map_err(at(&path))?;
+        let digest = kept.digest().unwrap_or_default();
+        if kept.bytes != content.len() as u64 || durable::digest_of(&content) != digest.0 {
+            let what =
+                "it is not what was written: restore it, or remove it and its file in `archived`".to_owned();
+            return Err(ArchiveError::Differs { path, what }.into());
+        }
+        let legal_hold = self
+            .remover
+            .holds
+            .in_force()
+            .await
+            .covering(&kept.facts)
+            .is_some();
+        let wanted = Wanted {
+            object: &kept.object,
+            sha256: digest.0,
+            bytes: kept.bytes,
+            retain_until: kept.retain_until,
+        };
+        let object = store.keep(&wanted, content.into()).await?;
+        if legal_hold {
+            store.hold(&kept.object, &object.version, true).await?;
+        }
+        kept.stored = Some(Stored {
+            url: store.url(&kept.object),
+            version: object.version,
+            legal_hold,
+            checked_wall_ns: crate::clock::wall_ns(),
+        });
+        tracing::info!(
+            segment = kept.facts.segment,
+            object = kept.object,
+            "the store keeps a segment"
+        );
+        self.books.put(kept).map_err(Trouble::Books)
+    }
+
+    /// Records once that archiving fails, and once that it works again.
+    async fn report(&mut self, archive: &ArchiveConfig, failed: Option<&(u64, String)>) {
+        if let Some((segment, detail)) = failed {
+            tracing::error!(segment, detail, "cannot archive a segment; trying again");
+        }
+        if failed.is_some() == self.is_in_trouble {
+            return;
+        }
+        let place = match &self.store {
+            Some(store) => store.url(""),
+            None => archive.directory.display().to_string(),
+        };
+        let (segment, detail) = failed.cloned().unwrap_or_default();
+        let state = ArchiveState {
+            working: failed.is_none(),
+            place,
+            segment,
+            detail,
+        };
+        match self.remover.log.note(Body::ArchiveState(state)).await {
+            Ok(()) => self.is_in_trouble = failed.is_some(),
+            Err(error) => tracing::error!(%error, "cannot record that"),
+        }
+    }
+
+    /// Makes the legal holds of the store what they are to be.
+    async fn sync_holds(&mut self) -> Result<(), Trouble> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        for mut kept in self.books.all() {
+            let Some(stored) = &mut kept.stored else {
+                continue;
+            };
+            let wanted = {
+                let in_force = self.remover.holds.in_force().await;
+                in_force.covering(&kept.facts).is_some()
+            };
+            if wanted != stored.legal_hold {
+                store.hold(&kept.object, &stored.version, wanted).await?;
+                stored.legal_hold = wanted;
+                stored.checked_wall_ns = crate::clock::wall_ns();
+                self.books.put(kept).map_err(Trouble::Books)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is past its time, oldest first.
+    async fn remove(&self, sealed: &[(Segment, Manifest)]) -> Result<(), RemoveError> {
+        if self.remover.retention == Retention::default() {
+            return Ok(());
+        }
+        let delivered = self.delivered.through();
+        // The newest one may have no entry in the tlog yet.
+        for (segment, manifest) in sealed.iter().take(sealed.len().saturating_sub(1)) {
+            let kept = self.books.of(segment);
+            let Some(reason) = self.remover.reason(manifest, kept) else {
+                continue;
+            };
+            if delivered < manifest.records.1 {
+                tracing::debug!(
+                    segment = manifest.segment,
+                    "kept beyond its time: a sink has not read it yet"
+                );
+                break;
+            }
+            let file = match (&self.archive, kept) {
+                (Some(archive), Some(kept)) => Some(archive.directory.join(&kept.object)),
+                _ => None,
+            };
+            self.remover.remove(segment, manifest, reason, kept, file).await?;
+        }
+        Ok(())
+    }
+}

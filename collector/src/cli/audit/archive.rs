@@ -1,0 +1,158 @@
+//! `norma-collector audit archive`.
+
+use super::{EXIT_NOT_VERIFIED, policy};
+use crate::archive::write::{manifest_of, write};
+use crate::archive::{ArchiveError, Cluster, verify};
+use crate::audit::Segment;
+use crate::audit::verify::Expected;
+use crate::cli::{Failure, Output};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write the sealed segments of an audit log as Parquet; what is there already is checked and left
+    Write(WriteArgs),
+    /// Prove archive files from themselves, and with --log that a log sealed them
+    ///
+    /// Exit status: 0 intact, 1 not intact, 2 nothing could be verified.
+    Verify(VerifyArgs),
+    /// Make the segments again, byte for byte, that archive files were made of
+    Restore(RestoreArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct WriteArgs {
+    /// Directory of the audit log
+    path: PathBuf,
+    /// Directory below which the files are written, as cluster=NAME/day=YYYY-MM-DD/audit-FIRST.parquet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Name of the cluster
+    #[arg(long, value_name = "NAME")]
+    cluster: Cluster,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Directory of archive files, or one of them
+    path: PathBuf,
+    /// Audit directory, or bundle of `audit export`, whose transparency log must have sealed them
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// Trust policy for that log: the verifier keys of it and of its witnesses, and their quorum
+    #[arg(long, value_name = "FILE", requires = "log")]
+    policy: Option<PathBuf>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Archive files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Directory for the segments: an audit directory that they were removed from, or a new one
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+impl Command {
+    pub fn execute(self) -> Result<(), Failure> {
+        match self {
+            Self::Write(args) => args.execute(),
+            Self::Verify(args) => args.execute(),
+            Self::Restore(args) => args.execute(),
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Code(EXIT_NOT_VERIFIED, error.to_string())
+}
+
+impl WriteArgs {
+    fn execute(self) -> Result<(), Failure> {
+        let segments = Segment::list(&self.path)
+            .map_err(|error| failed(format!("cannot read {}: {error}", self.path.display())))?;
+        let mut files = Vec::new();
+        for segment in segments {
+            let Some(manifest) = manifest_of(&segment).map_err(failed)? else {
+                continue;
+            };
+            files.push(write(&segment, manifest, &self.out, &self.cluster).map_err(failed)?);
+        }
+        if files.is_empty() {
+            return Err(failed(format!(
+                "{} has no sealed segment; the newest is sealed by size or age (audit.segment_bytes, \
+                 audit.segment_age)",
+                self.path.display()
+            )));
+        }
+        match self.output {
+            Output::Human => {
+                for file in &files {
+                    let (first, last) = file.manifest.records;
+                    println!(
+                        "segment {} (records {first} to {last}): {}",
+                        file.manifest.segment,
+                        file.path.display()
+                    );
+                }
+            }
+            Output::Json => {
+                let files: Vec<_> = files
+                    .iter()
+                    .map(|file| {
+                        json!({
+                            "segment": file.manifest.segment,
+                            "records": file.manifest.records,
+                            "file": file.path,
+                            "bytes": file.bytes,
+                        })
+                    })
+                    .collect();
+                println!("{:#}", json!({ "files": files }));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl VerifyArgs {
+    fn execute(self) -> Result<(), Failure> {
+        let expected = Expected {
+            policy: self.policy.as_deref().map(policy).transpose()?,
+            ..Expected::default()
+        };
+        let report = verify::verify(&self.path, self.log.as_deref(), &expected).map_err(failed)?;
+        match self.output {
+            Output::Human => print!("{report}"),
+            Output::Json => println!("{}", serde_json::to_string_pretty(&report).map_err(failed)?),
+        }
+        if report.is_intact() {
+            Ok(())
+        } else {
+            Err(Failure::Told)
+        }
+    }
+}
+
+impl RestoreArgs {
+    fn execute(self) -> Result<(), Failure> {
+        let written = verify::restore(&self.files, &self.out).map_err(|error: ArchiveError| failed(error))?;
+        match self.output {
+            Output::Human => written.iter().for_each(|path| println!("{}", path.display())),
+            Output::Json => println!("{:#}", json!({ "files": written })),
+        }
+        Ok(())
+    }
+}

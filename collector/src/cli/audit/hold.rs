@@ -1,0 +1,224 @@
+//! `norma-collector audit hold`.
+
+use crate::archive::holds::inbox::{Outcome, Wish, hand_over};
+use crate::archive::holds::{read, scope};
+use crate::cli::{Failure, Output};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use norma_wire::text::Hex;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a hold's name.
+const ID_BYTES: usize = 4;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Keep the segments that have something of this from being removed, here and in the archive's store
+    ///
+    /// What is named narrows the hold; at least one of --node, --namespace, --from, --to, --segment and --everything is
+    /// needed. Who places it, and why, become a record of the audit log.
+    Place(PlaceArgs),
+    /// End a hold
+    Release(ReleaseArgs),
+    /// Show the holds in force
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// State directory of the collector (`state_dir` in its configuration)
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/norma-collector")]
+    state: PathBuf,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// Only records of this node
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Only records of containers in this namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Only records from this time on, such as 2026-11-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Only records up to this time
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    /// Only this segment, by its number
+    #[arg(long, value_name = "NUMBER")]
+    segment: Option<u64>,
+    /// All that there is and will be
+    #[arg(long, conflicts_with_all = ["node", "namespace", "from", "to", "segment"])]
+    everything: bool,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who places it, such as a name and a case number
+    #[arg(long, value_name = "TEXT")]
+    who: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// Name of the hold
+    id: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who releases it
+    #[arg(long, value_name = "TEXT")]
+    who: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Command {
+    pub fn execute(self) -> Result<(), Failure> {
+        match self {
+            Self::Place(args) => args.execute(),
+            Self::Release(args) => args.execute(),
+            Self::List(args) => args.execute(),
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Other(error.to_string())
+}
+
+impl PlaceArgs {
+    fn execute(self) -> Result<(), Failure> {
+        let is_narrowed = self.node.is_some()
+            || self.namespace.is_some()
+            || self.from.is_some()
+            || self.to.is_some()
+            || self.segment.is_some();
+        if !is_narrowed && !self.everything {
+            return Err(failed(
+                "say what to hold: --node, --namespace, --from, --to, --segment, or --everything",
+            ));
+        }
+        let at = |time: Option<Timestamp>| {
+            time.map(|time| {
+                u64::try_from(time.as_nanosecond()).map_err(|_| failed(format!("{time} is before 1970")))
+            })
+            .transpose()
+        };
+        let (from_wall_ns, to_wall_ns) = (at(self.from)?, at(self.to)?);
+        if let (Some(from), Some(to)) = (from_wall_ns, to_wall_ns)
+            && from > to
+        {
+            return Err(failed("--from is after --to"));
+        }
+        let mut chance = [0; ID_BYTES];
+        aws_lc_rs::rand::fill(&mut chance).map_err(|_| failed("the system gives no random bytes"))?;
+        let id = format!("hold-{}", Hex(&chance));
+        let wish = Wish::Place {
+            id: id.clone(),
+            node: self.node,
+            namespace: self.namespace,
+            from_wall_ns,
+            to_wall_ns,
+            segment: self.segment,
+            reason: self.reason,
+            who: self.who,
+        };
+        tell(&self.place, &id, "placed", &wish)
+    }
+}
+
+impl ReleaseArgs {
+    fn execute(self) -> Result<(), Failure> {
+        let wish = Wish::Release {
+            id: self.id.clone(),
+            reason: self.reason,
+            who: self.who,
+        };
+        tell(&self.place, &self.id, "released", &wish)
+    }
+}
+
+fn tell(place: &Place, id: &str, done: &str, wish: &Wish) -> Result<(), Failure> {
+    let directory = directory(&place.state)?;
+    let outcome = hand_over(&directory, wish).map_err(|error| {
+        failed(format!(
+            "cannot hand it over in {}: {error}; do it as the owner of that directory",
+            directory.display()
+        ))
+    })?;
+    let (state, words) = match outcome {
+        Outcome::Done => (done, format!("{id} is {done}, and in the audit log")),
+        Outcome::Waiting => (
+            "waiting",
+            format!(
+                "{id} waits: no collector runs on {}; it is {done} when one does",
+                place.state.display()
+            ),
+        ),
+        Outcome::Slow => (
+            "waiting",
+            format!("{id} waits: the collector has not come to it yet; `audit hold list` shows when it has"),
+        ),
+        Outcome::Refused(why) => return Err(failed(format!("refused: {why}"))),
+    };
+    match place.output {
+        Output::Human => println!("{words}"),
+        Output::Json => println!("{:#}", json!({ "id": id, "state": state })),
+    }
+    Ok(())
+}
+
+impl ListArgs {
+    fn execute(self) -> Result<(), Failure> {
+        let directory = directory(&self.place.state)?;
+        let stored = read(&directory).map_err(|error| failed(format!("cannot read the holds: {error}")))?;
+        match self.place.output {
+            Output::Human => {
+                for hold in stored.list() {
+                    println!(
+                        "{} on {} since {} by {} (uid {}): {}",
+                        hold.id,
+                        scope(Some(&hold.scope())),
+                        crate::audit::show::time(hold.placed_wall_ns),
+                        hold.who,
+                        hold.uid,
+                        hold.reason
+                    );
+                }
+                if stored.list().next().is_none() {
+                    println!("no hold is in force");
+                }
+            }
+            Output::Json => {
+                let holds: Vec<_> = stored.list().collect();
+                println!("{:#}", json!({ "holds": holds }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where holds lie below a state directory, which must be there: a wrong one would take a hold that nobody sees.
+fn directory(state: &Path) -> Result<PathBuf, Failure> {
+    if state.join("audit").is_dir() {
+        Ok(state.join(crate::config::HOLDS))
+    } else {
+        Err(failed(format!(
+            "{} is not the state directory of a collector; name it with --state",
+            state.display()
+        )))
+    }
+}
