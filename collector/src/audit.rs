@@ -59,6 +59,7 @@ mod promise;
 pub mod prove;
 mod read;
 mod recover;
+mod rotation;
 mod scan;
 mod sealer;
 mod segment;
@@ -76,6 +77,7 @@ pub use log::{Appended, Arrival, AuditLog, AuditSettings, Content, StorageError,
 pub use promise::{Conflict, Promises};
 pub use read::{Follower, ReadError};
 pub use recover::OpenError;
+pub use rotation::RotationError;
 pub use scan::Defect;
 pub use sealer::SealError;
 pub use watermark::Outbox;

@@ -18,6 +18,7 @@ use super::export::EXTENT;
 use super::head::Head;
 use super::segment::Segment;
 use super::text::Lines;
+use crate::heads::check::Authorities;
 use ledger::Ledger;
 use norma_tlog::Policy;
 use segments::Run;
@@ -53,6 +54,8 @@ pub struct Expected {
     pub head: Option<Head>,
     /// Checkpoints that it must go on from.
     pub checkpoints: Vec<Remembered>,
+    /// Whose certificates nodes must have had.
+    pub node_authorities: Option<Authorities>,
 }
 
 impl Expected {
@@ -70,7 +73,7 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     let metadata = fs::metadata(path).map_err(unreadable(path))?;
     if !metadata.is_dir() {
         let segment = Segment::from_path(path).ok_or_else(|| VerifyError::Name(path.to_owned()))?;
-        let mut run = Run::new(path, None, None, expected.head);
+        let mut run = Run::new(path, None, None, expected);
         run.note(
             "one file alone: that it continues the file before it, that nothing follows it, and what it was sealed \
              as is not proven",
@@ -87,7 +90,7 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     if segments.is_empty() && ledger.is_none() {
         return Err(VerifyError::NoFiles(path.to_owned()));
     }
-    let mut run = Run::new(path, ledger, head, expected.head);
+    let mut run = Run::new(path, ledger, head, expected);
     if let Some(problem) = problem {
         run.note(&problem);
     }

@@ -4,7 +4,7 @@ use super::coverage::Coverage;
 use super::ledger::{Group, Ledger};
 use super::report::{Fault, Range, Report, Torn};
 use super::sealed::{self, disagreement, told};
-use super::{VerifyError, unreadable};
+use super::{Expected, VerifyError, unreadable};
 use crate::audit::entry::Sealed;
 use crate::audit::format::FrameError;
 use crate::audit::head::Head;
@@ -50,15 +50,15 @@ struct Walked {
 }
 
 impl Run {
-    pub fn new(path: &Path, ledger: Option<Ledger>, head: Option<Head>, expected: Option<Head>) -> Self {
+    pub fn new(path: &Path, ledger: Option<Ledger>, head: Option<Head>, expected: &Expected) -> Self {
         Self {
             path: path.to_owned(),
             ledger,
             head,
-            expected,
+            expected: expected.head,
             expected_seen: false,
             coverage: Coverage::default(),
-            chains: Some(Chains::default()),
+            chains: Some(Chains::new(expected.node_authorities.clone())),
             contradictions: Vec::new(),
             report: Report::default(),
             previous: Hash::default(),
