@@ -47,9 +47,13 @@ mod refusal;
 mod reload;
 #[path = "collector/revocation.rs"]
 mod revocation;
+#[path = "collector/rotation.rs"]
+mod rotation;
 #[path = "collector/siem.rs"]
 mod siem;
 #[path = "collector/signer.rs"]
 mod signer;
 #[path = "collector/stage.rs"]
 mod stage;
+#[path = "collector/token.rs"]
+mod token;

@@ -21,10 +21,12 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest as _, Sha256};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tonic::Code;
 use tonic::transport::Endpoint;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -75,7 +77,28 @@ pub struct Asked {
 impl Asked {
     /// Makes both.
     pub fn new() -> Result<Self, EnrolError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
+        Self::with(KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?)
+    }
+
+    /// For the key that is kept in `path` until it has a certificate, which is made where there is none. Whoever asks
+    /// again with the same token and key gets the certificate whose way was cut before.
+    pub fn kept(path: &Path) -> Result<Self, EnrolError> {
+        let failed = |source: io::Error| EnrolError::Store {
+            directory: path.to_owned(),
+            source,
+        };
+        match std::fs::read_to_string(path) {
+            Ok(pem) => Self::with(KeyPair::from_pem(&pem)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let asked = Self::new()?;
+                store::keep(path, &asked.key.serialize_pem()).map_err(failed)?;
+                Ok(asked)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn with(key: KeyPair) -> Result<Self, EnrolError> {
         let request = CertificateParams::default()
             .serialize_request(&key)?
             .der()
@@ -102,8 +125,14 @@ impl Asked {
     }
 }
 
-/// Asks the collector at `address` (`host:port` of its enrolment) for the certificate that the token is for.
-pub async fn enrol(address: &str, name: &TlsName, token: &Token) -> Result<store::Files, EnrolError> {
+/// Asks the collector at `address` (`host:port` of its enrolment) for the certificate that the token is for. Where the
+/// connection ends before the answer, `asked` may be asked again.
+pub async fn enrol(
+    address: &str,
+    name: &TlsName,
+    token: &Token,
+    asked: &Asked,
+) -> Result<store::Files, EnrolError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -135,14 +164,16 @@ pub async fn enrol(address: &str, name: &TlsName, token: &Token) -> Result<store
         .connect_with_connector(service)
         .await
         .map_err(|error| failed(crate::ship::causes(&error)))?;
-    let asked = Asked::new()?;
     let answer = EnrolmentClient::new(channel)
         .enrol(EnrolRequest {
             token: token.text.clone(),
             request: asked.request.clone(),
         })
         .await
-        .map_err(|status| EnrolError::Refused(status.message().to_owned()))?
+        .map_err(|status| match status.code() {
+            Code::PermissionDenied => EnrolError::Refused(status.message().to_owned()),
+            _ => failed(crate::ship::causes(&status)),
+        })?
         .into_inner();
     asked.answered(&answer)
 }

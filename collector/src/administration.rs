@@ -1,13 +1,12 @@
 //! The collector's own administration, in the same audit log as everything else (NIST 800-53 AU-12, CM-3).
 //!
 //! What the collector is told by its files is recorded when it takes it: its configuration with what changed since it
-//! ran last, the key of the log, its certificate, authorities and revocation lists, and tokens. What people ask of it
+//! ran last, the key of the log, its certificate, authorities and revocation lists. What people ask of it
 //! over its API is recorded before it is answered, under the name in their certificate. What root does to files while no
 //! collector runs cannot be recorded by the collector; the log itself shows it where it concerns the log.
 
 mod configuration;
 mod credentials;
-mod tokens;
 
 pub use configuration::Given;
 pub use credentials::News;
@@ -19,7 +18,6 @@ use norma_wire::audit::record::Body;
 use norma_wire::audit::{Administration, AdministrativeAct as Act};
 use norma_wire::describe;
 use norma_wire::pb::Attribute;
-use std::path::Path;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -73,32 +71,20 @@ pub async fn begin(config: &Config, log: &AuditLog) -> Result<(), StorageError> 
     record(log, own(Act::LogKey, log.promises().key().name(), facts)).await
 }
 
-/// Records credentials whenever they are taken or refused, and tokens that are good, until told to stop.
-pub fn watch(
-    log: AuditLog,
-    mut news: watch::Receiver<News>,
-    tokens: &Path,
-    stop: CancellationToken,
-) -> JoinHandle<()> {
-    let mut tokens = tokens::Seen::in_directory(tokens);
+/// Records credentials whenever they are taken or refused, until told to stop.
+pub fn watch(log: AuditLog, mut news: watch::Receiver<News>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         news.mark_changed();
-        let mut looks = tokio::time::interval(tokens::LOOK);
         loop {
-            let done = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => return,
-                changed = news.changed() => match changed {
-                    Ok(()) => vec![news.borrow_and_update().record()],
-                    // Whoever takes connections ends before this does.
-                    Err(_) => return,
-                },
-                _ = looks.tick() => tokio::task::block_in_place(|| tokens.look()),
-            };
-            for done in done {
-                tracing::info!("{}", describe::administration(&done));
-                if note(&log, Body::Administration(done), &stop).await.is_err() {
-                    return;
-                }
+                // Whoever takes connections ends before this does.
+                changed = news.changed() => if changed.is_err() { return },
+            }
+            let done = news.borrow_and_update().record();
+            tracing::info!("{}", describe::administration(&done));
+            if note(&log, Body::Administration(done), &stop).await.is_err() {
+                return;
             }
         }
     })

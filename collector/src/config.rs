@@ -6,6 +6,7 @@ mod raw;
 use crate::administration::Given;
 use crate::archive::ArchiveConfig;
 use crate::archive::retain::Retention;
+use crate::audit::key::KeySource;
 use crate::audit::{AuditSettings, WriterSettings};
 use crate::pki::Authority;
 use crate::witness::ask::{self, Witnesses};
@@ -411,6 +412,23 @@ impl Check<'_> {
         {
             self.fault(origin, error.to_string());
         }
+        let key = self.log_key(
+            raw.and_then(|audit| audit.key.as_ref()),
+            &state_dir.join("audit.key.pub"),
+        );
+        let next_key = self.log_key(
+            raw.and_then(|audit| audit.next_key.as_ref()),
+            &state_dir.join("audit.next_key.pub"),
+        );
+        if let (Some(KeySource::Token { .. }), None, Some(text)) =
+            (&key, origin, raw.and_then(|audit| audit.key.as_ref()))
+        {
+            self.fault(
+                text,
+                "a token keeps no name of a log with the key: say which as `origin` beside it, such as \
+                 `logs.example.org/norma`",
+            );
+        }
         AuditSettings {
             writer,
             checkpoint_interval: self.duration(
@@ -419,11 +437,20 @@ impl Check<'_> {
                 MIN_CHECKPOINT_INTERVAL..=MAX_CHECKPOINT_INTERVAL,
                 "must be between 1s and 1h",
             ),
-            key: match raw.and_then(|audit| audit.key.as_ref()) {
-                Some(key) => self.base.join(key),
-                None => state_dir.join("audit.key"),
-            },
+            key: key.unwrap_or_else(|| KeySource::File(state_dir.join("audit.key"))),
+            next_key,
             origin: origin.map(|origin| origin.value.clone()),
+        }
+    }
+
+    fn log_key(&mut self, text: Option<&Spanned<String>>, public: &Path) -> Option<KeySource> {
+        let text = text?;
+        match KeySource::named(&text.value, self.base, public) {
+            Ok(source) => Some(source),
+            Err(error) => {
+                self.fault(text, error.to_string());
+                None
+            }
         }
     }
 

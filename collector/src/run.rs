@@ -94,12 +94,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
         let ingest = ingest::start(config, &log, &heads, &baselines).await?;
         let beside = [
             clock::watch(log.clone(), beside_stop.clone()),
-            administration::watch(
-                log.clone(),
-                ingest.credentials.news(),
-                &config.tokens_dir(),
-                beside_stop.clone(),
-            ),
+            administration::watch(log.clone(), ingest.credentials.news(), beside_stop.clone()),
         ];
         let api = match &config.api {
             Some(offered) => {
@@ -122,13 +117,14 @@ async fn live(config: &Config) -> Result<(), RunError> {
             archive,
         ))
     };
-    let (sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside, archive) = match started.await {
-        Ok(started) => started,
-        Err(error) => {
-            writing.stop(&format!("start failed: {error}")).await?;
-            return Err(error);
-        }
-    };
+    let (sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside, archive) =
+        match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                writing.stop(&format!("start failed: {error}")).await?;
+                return Err(error);
+            }
+        };
     tracing::info!(address = %ingest.address, state = %config.state_dir.display(), "ready");
 
     let reason = tokio::select! {

@@ -32,7 +32,8 @@ fn settings(directory: &Path) -> AuditSettings {
             commit_interval: Duration::ZERO,
         },
         checkpoint_interval: Duration::from_secs(3600),
-        key: directory.with_extension("key"),
+        key: directory.with_extension("key").into(),
+        next_key: None,
         origin: Some("log.example/test".to_owned()),
     }
 }

@@ -52,7 +52,8 @@ impl Log {
                 commit_interval: Duration::ZERO,
             },
             checkpoint_interval: Duration::from_secs(3600),
-            key: self.folder.path().join("audit.key"),
+            key: self.folder.path().join("audit.key").into(),
+            next_key: None,
             origin: Some("log.example/test".to_owned()),
         }
     }

@@ -5,6 +5,7 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+use norma_collector::audit::key::KeySource;
 use norma_collector::config::{Config, DEFAULT_CHECKPOINT_INTERVAL, DEFAULT_SEGMENT_AGE};
 use norma_tlog::SigningKey;
 use norma_tlog::key::Use;
@@ -13,6 +14,10 @@ use std::time::Duration;
 
 const BASE: &str =
     "listen: 127.0.0.1:7443\nstate_dir: state\ntls: {certificate: pem, key: pem, client_ca: pem}\n";
+
+fn is_file(key: &KeySource, end: &str) -> bool {
+    matches!(key, KeySource::File(path) if path.ends_with(end))
+}
 
 /// Reads a configuration with these lines more, beside a policy file.
 fn read(audit: &str, policy: &str) -> Result<Config, String> {
@@ -31,12 +36,33 @@ fn the_audit_log_has_defaults_and_takes_other_values() {
     let config = read("", "").unwrap();
     assert_eq!(config.audit.writer.segment_age, DEFAULT_SEGMENT_AGE);
     assert_eq!(config.audit.checkpoint_interval, DEFAULT_CHECKPOINT_INTERVAL);
-    assert!(config.audit.key.ends_with("state/audit.key") && config.witnesses.is_none());
+    assert!(is_file(&config.audit.key, "state/audit.key") && config.witnesses.is_none());
     let text = "audit: {segment_age: 5m, checkpoint_interval: 1s, key: other.key, origin: logs.example/a}\n";
     let config = read(text, "").unwrap();
     assert_eq!(config.audit.writer.segment_age, Duration::from_secs(300));
     assert_eq!(config.audit.origin.as_deref(), Some("logs.example/a"));
-    assert!(config.audit.key.ends_with("other.key"));
+    assert!(is_file(&config.audit.key, "other.key"));
+}
+
+#[test]
+fn a_key_may_be_in_a_token_which_has_to_be_told_the_name_of_the_log() {
+    let key = "pkcs11:token=norma;object=audit?module-path=/lib/p11.so&pin-source=file:/run/pin";
+    let config = read(&format!("audit: {{key: \"{key}\", origin: log.example}}\n"), "").unwrap();
+    let KeySource::Token { uri, public } = config.audit.key else {
+        panic!()
+    };
+    assert_eq!(uri.object.as_deref(), Some("audit"));
+    assert!(public.ends_with("state/audit.key.pub"));
+    let refused = read(&format!("audit: {{key: \"{key}\"}}\n"), "").unwrap_err();
+    assert!(
+        refused.contains("collector.yaml:4:") && refused.contains("`origin`"),
+        "{refused}"
+    );
+    let refused = read("audit: {next_key: \"pkcs11:object=a\"}\n", "").unwrap_err();
+    assert!(
+        refused.contains("next_key") && refused.contains("module-path"),
+        "{refused}"
+    );
 }
 
 #[test]

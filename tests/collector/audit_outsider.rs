@@ -116,7 +116,7 @@ fn check_signature(stage: &Stage, audit: &Path, found: &serde_json::Value) -> Re
         .parse()?;
     // SubjectPublicKeyInfo of an Ed25519 key (RFC 8410).
     let mut der = unhex("302a300506032b6570032100")?;
-    der.extend_from_slice(key.public());
+    der.extend_from_slice(&key.public().to_bytes());
     let pem = format!(
         "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
         STANDARD.encode(der)

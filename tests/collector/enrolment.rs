@@ -91,6 +91,8 @@ async fn a_token_gets_one_certificate_for_its_node_and_each_misuse_is_recorded()
     let output = office.enrol(&token, &folder)?;
     ensure!(output.status.success(), "{output:?}");
     ensure!(office.records("enrolled", "worker-1")? == 1);
+    ensure!(office.records("token_made", "worker-1")? == 1);
+    ensure!(!folder.join("enrolling.key").exists(), "the key lies about");
     let ca = folder.join("ca.crt");
     let mut node = Node::start(
         &office.stage.scratch.folder("outbox")?,
@@ -130,6 +132,42 @@ async fn a_token_gets_one_certificate_for_its_node_and_each_misuse_is_recorded()
         );
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_whose_answer_was_lost_gives_the_same_certificate_to_the_same_key() -> Result<()> {
+    let office = Office::open("enrol-again", "14d")?;
+    let folder = office.stage.scratch.join("node");
+    let token = office.token("worker-1", "1h")?;
+    // Made by the collector's host at any time, used or not.
+    wait_until("the token in the audit log", LIMIT, || {
+        Ok((office.records("token_made", "worker-1")? == 1).then_some(()))
+    })?;
+    // The key that an attempt leaves behind whose answer did not come: nobody listens there.
+    let mut command = office.stage.programs.agent();
+    command.env("NORMA_TOKEN", &token);
+    command.args(["enrol", "--server-name", "localhost", "--collector"]);
+    command
+        .arg(format!("127.0.0.1:{}", free_port()?))
+        .arg("--out")
+        .arg(&folder);
+    says(&command.output()?, "cannot connect")?;
+    let pending = folder.join("enrolling.key");
+    let key = fs::read(&pending)?;
+
+    ensure!(office.enrol(&token, &folder)?.status.success());
+    let first = fs::read(folder.join("tls.crt"))?;
+    // As if that answer had not come.
+    fs::remove_dir_all(&folder)?;
+    fs::create_dir(&folder)?;
+    fs::write(&pending, &key)?;
+    ensure!(office.enrol(&token, &folder)?.status.success());
+    ensure!(fs::read(folder.join("tls.crt"))? == first, "another certificate");
+    ensure!(office.records("enrolled", "worker-1")? == 1 && office.records("token_made", "worker-1")? == 1);
+    says(
+        &office.enrol(&token, &office.stage.scratch.join("other"))?,
+        "was used already",
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use norma_agent::ship::Standing;
 use norma_collector::audit::Follower;
 use norma_collector::heads::check::{Authorities, ChainReport, Chains};
-use norma_rig::{Collector, CollectorSettings, wait_until};
+use norma_rig::{Collector, CollectorSettings, Pki, wait_until};
+use std::ffi::OsStr;
 
 /// The check of a log, certificates included.
 fn check(stage: &Stage, collector: &Collector) -> Result<Vec<ChainReport>> {
@@ -133,4 +134,66 @@ async fn a_collector_that_was_set_back_is_found_out_by_its_agents() -> Result<()
         "{verdict}"
     );
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verification_holds_the_certificates_of_nodes_against_an_authority() -> Result<()> {
+    let stage = Stage::new("node-ca")?;
+    let mut collector = stage.collector(None, &CollectorSettings::default())?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let target = target(&stage.pki.ca(), &identity, collector.port())?;
+    let folder = stage.scratch.folder("outbox")?;
+    let mut node = Node::start(&folder, "worker-1", target.clone())?;
+    node.append(20);
+    node.shipped(LIMIT).await?;
+    let verify = |options: &[&OsStr]| -> Result<(bool, String)> {
+        let mut command = stage.programs.collector();
+        command.args(["audit", "verify"]).args(options);
+        let output = command.arg(collector.audit().path()).output()?;
+        let told = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8(told)?))
+    };
+    let ca = stage.pki.ca();
+    let by = [OsStr::new("--node-ca"), ca.as_os_str()];
+    let (intact, told) = verify(&by)?;
+    ensure!(intact, "{told}");
+
+    let stranger = Pki::create(&stage.programs, &stage.scratch.folder("stranger")?)?;
+    let (intact, told) = verify(&["--node-ca".as_ref(), stranger.ca().as_os_str()])?;
+    ensure!(
+        !intact && told.contains("of node worker-1: its certificate was not valid"),
+        "{told}"
+    );
+
+    // What came before the revocation counts; what the collector, which was not told, took after it does not.
+    wait_until("the second to end", LIMIT, || {
+        let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let before = second()?.as_secs();
+        while second()?.as_secs() == before {
+            std::thread::yield_now();
+        }
+        Ok(Some(()))
+    })?;
+    stage.pki.revoke(&identity.certificate)?;
+    let list = stage.pki.crl(7)?;
+    let with_list = [by[0], by[1], OsStr::new("--node-crl"), list.as_os_str()];
+    let (intact, told) = verify(&with_list)?;
+    ensure!(intact, "{told}");
+    node.append(20);
+    node.shipped(LIMIT).await?;
+    wait_until("what the node signed on record", LIMIT, || {
+        let (intact, told) = verify(&with_list)?;
+        Ok((!intact && told.contains("the certificate of its key was revoked at")).then_some(()))
+    })?;
+    let (intact, told) = verify(&[
+        by[0],
+        by[1],
+        OsStr::new("--node-crl"),
+        stranger.crl(7)?.as_os_str(),
+    ])?;
+    ensure!(
+        !intact && told.contains("has signed the revocation list"),
+        "{told}"
+    );
+    collector.stop()
 }

@@ -31,6 +31,10 @@ pub struct CollectorSettings {
     pub crl: Option<PathBuf>,
     /// Further lines of its configuration.
     pub extra: String,
+    /// Further lines of `audit` in it.
+    pub audit: String,
+    /// Its environment besides that of the test.
+    pub environment: Vec<(String, PathBuf)>,
 }
 
 /// A collector, running or not.
@@ -40,6 +44,7 @@ pub struct Collector {
     config: PathBuf,
     state: PathBuf,
     port: u16,
+    environment: Vec<(String, PathBuf)>,
     daemon: Option<Daemon>,
 }
 
@@ -67,6 +72,7 @@ impl Collector {
             config,
             state,
             port,
+            environment: settings.environment.clone(),
             daemon: None,
         })
     }
@@ -88,6 +94,7 @@ impl Collector {
     pub fn run(&mut self, scratch: &Scratch) -> Result<()> {
         let mut command = self.programs.collector();
         command.arg("run").arg("--config").arg(&self.config);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut daemon = Daemon::start(scratch, "collector", &mut command)?;
         let port = self.port;
         daemon.wait_for(
@@ -179,8 +186,9 @@ fn yaml(
         witnesses,
         ..
     } = settings;
-    if segment_bytes.is_some() || checkpoint_interval.is_some() || witnesses.is_some() {
-        push(format_args!("audit:\n"));
+    let is_told = !settings.audit.is_empty();
+    if segment_bytes.is_some() || checkpoint_interval.is_some() || witnesses.is_some() || is_told {
+        push(format_args!("audit:\n{}", settings.audit));
     }
     if let Some(bytes) = segment_bytes {
         push(format_args!("  segment_bytes: {bytes}\n"));

@@ -28,6 +28,10 @@ pub struct Options {
     output: Output,
 }
 
+/// In the directory, until there is a certificate: a key for which one was asked. Where the answer is lost, the same
+/// command with the same token gets it.
+const PENDING: &str = "enrolling.key";
+
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     let text = match options.token.as_str() {
         "-" => {
@@ -51,13 +55,21 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
             options.out.display()
         );
     }
+    let pending = options.out.join(PENDING);
+    let asked = enrol::Asked::kept(&pending)?;
     let files = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the I/O runtime")?
-        .block_on(enrol::enrol(address, &name, &token))?;
+        .block_on(enrol::enrol(address, &name, &token, &asked))?;
     store::create(&options.out, &files)
         .with_context(|| format!("cannot store the certificate in {}", options.out.display()))?;
+    match std::fs::remove_file(&pending) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(file = %pending.display(), %error, "cannot remove the key from where it waited for its certificate");
+        }
+        _ => {}
+    }
     let place = |name: &str| options.out.join(name);
     match options.output {
         Output::Json => say(&json!({

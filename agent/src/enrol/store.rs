@@ -41,6 +41,23 @@ pub fn is_ours(directory: &Path) -> bool {
     fs::read_link(directory.join(DATA)).is_ok()
 }
 
+/// Keeps a key that has no certificate yet in a file of its own; durable when it returns.
+pub(super) fn keep(path: &Path, key: &str) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(key.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(folder)?.sync_all()
+}
+
 /// Puts `files` into `directory` for the first time.
 ///
 /// # Errors

@@ -4,11 +4,11 @@
 //! disk, and the next one has to go on from it, which a consistency proof shows: a collector that removed records,
 //! rewrote them, or was set back to an older copy cannot make one, whatever keys it has. Of which log a checkpoint is,
 //! and under which key, is believed the first time; the connection is authenticated, and what is watched is that
-//! nothing is taken back afterwards.
+//! nothing is taken back afterwards. Another key is followed where the remembered one has signed that it comes next.
 
 use crate::event;
 use norma_tlog::tree::check_consistency;
-use norma_tlog::{Checkpoint, Hash, Note, VerifierKey};
+use norma_tlog::{Checkpoint, Hash, Note, Rotation, VerifierKey};
 use norma_wire::Event;
 use norma_wire::pb;
 use sha2::{Digest as _, Sha256};
@@ -46,7 +46,9 @@ struct Remembered {
 enum Disbelief {
     #[error("it is not a checkpoint signed under the key that comes with it")]
     Unsigned,
-    #[error("it is signed with another key than the log had")]
+    #[error(
+        "it is signed with another key than the log had, and that one has not signed that this one follows it"
+    )]
     Key,
     #[error(
         "the log has {found} entries, and had {remembered}: its end was removed, or it was set back to an older copy"
@@ -173,7 +175,11 @@ impl Checkpoints {
 impl Remembered {
     fn goes_on(&self, key: &VerifierKey, next: &Checkpoint, sent: &pb::Checkpoint) -> Result<(), Disbelief> {
         if self.key != *key {
-            return Err(Disbelief::Key);
+            let statements = sent.rotations.iter().map(Vec::as_slice);
+            if !Rotation::lead(statements, &self.key, key) {
+                return Err(Disbelief::Key);
+            }
+            tracing::info!(log = key.name(), old = %self.key, new = %key, "the key of an audit log was changed by its owner");
         }
         let (old, new) = (
             (self.checkpoint.size, self.checkpoint.root),
@@ -266,6 +272,7 @@ mod tests {
                 key: self.key.verifier(Use::Log).to_string(),
                 proven_from,
                 consistency: proof.iter().map(|hash| hash.0.to_vec()).collect(),
+                rotations: Vec::new(),
             }
         }
     }
@@ -293,6 +300,40 @@ mod tests {
         memory.tell(&mut hello);
         assert_eq!(hello.checkpoints, [collector.at(8, 0).note]);
         assert!(memory.hear("c", &collector.at(20, 8)).is_none());
+    }
+
+    #[test]
+    fn another_key_is_followed_only_where_the_remembered_one_says_so() {
+        let state = tempfile::tempdir().unwrap();
+        let old = Collector::new(20);
+        let new = Collector::new(20);
+        let statement = |by: &SigningKey| {
+            let rotation = Rotation {
+                old: old.key.verifier(Use::Log),
+                new: new.key.verifier(Use::Log),
+                time: 1,
+            };
+            let text = rotation.to_string();
+            let signatures = vec![by.sign(&text), new.key.sign(&text)];
+            Note { text, signatures }.to_string().into_bytes()
+        };
+        let mut memory = Checkpoints::open(state.path());
+        assert!(memory.hear("c", &old.at(8, 0)).is_none());
+        let mut next = new.at(12, 8);
+        assert!(reason(memory.hear("c", &next)).contains("another key"));
+        let thief = SigningKey::generate("log.example").unwrap().0;
+        next.rotations = vec![statement(&thief)];
+        next.note = new.at(13, 8).note;
+        assert!(reason(memory.hear("c", &next)).contains("another key"));
+        let mut next = new.at(12, 8);
+        next.rotations = vec![statement(&old.key)];
+        assert!(memory.hear("c", &next).is_none());
+
+        // The old key counts no more, and the log has to go on from what it was under it.
+        let mut memory = Checkpoints::open(state.path());
+        assert!(reason(memory.hear("c", &old.at(15, 12))).contains("another key"));
+        assert!(reason(memory.hear("c", &new.at(5, 0))).contains("its end was removed"));
+        assert!(memory.hear("c", &new.at(20, 12)).is_none());
     }
 
     #[test]

@@ -1,10 +1,19 @@
 //! The key that checkpoints are signed with.
 //!
-//! It lies beside the log and not in it, so that who copies a log does not copy the power to forge it.
+//! It lies beside the log and not in it, so that who copies a log does not copy the power to forge it; or in a token
+//! that does not let it out ([`token`]).
+
+mod session;
+mod token;
+mod uri;
+
+pub use token::{TokenError, TokenKey};
+pub use uri::{Pkcs11Uri, SCHEME, UriError};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use norma_tlog::SigningKey;
 use norma_tlog::key::{KeyError, Use};
+use norma_tlog::note::SignatureLine;
+use norma_tlog::{SigningKey, VerifierKey};
 use norma_wire::text::Hex;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -18,6 +27,107 @@ pub const WITNESS: &str = "norma.local/witness";
 
 /// A key's file is far smaller.
 const MAX_BYTES: u64 = 16 << 10;
+
+/// Where the key of a log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In a file, which is made where there is none.
+    File(PathBuf),
+    /// In a token.
+    Token {
+        /// Where in it.
+        uri: Box<Pkcs11Uri>,
+        /// File for the verifier key.
+        public: PathBuf,
+    },
+}
+
+/// The key of a log.
+#[derive(Debug)]
+pub enum LogKey {
+    /// In memory.
+    File(SigningKey),
+    /// In a token.
+    Token(TokenKey),
+}
+
+impl KeySource {
+    /// What a configuration or a command line says: a PKCS #11 URI, or the path of a file, in `base`. The verifier key
+    /// of a token's key goes into `public`.
+    pub fn named(text: &str, base: &Path, public: &Path) -> Result<Self, UriError> {
+        if text.starts_with(SCHEME) {
+            Ok(Self::Token {
+                uri: Box::new(text.parse()?),
+                public: public.to_owned(),
+            })
+        } else {
+            Ok(Self::File(base.join(text)))
+        }
+    }
+
+    /// Takes the key; that in a file is made where there is none. `name` is the log's, made up where there is none.
+    pub fn open(&self, name: Option<&str>) -> Result<LogKey, KeyFileError> {
+        match self {
+            Self::File(path) => load_or_make(path, name, LOG).map(LogKey::File),
+            Self::Token { uri, .. } => Ok(LogKey::Token(TokenKey::open(uri, name)?)),
+        }
+    }
+
+    /// Whether it is a file that is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::File(path) if !path.exists())
+    }
+
+    /// Writes the verifier key where others find it.
+    pub fn publish(&self, key: &LogKey) -> Result<(), KeyFileError> {
+        let public = match self {
+            Self::File(path) => public_of(path),
+            Self::Token { public, .. } => public.clone(),
+        };
+        publish_at(&public, &key.verifier())
+    }
+}
+
+impl From<PathBuf> for KeySource {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl std::fmt::Display for KeySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Token { uri, .. } => uri.fmt(f),
+        }
+    }
+}
+
+impl LogKey {
+    /// What others verify with.
+    pub fn verifier(&self) -> VerifierKey {
+        match self {
+            Self::File(key) => key.verifier(Use::Log),
+            Self::Token(key) => key.verifier().clone(),
+        }
+    }
+
+    /// The log's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::File(key) => key.name(),
+            Self::Token(key) => key.verifier().name(),
+        }
+    }
+
+    /// Signs the text of a note.
+    pub fn sign(&self, text: &str) -> Result<SignatureLine, TokenError> {
+        match self {
+            Self::File(key) => Ok(key.sign(text)),
+            Self::Token(key) => key.sign(text),
+        }
+    }
+}
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +159,9 @@ pub enum KeyFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// In a token.
+    #[error("cannot use the key {0}")]
+    Token(#[from] TokenError),
     /// The configuration has another name.
     #[error(
         "the key {} is that of `{found}`, and the configuration says audit.origin: {wanted}; a log keeps its name: \
@@ -91,14 +204,16 @@ pub fn load_or_make(path: &Path, name: Option<&str>, made_up: &str) -> Result<Si
 
 /// Writes the public half of `key` beside it, where it is not there yet.
 pub fn publish(path: &Path, key: &SigningKey, usage: Use) -> Result<(), KeyFileError> {
-    let public = public_of(path);
-    let text = format!("{}\n", key.verifier(usage));
-    if fs::read_to_string(&public).is_ok_and(|there| there == text) {
+    publish_at(&public_of(path), &key.verifier(usage))
+}
+
+fn publish_at(public: &Path, key: &VerifierKey) -> Result<(), KeyFileError> {
+    let text = format!("{key}\n");
+    if fs::read_to_string(public).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    crate::durable::replace(&public, text.as_bytes(), crate::durable::Sync::Now)
-        .map_err(io_error(&public))?;
-    fs::set_permissions(&public, fs::Permissions::from_mode(0o644)).map_err(io_error(&public))
+    crate::durable::replace(public, text.as_bytes(), crate::durable::Sync::Now).map_err(io_error(public))?;
+    fs::set_permissions(public, fs::Permissions::from_mode(0o644)).map_err(io_error(public))
 }
 
 fn load(path: &Path) -> Result<SigningKey, KeyFileError> {

@@ -2,10 +2,11 @@
 
 use super::entry::Entry;
 use super::head::Head;
-use super::key;
+use super::key::{KeyFileError, KeySource};
 use super::lock::Lock;
 use super::promise::Promises;
 use super::recover::{OpenError, at, recover};
+use super::rotation::{self, Keys, RotationError};
 use super::sealer::{SealError, Sealer, Told};
 use super::segment::Segment;
 use super::tlog::{self, Tlog};
@@ -13,8 +14,7 @@ use super::watermark::Outbox;
 use super::writer::{Request, Writer, WriterSettings};
 use crate::durable;
 use bytes::Bytes;
-use norma_tlog::key::Use;
-use norma_tlog::{Note, SigningKey};
+use norma_tlog::Note;
 use norma_wire::audit::{Rejected, Started, record::Body};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,8 +93,10 @@ pub struct AuditSettings {
     pub writer: WriterSettings,
     /// A checkpoint is made at least this often.
     pub checkpoint_interval: Duration,
-    /// File of the key that checkpoints are signed with; it is made where there is none.
-    pub key: PathBuf,
+    /// The key that checkpoints are signed with.
+    pub key: KeySource,
+    /// The key that is to follow it, which signs as well.
+    pub next_key: Option<KeySource>,
     /// Name of the log, which its key carries; made up where it is not given.
     pub origin: Option<String>,
 }
@@ -113,8 +115,11 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
     durable::create_folders(directory).map_err(at(directory))?;
     let lock = Lock::take(directory).map_err(at(directory))?;
     let lock = lock.ok_or_else(|| OpenError::Locked(directory.to_owned()))?;
-    let tlog = Tlog::open(directory, signing_key(directory, settings)?).map_err(SealError::from)?;
-    let verifier = tlog.key().verifier(Use::Log);
+    let tlog = Tlog::open(directory, signing_keys(directory, settings)?).map_err(SealError::from)?;
+    let verifier = tlog.keys().verifier();
+    let tlog_folder = directory.join(tlog::FOLDER);
+    let rotation = tlog.keys().state(&tlog_folder)?;
+    let rotations = rotation::read(&tlog_folder)?;
     let promised = match tlog.last() {
         Some(Entry::Head(head)) => Some(Head {
             index: head.records.1,
@@ -147,7 +152,8 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
     let first = recovered
         .map(Body::Recovered)
         .into_iter()
-        .chain([Body::Started(started)]);
+        .chain([Body::Started(started)])
+        .chain(rotation.map(Body::KeyRotation));
     writer.write_now(first.collect()).map_err(at(directory))?;
     let (requests, queue) = mpsc::channel(QUEUE);
     let thread = named("audit-writer", move || writer.run(queue)).map_err(at(directory))?;
@@ -155,7 +161,7 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
     tracing::info!(log = verifier.name(), "the audit log is open");
     let shared: Arc<Path> = directory.into();
     let log = AuditLog {
-        promises: Promises::new(Arc::clone(&shared), verifier, checkpoint),
+        promises: Promises::new(Arc::clone(&shared), verifier, rotations, checkpoint),
         directory: shared,
         requests: requests.clone(),
         head,
@@ -170,16 +176,25 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
     Ok((log, writing))
 }
 
-fn signing_key(directory: &Path, settings: &AuditSettings) -> Result<SigningKey, OpenError> {
-    if directory.join(tlog::FOLDER).join(tlog::CHECKPOINT).exists() && !settings.key.exists() {
+fn signing_keys(directory: &Path, settings: &AuditSettings) -> Result<Keys, OpenError> {
+    if directory.join(tlog::FOLDER).join(tlog::CHECKPOINT).exists() && settings.key.is_missing() {
         return Err(OpenError::NoKey {
             directory: directory.to_owned(),
             key: settings.key.clone(),
         });
     }
-    let key = key::load_or_make(&settings.key, settings.origin.as_deref(), key::LOG)?;
-    key::publish(&settings.key, &key, Use::Log)?;
-    Ok(key)
+    let take = |source: &KeySource, origin: Option<&str>| {
+        let key = source.open(origin)?;
+        source.publish(&key)?;
+        Ok::<_, KeyFileError>(key)
+    };
+    let key = take(&settings.key, settings.origin.as_deref()).map_err(RotationError::from)?;
+    let next = settings
+        .next_key
+        .as_ref()
+        .map(|next| take(next, Some(key.name())));
+    let next = next.transpose().map_err(RotationError::from)?;
+    Ok(Keys::new(key, next)?)
 }
 
 fn named(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

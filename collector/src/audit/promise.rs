@@ -1,5 +1,6 @@
 //! Checkpoints as others get them and give them back: with a proof that the log goes on from what they remember.
 
+use super::rotation;
 use super::tlog::{Tiles, TlogError};
 use norma_tlog::key::Use;
 use norma_tlog::tree::consistency;
@@ -19,6 +20,8 @@ const TOLD_MAX: usize = 4096;
 pub struct Promises {
     directory: Arc<Path>,
     key: VerifierKey,
+    /// How others come from a key that the log had to this one.
+    rotations: Arc<[Vec<u8>]>,
     newest: watch::Receiver<Option<Note>>,
     /// The last proof, which most agents need at the same time.
     last: Arc<Mutex<Option<Consistency>>>,
@@ -55,11 +58,17 @@ pub enum Conflict {
 }
 
 impl Promises {
-    pub(super) fn new(directory: Arc<Path>, key: VerifierKey, newest: watch::Receiver<Option<Note>>) -> Self {
+    pub(super) fn new(
+        directory: Arc<Path>,
+        key: VerifierKey,
+        rotations: Vec<Vec<u8>>,
+        newest: watch::Receiver<Option<Note>>,
+    ) -> Self {
         debug_assert_eq!(key.usage(), Use::Log, "checkpoints are signed as a log");
         Self {
             directory,
             key,
+            rotations: rotations.into(),
             newest,
             last: Arc::default(),
             told: Arc::default(),
@@ -99,6 +108,7 @@ impl Promises {
             key: self.key.to_string(),
             proven_from: size,
             consistency: proof.iter().map(|hash| hash.0.to_vec()).collect(),
+            rotations: self.rotations.to_vec(),
         };
         Ok(Some((checkpoint.size, sent)))
     }
@@ -122,9 +132,10 @@ impl Promises {
     }
 
     /// What a remembered checkpoint of this log is: its size where the log goes on from it, and `None` for one of
-    /// another log, or that this log's key has not signed.
+    /// another log, or that no key of this log has signed, now or earlier.
     pub fn remembers(&self, note: &[u8]) -> Result<Option<Result<u64, Conflict>>, TlogError> {
-        let policy = Policy::of_log(self.key.clone());
+        let mut policy = Policy::of_log(self.key.clone());
+        policy.logs.extend(rotation::earlier(&self.rotations, &self.key));
         let trusted = Note::parse(note).ok().and_then(|note| policy.check(&note).ok());
         let (Some(trusted), Some((newest, _))) = (trusted, self.newest()) else {
             return Ok(None);

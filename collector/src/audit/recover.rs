@@ -2,7 +2,8 @@
 
 use super::format::{Hash, find_frame};
 use super::head::Head;
-use super::key::KeyFileError;
+use super::key::KeySource;
+use super::rotation::RotationError;
 use super::scan::{Defect, Scan, State};
 use super::sealer::SealError;
 use super::segment::Segment;
@@ -42,19 +43,19 @@ pub enum OpenError {
         /// What is wrong.
         defect: Defect,
     },
-    /// The key that checkpoints are signed with.
+    /// The keys that checkpoints are signed with.
     #[error(transparent)]
-    Key(#[from] KeyFileError),
+    Key(#[from] RotationError),
     /// Checkpoints are there, and the key that signed them is not.
     #[error(
-        "the checkpoints of {} are signed, and there is no key at {}: put the key back (audit.key in the \
-         configuration), or move the audit directory away to begin a new log", directory.display(), key.display()
+        "the checkpoints of {} are signed, and there is no key at {key}: put the key back (audit.key in the \
+         configuration), or move the audit directory away to begin a new log", directory.display()
     )]
     NoKey {
         /// The audit directory.
         directory: PathBuf,
         /// Where the key should be.
-        key: PathBuf,
+        key: KeySource,
     },
     /// The transparency log over the segments.
     #[error(transparent)]

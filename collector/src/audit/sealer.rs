@@ -11,12 +11,13 @@
 
 use super::entry::{Entry, OpenHead, Sealed};
 use super::format::Frame;
+use super::key::TokenError;
 use super::manifest::Manifest;
 use super::recover::Tail;
 use super::scan::{Defect, Scan};
 use super::segment::Segment;
 use super::summary::Summary;
-use super::tlog::{Tlog, TlogError};
+use super::tlog::{CheckpointError, Tlog, TlogError};
 use crate::durable;
 use bytes::Bytes;
 use norma_tlog::{Hash, Note};
@@ -50,6 +51,9 @@ pub enum SealError {
     /// The tlog.
     #[error(transparent)]
     Tlog(#[from] TlogError),
+    /// The key, which is in a token.
+    #[error("the checkpoint cannot be signed: {0}")]
+    Sign(#[from] TokenError),
     /// A file cannot be read or written.
     #[error("cannot use {}: {source}", path.display())]
     Io {
@@ -78,6 +82,15 @@ pub enum SealError {
         /// What is wrong.
         what: String,
     },
+}
+
+impl From<CheckpointError> for SealError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Tlog(error) => Self::Tlog(error),
+            CheckpointError::Sign(error) => Self::Sign(error),
+        }
+    }
 }
 
 /// The state of the sealer.
@@ -245,9 +258,10 @@ impl Sealer {
                 root: manifest.root,
                 manifest: digest,
             }))?;
-            self.tlog.sign()?;
+            // Sealed, whether or not it can be signed now: trying again must not seal it twice.
             self.previous = digest;
             self.complete.pop_front();
+            self.tlog.sign()?;
         }
         Ok(())
     }

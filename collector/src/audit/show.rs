@@ -130,6 +130,8 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::HoldPlaced(_)) => "hold_placed",
         Some(Body::HoldReleased(_)) => "hold_released",
         Some(Body::ArchiveState(_)) => "archive_state",
+        Some(Body::KeyRotation(_)) => "key_rotation",
+        Some(Body::TokenMade(_)) => "token_made",
         None => "unknown",
     }
 }
@@ -204,6 +206,17 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
                 conflict.who, conflict.detail
             )
         }
+        (Some(Body::KeyRotation(rotation)), _) => format!(
+            "the key of this log is being changed: {} is followed by {}",
+            rotation.old, rotation.new
+        ),
+        (Some(Body::TokenMade(token)), _) => format!(
+            "the token {} was made at {}, for node {} to enrol until {}",
+            token.id,
+            time(token.made_wall_ns),
+            token.node,
+            time(token.expires_wall_ns)
+        ),
         (Some(Body::Enrolled(enrolled)), _) => format!(
             "issued certificate {} for node {} to {} ({})",
             enrolled.serial, enrolled.node, enrolled.peer, enrolled.how

@@ -4,19 +4,21 @@
 //! `tile/…`. An entry is appended in this order, each step durable before the next: its bundle, the tiles of hashes
 //! that it is part of, the checkpoint. What a checkpoint promises is therefore on the disk, and nobody is shown a
 //! checkpoint before it is. After a crash in between, the bundle goes further than the checkpoint; opening the log
-//! takes such entries over, writes their tiles again and signs, which gives the very checkpoint that the crash may
-//! have kept from being written (Ed25519 is deterministic), so that no two checkpoints of one size can differ.
+//! takes such entries over, writes their tiles again and signs, which says the very same as the checkpoint that the
+//! crash may have kept from being written (down to the signature where that is by Ed25519), so that no two checkpoints
+//! of one size can differ.
 
 mod tiles;
 
 pub use tiles::Tiles;
 
 use super::entry::Entry;
+use super::key::TokenError;
+use super::rotation::Keys;
 use crate::durable::{self, Sync};
-use norma_tlog::key::Use;
 use norma_tlog::tile::{HEIGHT, Tile, WIDTH, entries, push_entry};
 use norma_tlog::tree::Growing;
-use norma_tlog::{Checkpoint, Hash, Note, Policy, SigningKey};
+use norma_tlog::{Checkpoint, Hash, Note, Policy};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,11 +55,22 @@ pub enum TlogError {
     },
 }
 
+/// Why there is no checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The files.
+    #[error(transparent)]
+    Tlog(#[from] TlogError),
+    /// The key, which is in a token.
+    #[error("the checkpoint cannot be signed: {0}")]
+    Sign(#[from] TokenError),
+}
+
 /// The log, open for appending.
 #[derive(Debug)]
 pub struct Tlog {
     files: Tiles,
-    key: SigningKey,
+    keys: Keys,
     tree: Growing,
     /// The rightmost bundle, while it is not full.
     bundle: Vec<u8>,
@@ -66,7 +79,7 @@ pub struct Tlog {
 
 impl Tlog {
     /// Opens the log of an audit directory, and completes what a crash interrupted.
-    pub fn open(audit: &Path, key: SigningKey) -> Result<Self, TlogError> {
+    pub fn open(audit: &Path, keys: Keys) -> Result<Self, CheckpointError> {
         let mut files = Tiles::of(&audit.join(FOLDER));
         let mut log = match files.checkpoint()? {
             None => Self {
@@ -74,26 +87,28 @@ impl Tlog {
                 bundle: Vec::new(),
                 last: None,
                 files,
-                key,
+                keys,
             },
             Some((_, checkpoint, note)) => {
                 let path = files.folder.join(CHECKPOINT);
-                let policy = Policy::of_log(key.verifier(Use::Log));
-                policy
-                    .check(&note)
-                    .map_err(|error| damaged(&path, format!("{error}; is {} its key?", key.name())))?;
+                let key = keys.verifier();
+                Policy::of_log(key.clone()).check(&note).map_err(|error| {
+                    let what = format!(
+                        "{error}; is {key} its key? One that is to follow the log's key is `audit.next_key` before it \
+                         is `audit.key`"
+                    );
+                    damaged(&path, what)
+                })?;
                 files.size = checkpoint.size;
                 let tree = files.growing()?;
                 if tree.root() != checkpoint.root {
-                    return Err(damaged(
-                        &path,
-                        "the tiles have another root than the checkpoint".to_owned(),
-                    ));
+                    let what = "the tiles have another root than the checkpoint".to_owned();
+                    return Err(damaged(&path, what).into());
                 }
                 let (bundle, last) = files.newest()?;
                 Self {
                     files,
-                    key,
+                    keys,
                     tree,
                     bundle,
                     last,
@@ -105,7 +120,7 @@ impl Tlog {
     }
 
     /// Takes over entries that are on the disk and in no checkpoint.
-    fn complete(&mut self) -> Result<(), TlogError> {
+    fn complete(&mut self) -> Result<(), CheckpointError> {
         let mut taken = 0;
         loop {
             let next = Tile {
@@ -117,7 +132,7 @@ impl Tlog {
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(io_error(&path)(error)),
+                Err(error) => return Err(io_error(&path)(error).into()),
             };
             let entry = bytes
                 .strip_prefix(self.bundle.as_slice())
@@ -130,7 +145,7 @@ impl Tlog {
         // Before the first entry a crash can leave folders, and a file that had not got its name yet.
         if self.tree.size() == 0 && taken == 0 && has_files(&self.files.folder.join("tile"))? {
             let path = self.files.folder.join(CHECKPOINT);
-            return Err(damaged(&path, "it is missing, and there are entries".to_owned()));
+            return Err(damaged(&path, "it is missing, and there are entries".to_owned()).into());
         }
         if taken > 0 {
             self.sign()?;
@@ -138,9 +153,9 @@ impl Tlog {
         Ok(())
     }
 
-    /// The key that signs.
-    pub fn key(&self) -> &SigningKey {
-        &self.key
+    /// The keys that sign.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The newest entry.
@@ -192,15 +207,15 @@ impl Tlog {
     }
 
     /// Promises all that was appended: writes the checkpoint, and gives it when it is durable.
-    pub fn sign(&self) -> Result<Note, TlogError> {
+    pub fn sign(&self) -> Result<Note, CheckpointError> {
         let checkpoint = Checkpoint {
-            origin: self.key.name().to_owned(),
+            origin: self.keys.name().to_owned(),
             size: self.tree.size(),
             root: self.tree.root(),
         };
         let text = checkpoint.to_string();
         let note = Note {
-            signatures: vec![self.key.sign(&text)],
+            signatures: self.keys.sign(&text)?,
             text,
         };
         self.keep(CHECKPOINT, &note)?;

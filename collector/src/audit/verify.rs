@@ -19,6 +19,7 @@ use super::export::EXTENT;
 use super::head::Head;
 use super::segment::Segment;
 use super::text::Lines;
+use crate::heads::check::Authorities;
 use ledger::Ledger;
 use norma_tlog::{Hash, Policy};
 use segments::Run;
@@ -55,6 +56,8 @@ pub struct Expected {
     pub head: Option<Head>,
     /// Checkpoints that it must go on from.
     pub checkpoints: Vec<Remembered>,
+    /// Whose certificates nodes must have had.
+    pub node_authorities: Option<Authorities>,
 }
 
 impl Expected {
@@ -72,7 +75,7 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     let metadata = fs::metadata(path).map_err(unreadable(path))?;
     if !metadata.is_dir() {
         let segment = Segment::from_path(path).ok_or_else(|| VerifyError::Name(path.to_owned()))?;
-        let mut run = Run::new(path, None, None, expected.head);
+        let mut run = Run::new(path, None, None, expected);
         run.note(
             "one file alone: that it continues the file before it, that nothing follows it, and what it was sealed \
              as is not proven",
@@ -89,7 +92,7 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     if segments.is_empty() && ledger.is_none() {
         return Err(VerifyError::NoFiles(path.to_owned()));
     }
-    let mut run = Run::new(path, ledger, head, expected.head);
+    let mut run = Run::new(path, ledger, head, expected);
     if let Some(problem) = problem {
         run.note(&problem);
     }

@@ -5,12 +5,12 @@ mod evidence;
 mod hold;
 
 use super::{Failure, Output};
-use crate::audit::key::{self, KeyFileError};
+use crate::audit::key::KeySource;
 use crate::audit::show::{Filter, Form, ShowError, show};
 use crate::audit::verify::{Expected, Remembered, verify};
 use crate::audit::{Head, ReadError};
+use crate::heads::check::Authorities;
 use clap::{Args, Subcommand};
-use norma_tlog::key::Use;
 use norma_tlog::{Note, Policy};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -50,9 +50,12 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct KeyArgs {
-    /// File of the private key; the collector's is `audit.key` in its state directory, if not configured otherwise
-    file: PathBuf,
-    /// Name of a key that is made: that of the log, such as `logs.example.org/norma`; made up where it is not given
+    /// File of the private key, or PKCS #11 URI of a key in a token, which must be there already (see docs/keys.md).
+    /// The collector's is `audit.key` in its state directory, if not configured otherwise
+    #[arg(value_name = "FILE|URI")]
+    key: String,
+    /// Name of the log, such as `logs.example.org/norma`: of a key that is made (made up where it is not given), and of
+    /// a key in a token
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
 }
@@ -70,6 +73,13 @@ pub struct VerifyArgs {
     /// A checkpoint that was kept elsewhere, by a witness, an agent or an earlier copy; the log must go on from it
     #[arg(long, value_name = "FILE")]
     expect: Vec<PathBuf>,
+    /// Authorities of the nodes' certificates (PEM): each certificate by which a node signed must have been valid when it
+    /// was received. Without, what nodes signed is held against the certificates that the log itself has
+    #[arg(long, value_name = "FILE")]
+    node_ca: Option<PathBuf>,
+    /// A revocation list of one of them: what was signed after a revocation counts as wrong
+    #[arg(long, value_name = "FILE", requires = "node_ca")]
+    node_crl: Vec<PathBuf>,
     /// Form of the report
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
@@ -121,6 +131,7 @@ impl VerifyArgs {
                 .iter()
                 .map(|path| remembered(path))
                 .collect::<Result<_, _>>()?,
+            node_authorities: self.node_authorities()?,
         };
         let report = verify(&self.path, &expected)
             .map_err(|error| Failure::Code(EXIT_NOT_VERIFIED, error.to_string()))?;
@@ -139,12 +150,32 @@ impl VerifyArgs {
     }
 }
 
+impl VerifyArgs {
+    fn node_authorities(&self) -> Result<Option<Authorities>, Failure> {
+        let failed = |error: String| Failure::Code(EXIT_NOT_VERIFIED, error);
+        let Some(path) = &self.node_ca else {
+            return Ok(None);
+        };
+        let mut authorities = Authorities::read(path).map_err(failed)?;
+        for list in &self.node_crl {
+            authorities.revoke(list).map_err(failed)?;
+        }
+        Ok(Some(authorities))
+    }
+}
+
 impl KeyArgs {
     fn execute(self) -> Result<(), Failure> {
-        let told = |error: KeyFileError| Failure::Other(error.to_string());
-        let key = key::load_or_make(&self.file, self.origin.as_deref(), key::LOG).map_err(told)?;
-        key::publish(&self.file, &key, Use::Log).map_err(told)?;
-        println!("{}", key.verifier(Use::Log));
+        let told = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
+        let source =
+            KeySource::named(&self.key, Path::new(""), Path::new("")).map_err(|error| told(&error))?;
+        let key = source
+            .open(self.origin.as_deref())
+            .map_err(|error| told(&error))?;
+        if let KeySource::File(_) = source {
+            source.publish(&key).map_err(|error| told(&error))?;
+        }
+        println!("{}", key.verifier());
         Ok(())
     }
 }

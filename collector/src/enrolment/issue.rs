@@ -32,11 +32,15 @@ impl Issuer {
         let serial = X509Certificate::from_der(&certificate)
             .map(|(_, parsed)| Serial::of(parsed.raw_serial()))
             .map_err(|_| PkiError::Make(rcgen::Error::CouldNotParseCertificate))?;
-        let answer = NodeCertificate {
+        Ok((self.answer(&certificate)?, serial))
+    }
+
+    /// What a node gets with its certificate (DER).
+    pub fn answer(&self, certificate: &[u8]) -> Result<NodeCertificate, PkiError> {
+        Ok(NodeCertificate {
             chain: vec![certificate.to_vec()],
             authorities: vec![self.authority()?.to_vec()],
-        };
-        Ok((answer, serial))
+        })
     }
 
     /// The authority's certificate.

@@ -1,14 +1,15 @@
 //! The two services: enrolment for whoever has a token, renewal for nodes.
 
 use super::issue::{IssueError, Issuer};
-use super::token::{self, Tokens};
-use crate::audit::AuditLog;
+use super::token::{self, TokenError, Tokens};
+use crate::audit::{AuditLog, StorageError};
 use crate::ingest::{Admission, Connection, Credentials, Peer, Refusals, Visitor};
 use crate::pki::{NodeName, Serial};
 use norma_wire::audit::{Enrolled, record::Body};
 use norma_wire::pb::enrolment_server::{Enrolment, EnrolmentServer as GrpcEnrolment};
 use norma_wire::pb::renewal_server::Renewal;
 use norma_wire::pb::{EnrolRequest, NodeCertificate, RenewRequest};
+use rcgen::PublicKeyData as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ const VISIT: Duration = Duration::from_secs(10);
 const MAX_VISITS: usize = 32;
 /// A signing request and a token are far smaller.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
+/// A folder is listed that is empty nearly always.
+const TOKENS_INTERVAL: Duration = Duration::from_secs(2);
 /// Until file descriptors are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,6 +52,7 @@ pub async fn serve(
 ) -> io::Result<EnrolmentServer> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
+    let watching = watch_tokens(offer.tokens.clone(), offer.log.clone(), stop.clone());
     let service = GrpcEnrolment::new(offer).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (ready, connections) = mpsc::channel(1);
     let server = tonic::transport::Server::builder()
@@ -58,7 +62,7 @@ pub async fn serve(
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop.clone().cancelled_owned());
     let accepting = accept(listener, credentials, ready, stop);
     let task = tokio::spawn(async move {
-        let (served, ()) = tokio::join!(server, accepting);
+        let (served, (), ()) = tokio::join!(server, accepting, watching);
         if let Err(error) = served {
             tracing::error!(%error, "enrolment has ended");
         }
@@ -137,15 +141,29 @@ impl Enrolment for Offer {
             Status::permission_denied(reason)
         };
         // Before the token is used up.
-        if let Err(error) = rcgen::CertificateSigningRequestParams::from_der(&request.as_slice().into()) {
-            return Err(refuse(IssueError::Request(error).to_string()));
+        let asked = rcgen::CertificateSigningRequestParams::from_der(&request.as_slice().into())
+            .map_err(|error| refuse(IssueError::Request(error).to_string()))?;
+        record_tokens(&self.tokens, &self.log)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let key = asked.public_key.der_bytes();
+        let taken = tokio::task::block_in_place(|| self.tokens.take(&token, key));
+        let taken = taken.map_err(|error| refuse(error.to_string()))?;
+        if let Some(certificate) = &taken.certificate {
+            tracing::info!(node = %taken.node, peer = %address, "the answer to a token once more, to the same key");
+            let again = self.issuer.answer(certificate);
+            return again
+                .map(Response::new)
+                .map_err(|error| refuse(error.to_string()));
         }
-        let taken = tokio::task::block_in_place(|| self.tokens.take(&token));
-        let (id, node) = taken.map_err(|error| refuse(error.to_string()))?;
-        let issued = tokio::task::block_in_place(|| self.issuer.issue(&node, &request));
+        let issued = tokio::task::block_in_place(|| self.issuer.issue(&taken.node, &request));
         let (certificate, serial) = issued.map_err(|error| refuse(error.to_string()))?;
-        let how = format!("token {id}");
-        record(&self.log, &node, &serial, address, how).await?;
+        let how = format!("token {}", taken.id);
+        record(&self.log, &taken.node, &serial, address, how).await?;
+        if let Some(leaf) = certificate.chain.first() {
+            let kept = tokio::task::block_in_place(|| self.tokens.gave(&taken, leaf));
+            kept.map_err(|error| Status::unavailable(error.to_string()))?;
+        }
         Ok(Response::new(certificate))
     }
 }
@@ -188,6 +206,39 @@ impl Renewal for RenewalService {
         let (certificate, serial) = issued.map_err(|error| refuse(error.to_string()))?;
         record(&self.log, node, &serial, peer.address, "renewal".to_owned()).await?;
         Ok(Response::new(certificate))
+    }
+}
+
+/// Why tokens are not on record.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Log(#[from] StorageError),
+}
+
+/// Puts the making of tokens on record that was not yet. They are made by another process, with the collector running
+/// or not.
+async fn record_tokens(tokens: &Tokens, log: &AuditLog) -> Result<(), RecordError> {
+    for made in tokio::task::block_in_place(|| tokens.unrecorded())? {
+        let id = made.id.clone();
+        log.note(Body::TokenMade(made)).await?;
+        tokio::task::block_in_place(|| tokens.recorded(&id))?;
+    }
+    Ok(())
+}
+
+/// Records tokens soon after they are made.
+async fn watch_tokens(tokens: Tokens, log: AuditLog, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(TOKENS_INTERVAL))
+        .await
+        .is_some()
+    {
+        if let Err(error) = record_tokens(&tokens, &log).await {
+            tracing::error!(%error, "cannot record that tokens were made; trying again");
+        }
     }
 }
 

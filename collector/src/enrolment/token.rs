@@ -2,12 +2,14 @@
 //!
 //! `norma-token-1.ID.SECRET.AUTHORITY`, all in hex: the collector knows the token by its ID and keeps a SHA-256 of the
 //! secret only; the agent knows the collector by AUTHORITY, the SHA-256 of its authority's certificate (DER), so that
-//! already the first contact is authenticated on both sides. A token is a file, which taking it renames: it can be
-//! taken once.
+//! already the first contact is authenticated on both sides. A token is a file `ID.token`; `ID.used` says which key
+//! took it, and there is one of these only. `ID.recorded` says that its making is in the audit log.
 
 use crate::durable::{self, Sync};
 use crate::pki::NodeName;
+use norma_wire::audit::TokenMade;
 use norma_wire::text::Hex;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -36,6 +38,34 @@ struct Kept {
     secret_sha256: String,
     /// Seconds since 1970.
     expires: i64,
+    /// Seconds since 1970; 0 where whoever made it did not say.
+    #[serde(default)]
+    made: i64,
+}
+
+/// What is kept of its use: no secret.
+#[derive(Debug, Serialize, Deserialize)]
+struct Used {
+    node: String,
+    /// Seconds since 1970.
+    used: i64,
+    /// Of the public key that it was used for; empty where an older collector took it.
+    #[serde(default)]
+    key_sha256: String,
+    /// What was given for it, DER.
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    certificate: Option<Vec<u8>>,
+}
+
+/// A token that was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// Names it.
+    pub id: String,
+    /// Whom it is for.
+    pub node: NodeName,
+    /// The certificate (DER) that was given for it before, to the same key.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Why no certificate is given for a token. What is told of one that is not known helps nobody to guess.
@@ -58,17 +88,6 @@ pub enum TokenError {
         /// The operating system's answer.
         source: io::Error,
     },
-}
-
-/// What may be told of a token that was not used yet.
-#[derive(Clone, Debug)]
-pub struct Good {
-    /// Its id.
-    pub id: String,
-    /// The node that it is for.
-    pub node: String,
-    /// Until when it is good, in seconds since 1970.
-    pub expires: i64,
 }
 
 /// Tokens in a directory.
@@ -97,11 +116,13 @@ impl Tokens {
             secret: Hex(&secret).to_string(),
             authority: sha256(authority),
         };
+        let made = jiff::Timestamp::now().as_second();
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         let kept = Kept {
             node: node.to_string(),
             secret_sha256: sha256(token.secret.as_bytes()),
-            expires: jiff::Timestamp::now().as_second().saturating_add(lifetime),
+            expires: made.saturating_add(lifetime),
+            made,
         };
         let bytes = serde_json::to_vec(&kept).map_err(|error| self.failed(io::Error::other(error)))?;
         fs::create_dir_all(&self.0)
@@ -110,55 +131,98 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Takes a token, which is the end of it; gives its id and the node that it is for.
-    pub fn take(&self, text: &str) -> Result<(String, NodeName), TokenError> {
+    /// Takes a token for a signing request with this public key, which is the end of it for every other key; gives
+    /// whose it is. The same key may come again while the token is good: an answer can be lost on its way.
+    pub fn take(&self, text: &str, key: &[u8]) -> Result<Taken, TokenError> {
         let (id, secret) = parse(text).ok_or(TokenError::Malformed)?;
-        let file = self.file(id, "token");
-        let bytes = match fs::read(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(TokenError::Unknown),
-            read => read.map_err(|error| self.failed(error))?,
-        };
-        let kept: Kept =
-            serde_json::from_slice(&bytes).map_err(|error| self.failed(io::Error::other(error)))?;
+        let kept = self.kept(id)?;
         // Both are hashes: how long the comparison takes tells nothing of the secret.
         if sha256(secret.as_bytes()) != kept.secret_sha256 {
             return Err(TokenError::Unknown);
         }
-        let used = self.file(id, "used");
-        match fs::rename(&file, &used) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(TokenError::Unknown),
-            renamed => renamed
-                .and_then(|()| durable::sync_directory(&used))
-                .map_err(|error| self.failed(error))?,
-        }
         if jiff::Timestamp::now().as_second() > kept.expires {
             return Err(TokenError::Expired(kept.node));
         }
-        let node = kept.node.parse().map_err(|_| TokenError::Unknown)?;
-        // What is left tells who had it, and no secret.
-        let told = serde_json::json!({ "node": kept.node, "used": jiff::Timestamp::now().as_second() });
-        if let Err(error) = durable::replace(&used, told.to_string().as_bytes(), Sync::Lazy) {
-            tracing::debug!(%error, "cannot note that a token was used");
+        let used = self.file(id, "used");
+        let now = Used {
+            node: kept.node.clone(),
+            used: jiff::Timestamp::now().as_second(),
+            key_sha256: sha256(key),
+            certificate: None,
+        };
+        let bytes = serde_json::to_vec(&now).map_err(|error| self.failed(io::Error::other(error)))?;
+        let taken = match durable::create(&used, &bytes, 0o600) {
+            Ok(()) => now,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.used(id)?,
+            Err(error) => return Err(self.failed(error)),
+        };
+        if taken.key_sha256 != sha256(key) {
+            return Err(TokenError::Unknown);
         }
-        Ok((id.to_owned(), node))
+        Ok(Taken {
+            id: id.to_owned(),
+            node: kept.node.parse().map_err(|_| TokenError::Unknown)?,
+            certificate: taken.certificate,
+        })
     }
 
-    /// Those that were not used yet; what cannot be read is none.
-    pub fn good(&self) -> Vec<Good> {
-        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let read = |entry: fs::DirEntry| {
-            let name = entry.file_name().into_string().ok()?;
-            let id = name.strip_suffix(".token")?.to_owned();
-            let kept: Kept = serde_json::from_slice(&fs::read(entry.path()).ok()?).ok()?;
-            Some(Good {
-                id,
-                node: kept.node,
-                expires: kept.expires,
-            })
+    /// Keeps the certificate that was given for a token, for whoever did not get it.
+    pub fn gave(&self, taken: &Taken, certificate: &[u8]) -> Result<(), TokenError> {
+        let mut used = self.used(&taken.id)?;
+        used.certificate = Some(certificate.to_vec());
+        let bytes = serde_json::to_vec(&used).map_err(|error| self.failed(io::Error::other(error)))?;
+        durable::replace(&self.file(&taken.id, "used"), &bytes, Sync::Now).map_err(|error| self.failed(error))
+    }
+
+    /// Tokens whose making is not on record yet. What cannot be read is passed over: it is no token that anybody can
+    /// use.
+    pub fn unrecorded(&self) -> Result<Vec<TokenMade>, TokenError> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|error| self.failed(error))?,
         };
-        let mut good: Vec<Good> = entries.filter_map(read).collect();
-        good.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-        good
+        let mut unrecorded = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| self.failed(error))?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".token"));
+            let Some(id) = id.filter(|id| !self.file(id, "recorded").exists()) else {
+                continue;
+            };
+            if let Ok(kept) = self.kept(id) {
+                let ns = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000);
+                unrecorded.push(TokenMade {
+                    node: kept.node,
+                    id: id.to_owned(),
+                    expires_wall_ns: ns(kept.expires),
+                    made_wall_ns: ns(kept.made),
+                });
+            }
+        }
+        Ok(unrecorded)
+    }
+
+    /// The making of this token is on record.
+    pub fn recorded(&self, id: &str) -> Result<(), TokenError> {
+        match durable::create(&self.file(id, "recorded"), &[], 0o600) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.failed(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn kept(&self, id: &str) -> Result<Kept, TokenError> {
+        match fs::read(self.file(id, "token")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(TokenError::Unknown),
+            read => self.parsed(read),
+        }
+    }
+
+    fn used(&self, id: &str) -> Result<Used, TokenError> {
+        self.parsed(fs::read(self.file(id, "used")))
+    }
+
+    fn parsed<T: DeserializeOwned>(&self, read: io::Result<Vec<u8>>) -> Result<T, TokenError> {
+        let bytes = read.map_err(|error| self.failed(error))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.failed(io::Error::other(error)))
     }
 
     fn file(&self, id: &str, state: &str) -> PathBuf {
@@ -221,9 +285,19 @@ mod tests {
             parts[2] = "0".repeat(64);
             parts.join(".")
         };
-        assert!(matches!(tokens.take(&other_secret), Err(TokenError::Unknown)));
-        assert_eq!(tokens.take(&token).unwrap().1, node);
-        assert!(matches!(tokens.take(&token), Err(TokenError::Unknown)));
+        assert_eq!(tokens.unrecorded().unwrap().len(), 1);
+        assert!(matches!(
+            tokens.take(&other_secret, b"key"),
+            Err(TokenError::Unknown)
+        ));
+        let taken = tokens.take(&token, b"key").unwrap();
+        assert_eq!((&taken.node, &taken.certificate), (&node, &None));
+        assert!(matches!(tokens.take(&token, b"other"), Err(TokenError::Unknown)));
+        tokens.gave(&taken, b"certificate").unwrap();
+        let again = tokens.take(&token, b"key").unwrap();
+        assert_eq!(again.certificate.as_deref(), Some(&b"certificate"[..]));
+        tokens.recorded(&taken.id).unwrap();
+        assert_eq!(tokens.unrecorded().unwrap(), []);
         for file in fs::read_dir(dir.path().join("tokens")).unwrap() {
             let text = fs::read_to_string(file.unwrap().path()).unwrap();
             assert!(
@@ -233,7 +307,7 @@ mod tests {
         }
         let late = tokens.make(&node, Duration::ZERO, b"ca").unwrap().to_string();
         std::thread::sleep(Duration::from_millis(1100));
-        assert!(matches!(tokens.take(&late), Err(TokenError::Expired(_))));
+        assert!(matches!(tokens.take(&late, b"key"), Err(TokenError::Expired(_))));
         for wrong in [
             "",
             "norma-token-1",
@@ -241,7 +315,7 @@ mod tests {
             &token[1..],
         ] {
             assert!(
-                matches!(tokens.take(wrong), Err(TokenError::Malformed)),
+                matches!(tokens.take(wrong, b"key"), Err(TokenError::Malformed)),
                 "{wrong}"
             );
         }

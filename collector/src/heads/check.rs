@@ -2,11 +2,12 @@
 //!
 //! Give [`Chains`] every record in order. Each signed head must be by a key whose certificate is in the log, cover just
 //! the events (and rejections) that lie before it with its sequences, and name the head before it. With
-//! [`Authorities`], each certificate must also have been valid for the node when it was recorded.
+//! [`Authorities`], each certificate must also have been valid for the node when it was recorded, and not revoked when
+//! a head came.
 
 use super::key::NodeKey;
 use crate::audit::Outbox;
-use crate::pki::node_of;
+use crate::pki::{Serial, node_of};
 use norma_wire::audit::{HandedOver, Record, record::Body};
 use norma_wire::head::{Hash, digest, hash};
 use norma_wire::id::EventHead;
@@ -18,36 +19,100 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 /// Events without a head that are kept in mind for each outbox, beyond any batch; more are counted as not signed.
 const MAX_OPEN: usize = 1 << 16;
 /// Faults that are listed for each outbox; more are counted.
 const MAX_LISTED: usize = 32;
 
-/// Authorities of nodes' certificates.
+/// Authorities of nodes' certificates, and what they revoked.
 #[derive(Clone, Debug)]
-pub struct Authorities(Arc<dyn ClientCertVerifier>);
+pub struct Authorities {
+    verifier: Arc<dyn ClientCertVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+    /// By issuer and serial number: from when on, in seconds since 1970.
+    revoked: BTreeMap<(Vec<u8>, Serial), i64>,
+}
 
 impl Authorities {
     /// Those in a PEM file.
     pub fn read(path: &Path) -> Result<Self, String> {
         let unusable = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", path.display());
         let mut roots = RootCertStore::empty();
+        let mut certificates = Vec::new();
         for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))? {
             let certificate = certificate.map_err(|error| unusable(&error))?;
-            roots.add(certificate).map_err(|error| unusable(&error))?;
+            roots.add(certificate.clone()).map_err(|error| unusable(&error))?;
+            certificates.push(certificate);
         }
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()))
-            .build()
-            .map(Self)
-            .map_err(|error| unusable(&error))
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::new(aws_lc_rs::default_provider()),
+        );
+        Ok(Self {
+            verifier: verifier.build().map_err(|error| unusable(&error))?,
+            certificates,
+            revoked: BTreeMap::new(),
+        })
+    }
+
+    /// Takes the revocation lists in a file into account, in PEM or DER, which one of these authorities must have
+    /// signed. How old they are says nothing of what they revoke.
+    pub fn revoke(&mut self, path: &Path) -> Result<(), String> {
+        let unusable = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", path.display());
+        let bytes = std::fs::read(path).map_err(|error| unusable(&error))?;
+        let lists: Vec<CertificateRevocationListDer<'_>> = if bytes.first() == Some(&0x30) {
+            vec![bytes.as_slice().into()]
+        } else {
+            let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<_, _>>();
+            lists.map_err(|error| unusable(&error))?
+        };
+        if lists.is_empty() {
+            return Err(unusable(&"it holds no revocation list"));
+        }
+        for list in &lists {
+            let (_, list) = CertificateRevocationList::from_der(list).map_err(|error| unusable(&error))?;
+            let signed = self.certificates.iter().any(|authority| {
+                X509Certificate::from_der(authority).is_ok_and(|(_, authority)| {
+                    authority.subject().as_raw() == list.issuer().as_raw()
+                        && list.verify_signature(authority.public_key()).is_ok()
+                })
+            });
+            if !signed {
+                return Err(unusable(
+                    &"none of the authorities given has signed the revocation list",
+                ));
+            }
+            for revoked in list.iter_revoked_certificates() {
+                let which = (list.issuer().as_raw().to_vec(), Serial::of(revoked.raw_serial()));
+                let at = revoked.revocation_date.timestamp();
+                let first = self.revoked.entry(which).or_insert(at);
+                *first = at.min(*first);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the first certificate of a chain was revoked, in seconds since 1970.
+    fn revoked_at(&self, chain: &[Vec<u8>]) -> Option<i64> {
+        chain
+            .iter()
+            .filter_map(|der| {
+                let (_, certificate) = X509Certificate::from_der(der).ok()?;
+                let issuer = certificate.issuer().as_raw().to_vec();
+                self.revoked
+                    .get(&(issuer, Serial::of(certificate.raw_serial())))
+                    .copied()
+            })
+            .min()
     }
 
     fn check(&self, chain: &[Vec<u8>], at_ns: u64) -> Result<(), String> {
@@ -59,7 +124,7 @@ impl Authorities {
             return Err("there is no certificate".to_owned());
         };
         let at = UnixTime::since_unix_epoch(Duration::from_nanos(at_ns));
-        self.0
+        self.verifier
             .verify_client_cert(leaf, intermediates, at)
             .map(|_| ())
             .map_err(|error| error.to_string())
@@ -113,6 +178,8 @@ impl ChainReport {
 pub struct Chains {
     authorities: Option<Authorities>,
     keys: BTreeMap<(String, Hash), Result<NodeKey, String>>,
+    /// When the certificates of keys were revoked, in seconds since 1970.
+    revoked: BTreeMap<(String, Hash), i64>,
     outboxes: BTreeMap<Outbox, Seen>,
 }
 
@@ -151,13 +218,24 @@ impl Chains {
             }
             Some(Body::NodeKey(key)) => {
                 let known = self.key(&key.node, &key.key, &key.chain, record.received_wall_ns);
+                if let Err(what) = &known {
+                    contradictions.push(format!("the key {} of node {}: {what}", Hex(&key.key), key.node));
+                }
                 if let Ok(id) = Hash::try_from(&key.key[..]) {
+                    let revoked = self
+                        .authorities
+                        .as_ref()
+                        .and_then(|them| them.revoked_at(&key.chain));
+                    match revoked {
+                        Some(at) => self.revoked.insert((key.node.clone(), id), at),
+                        None => self.revoked.remove(&(key.node.clone(), id)),
+                    };
                     self.keys.insert((key.node.clone(), id), known);
                 }
             }
             Some(Body::BatchHeads(heads)) => {
                 for signed in &heads.heads {
-                    contradictions.extend(self.head(record.index, signed));
+                    contradictions.extend(self.head(record, signed));
                 }
             }
             Some(Body::HandedOver(handed)) => contradictions.extend(self.handed_over(record.index, handed)),
@@ -193,11 +271,18 @@ impl Chains {
             authorities
                 .check(chain, at_ns)
                 .map_err(|error| format!("its certificate was not valid: {error}"))?;
+            if let Some(at) = authorities.revoked_at(chain).filter(|at| is_past(*at, at_ns)) {
+                return Err(format!(
+                    "its certificate was revoked at {}, before it was used",
+                    moment(at)
+                ));
+            }
         }
         Ok(key)
     }
 
-    fn head(&mut self, record: u64, signed: &SignedHead) -> Option<String> {
+    fn head(&mut self, of: &Record, signed: &SignedHead) -> Option<String> {
+        let record = of.index;
         let Ok(head) = BatchHead::decode(&signed.head[..]) else {
             let what = "it cannot be read".to_owned();
             let fault = Fault {
@@ -210,11 +295,28 @@ impl Chains {
             self.outbox(String::new(), 0).report.fault(fault);
             return Some(told);
         };
+        let key = Hash::try_from(&signed.key[..])
+            .map(|id| (head.node.clone(), id))
+            .ok();
+        // That was told when it came; each head of it is listed.
+        let is_told = matches!(key.as_ref().and_then(|key| self.keys.get(key)), Some(Err(_)));
+        let revoked = key.as_ref().and_then(|key| self.revoked.get(key));
+        let revoked = revoked.filter(|at| is_past(**at, of.received_wall_ns)).copied();
         let verified = self
             .known(&head.node, &signed.key)
-            .and_then(|key| key.verify(signed).map_err(|error| error.to_string()));
+            .and_then(|key| key.verify(signed).map_err(|error| error.to_string()))
+            .and_then(|()| match revoked {
+                Some(at) => Err(format!(
+                    "the certificate of its key was revoked at {}",
+                    moment(at)
+                )),
+                None => Ok(()),
+            });
         let seen = self.outbox(head.node.clone(), head.epoch);
         let what = seen.head(record, &head, hash(&signed.head), verified)?;
+        if is_told {
+            return None;
+        }
         Some(format!(
             "the batch head of node {} epoch {:016x} over sequences {} to {}: {what}",
             head.node, head.epoch, head.first_sequence, head.last_sequence
@@ -263,6 +365,14 @@ impl Chains {
     fn outbox(&mut self, node: String, epoch: u64) -> &mut Seen {
         self.outboxes.entry(Outbox { node, epoch }).or_default()
     }
+}
+
+fn is_past(seconds: i64, at_ns: u64) -> bool {
+    seconds <= i64::try_from(at_ns / 1_000_000_000).unwrap_or(i64::MAX)
+}
+
+fn moment(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
 impl Seen {

@@ -1,8 +1,9 @@
 //! Keys that notes are signed and verified with (c2sp.org/signed-note, c2sp.org/tlog-cosignature).
 
 use crate::note::{NoteError, SignatureLine};
+use crate::public::PublicKey;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -12,19 +13,10 @@ use std::str::FromStr;
 /// What a key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Use {
-    /// The text of a note, by a log: type 0x01.
+    /// The text of a note, by a log: type 0x01 (Ed25519) or 0x02 (ECDSA).
     Log,
     /// A checkpoint with the time at which it was seen, by a witness: type 0x04.
     Witness,
-}
-
-impl Use {
-    const fn byte(self) -> u8 {
-        match self {
-            Self::Log => 1,
-            Self::Witness => 4,
-        }
-    }
 }
 
 /// Whose signatures are looked for, and what verifies them: a `vkey`.
@@ -32,7 +24,7 @@ impl Use {
 pub struct VerifierKey {
     name: String,
     usage: Use,
-    public: [u8; 32],
+    public: PublicKey,
 }
 
 /// A text that is no key.
@@ -43,9 +35,10 @@ pub enum KeyError {
         "not a verifier key such as `example.org/log+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k`"
     )]
     Form,
-    /// A key that is not Ed25519.
+    /// A key of a type that nothing here verifies.
     #[error(
-        "its type 0x{0:02x} is not known: a log has 0x01 (Ed25519), a witness 0x04 (Ed25519 cosignature)"
+        "its type 0x{0:02x} is not known: a log has 0x01 (Ed25519) or 0x02 (ECDSA P-256 or P-384), a witness 0x04 \
+         (Ed25519 cosignature)"
     )]
     Type(u8),
     /// It was mistyped.
@@ -73,6 +66,19 @@ pub enum KeyError {
 pub struct WrongSignature;
 
 impl VerifierKey {
+    /// A key under a name. Witnesses have Ed25519 keys only (c2sp.org/tlog-cosignature).
+    pub fn new(name: &str, usage: Use, public: PublicKey) -> Result<Self, KeyError> {
+        let key = Self {
+            name: checked(name)?.to_owned(),
+            usage,
+            public,
+        };
+        match (usage, &key.public) {
+            (Use::Witness, PublicKey::P256(_) | PublicKey::P384(_)) => Err(KeyError::Type(0x02)),
+            _ => Ok(key),
+        }
+    }
+
     /// Name of the key; of a log, its origin.
     pub fn name(&self) -> &str {
         &self.name
@@ -83,18 +89,30 @@ impl VerifierKey {
         self.usage
     }
 
-    /// The key itself (RFC 8032).
-    pub fn public(&self) -> &[u8; 32] {
+    /// The key itself.
+    pub fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    /// Tells signature lines apart, together with the name.
+    fn kind(&self) -> u8 {
+        match (self.usage, &self.public) {
+            (Use::Witness, _) => 0x04,
+            (Use::Log, PublicKey::Ed25519(_)) => 0x01,
+            (Use::Log, PublicKey::P256(_) | PublicKey::P384(_)) => 0x02,
+        }
+    }
+
+    /// Tells signature lines apart, together with the name. That of an ECDSA key is made of the key alone.
     pub fn id(&self) -> [u8; 4] {
-        let digest = Sha256::new()
-            .chain_update(&self.name)
-            .chain_update([b'\n', self.usage.byte()])
-            .chain_update(self.public)
-            .finalize();
+        let public = self.public.to_bytes();
+        let digest = match &self.public {
+            PublicKey::Ed25519(_) => Sha256::new()
+                .chain_update(&self.name)
+                .chain_update([b'\n', self.kind()])
+                .chain_update(public)
+                .finalize(),
+            PublicKey::P256(_) | PublicKey::P384(_) => Sha256::digest(public),
+        };
         [digest[0], digest[1], digest[2], digest[3]]
     }
 
@@ -109,10 +127,11 @@ impl VerifierKey {
                 (Some(time), cosigned(time, text), signature)
             }
         };
-        UnparsedPublicKey::new(&ED25519, &self.public)
-            .verify(message.as_bytes(), signature)
-            .map_err(|_| WrongSignature)?;
-        Ok(time)
+        if self.public.verifies(message.as_bytes(), signature) {
+            Ok(time)
+        } else {
+            Err(WrongSignature)
+        }
     }
 }
 
@@ -135,8 +154,8 @@ fn checked(name: &str) -> Result<&str, KeyError> {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![self.usage.byte()];
-        key.extend_from_slice(&self.public);
+        let mut key = vec![self.kind()];
+        key.extend_from_slice(&self.public.to_bytes());
         let id = u32::from_be_bytes(self.id());
         write!(f, "{}+{id:08x}+{}", self.name, STANDARD.encode(key))
     }
@@ -157,17 +176,14 @@ impl FromStr for VerifierKey {
             return Err(KeyError::Form);
         };
         let key = STANDARD.decode(key).map_err(|_| KeyError::Form)?;
-        let (usage, public) = key.split_first().ok_or(KeyError::Form)?;
-        let usage = match usage {
-            1 => Use::Log,
-            4 => Use::Witness,
+        let (kind, public) = key.split_first().ok_or(KeyError::Form)?;
+        let (usage, public) = match kind {
+            0x01 => (Use::Log, PublicKey::of_ed25519(public)),
+            0x02 => (Use::Log, PublicKey::of_spki(public)),
+            0x04 => (Use::Witness, PublicKey::of_ed25519(public)),
             other => return Err(KeyError::Type(*other)),
         };
-        let key = Self {
-            name: checked(name)?.to_owned(),
-            usage,
-            public: public.try_into().map_err(|_| KeyError::Form)?,
-        };
+        let key = Self::new(name, usage, public.ok_or(KeyError::Form)?)?;
         let expected = format!("{:08x}", u32::from_be_bytes(key.id()));
         if id != expected {
             return Err(KeyError::Id {
@@ -236,7 +252,7 @@ impl SigningKey {
         VerifierKey {
             name: self.name.clone(),
             usage,
-            public: self.public,
+            public: PublicKey::Ed25519(self.public),
         }
     }
 

@@ -4,6 +4,7 @@
 use super::report::{Fault, LogReport};
 use super::{Expected, VerifyError, tiles};
 use crate::audit::entry::{Entry, OpenHead, Sealed};
+use crate::audit::rotation;
 use crate::audit::tlog::{CHECKPOINT, FOLDER, Tiles, TlogError, WITNESSED};
 use norma_tlog::policy::Trusted;
 use norma_tlog::tile::{HEIGHT, Tile, WIDTH, push_entry};
@@ -148,7 +149,10 @@ impl Ledger {
                     self.witnessed = Some((trusted.checkpoint.size, trusted));
                 }
             }
-            Err(error) => self.fault(path.to_owned(), error.to_string()),
+            Err(error) => {
+                let hint = rotation::hint(&self.folder, policy).map(|hint| format!("; {hint}"));
+                self.fault(path.to_owned(), format!("{error}{}", hint.unwrap_or_default()));
+            }
         }
     }
 

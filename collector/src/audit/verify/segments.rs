@@ -5,7 +5,7 @@ use super::ledger::{Group, Ledger};
 use super::removed::Removals;
 use super::report::{Fault, Range, Report, Torn};
 use super::sealed::{self, disagreement, told};
-use super::{VerifyError, unreadable};
+use super::{Expected, VerifyError, unreadable};
 use crate::audit::entry::Sealed;
 use crate::audit::format::FrameError;
 use crate::audit::head::Head;
@@ -56,17 +56,17 @@ struct Walked {
 }
 
 impl Run {
-    pub fn new(path: &Path, ledger: Option<Ledger>, head: Option<Head>, expected: Option<Head>) -> Self {
+    pub fn new(path: &Path, ledger: Option<Ledger>, head: Option<Head>, expected: &Expected) -> Self {
         Self {
             key: ledger.as_ref().and_then(Ledger::key),
             removals: Removals::default(),
             path: path.to_owned(),
             ledger,
             head,
-            expected,
+            expected: expected.head,
             expected_seen: false,
             coverage: Coverage::default(),
-            chains: Some(Chains::default()),
+            chains: Some(Chains::new(expected.node_authorities.clone())),
             contradictions: Vec::new(),
             report: Report::default(),
             previous: Hash::default(),

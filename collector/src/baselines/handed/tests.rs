@@ -84,7 +84,8 @@ async fn what_is_handed_over_is_in_force_and_in_the_log() {
             commit_interval: Duration::from_millis(1),
         },
         checkpoint_interval: Duration::from_secs(10),
-        key: dir.path().join("audit.key"),
+        key: dir.path().join("audit.key").into(),
+        next_key: None,
         origin: None,
     };
     let (log, writing) = log::open(&audit_dir, &settings).unwrap();
