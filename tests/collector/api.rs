@@ -222,8 +222,8 @@ fn what_the_collector_is_told_by_its_files_is_on_record() -> Result<()> {
     wait_until("the certificate and the token on record", LIMIT, || {
         let done = office.administration("credentials")?;
         let taken = done.iter().filter(|done| done["refused"] == "").count();
-        let tokens = office.administration("token")?;
-        let token = tokens.iter().any(|done| done["object"] == "node worker-5");
+        let tokens = office.collector.audit().records_of(&["--kind", "token_made"])?;
+        let token = tokens.iter().any(|made| made["token_made"]["node"] == "worker-5");
         Ok((taken == 2 && token).then_some(()))
     })?;
 
