@@ -5,7 +5,7 @@ use norma_rig::{Collector, CollectorSettings, Pki, Programs, Rsyslog, Scratch};
 use std::time::Duration;
 
 /// Far more than anything here takes, even on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// A scratch folder with an authority; a test takes a collector from it.
 pub struct Stage {

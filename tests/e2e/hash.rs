@@ -41,8 +41,11 @@ fn answer(line: &Line, exec: &Value, script: bool) -> Value {
 /// Runs a line until an execution of `exe` has its hash at once; gives that hash.
 fn known_at_once(line: &Line, order: &str, exe: &str) -> String {
     wait_until("an execution with its hash", LIMIT, || {
+        let before = execs(line, exe).len();
         line.order(order);
-        let last = wait_until("the execution", LIMIT, || Ok(execs(line, exe).pop()))?;
+        let last = wait_until("the execution", LIMIT, || {
+            Ok(execs(line, exe).into_iter().skip(before).next_back())
+        })?;
         let hash = text(&last, "/exec/hash/sha256").to_owned();
         Ok((!hash.is_empty()).then_some(hash))
     })

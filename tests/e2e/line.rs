@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Far more than anything here takes, even on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// From the watched to the watchers: fields are dropped in this order.
 pub struct Line {

@@ -5,7 +5,7 @@ use norma_rig::net::Peer;
 use norma_rig::{Container, ContainerSpec, Scratch, cgroup, skip};
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_container_follows_orders_and_leaves_nothing_behind() {

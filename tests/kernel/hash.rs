@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The answer to a question of this process, which sees the same files as `root_pid`.
 fn ask(file: &Executable, actor: &Actor, root_pid: Option<u32>) -> Result<Sum, Unavailable> {

@@ -51,12 +51,7 @@ impl AuditLog {
 
     /// The events among the records.
     pub fn events(&self) -> Result<Vec<Value>> {
-        Ok(self
-            .records()?
-            .iter()
-            .filter_map(|record| record.pointer("/body/event").or_else(|| record.get("event")))
-            .cloned()
-            .collect())
+        Ok(self.records()?.iter().filter_map(event_of).cloned().collect())
     }
 
     /// The events of one kind, which is much faster on a large log.
@@ -72,8 +67,20 @@ impl AuditLog {
 
     /// Waits for an event that `is_it` accepts.
     pub fn wait_for(&self, what: &str, limit: Duration, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        // A log of a hundred thousand records is not read anew at each look.
+        let mut next = 1;
         wait_until(&format!("{what} in the audit log"), limit, || {
-            Ok(self.events().unwrap_or_default().into_iter().find(&is_it))
+            let records = self
+                .records_of(&["--from", &next.to_string()])
+                .unwrap_or_default();
+            if let Some(last) = records.last() {
+                next = number(&last["index"]).context("a record without an index")? + 1;
+            }
+            Ok(records
+                .iter()
+                .filter_map(event_of)
+                .find(|event| is_it(event))
+                .cloned())
         })
     }
 
@@ -140,6 +147,10 @@ impl AuditLog {
         }
         Ok(total)
     }
+}
+
+fn event_of(record: &Value) -> Option<&Value> {
+    record.pointer("/body/event").or_else(|| record.get("event"))
 }
 
 /// A number that JSON carries as a number or, beyond 53 bits, as text.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use image::Image;
 
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// Where containerd's CRI plugin keeps what it makes.
 const NAMESPACE: &str = "k8s.io";
 /// Where containers are that no pod has.

@@ -309,9 +309,14 @@ impl Survey {
     /// All fields are judged, or open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.fields
-            .iter()
-            .all(|estimate| !matches!(estimate.state, State::Learning(_)))
+        self.still_learned().next().is_none()
+    }
+
+    /// The fields that are neither judged nor open.
+    pub fn still_learned(&self) -> impl Iterator<Item = Field> {
+        Field::ALL
+            .into_iter()
+            .filter(|field| matches!(self.field(*field).state, State::Learning(_)))
     }
 }
 

@@ -42,9 +42,12 @@ pub trait Kind: Ord + Clone {
 /// Deeper paths and longer names are not generalised.
 const DEPTH_MAX: usize = 48;
 
-/// Absolute paths.
+/// Absolute paths; and `./a/b`, relative to a directory that is not known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Path {}
+
+/// First component of a path that is relative.
+const HERE: &str = ".";
 
 /// Trees whose contents are made when an image is built. What varies in them varies by somebody's hand.
 const CLOSED: [&str; 9] = [
@@ -53,18 +56,28 @@ const CLOSED: [&str; 9] = [
 
 impl Kind for Path {
     fn segments(text: &str) -> Option<Vec<&str>> {
-        let segments: Vec<&str> = text.strip_prefix('/')?.split('/').collect();
+        let segments: Vec<&str> = match text.strip_prefix('/') {
+            Some(below) => below.split('/').collect(),
+            None => text.split('/').collect(),
+        };
+        let from_root = text.starts_with('/');
+        let names = match segments.split_first() {
+            Some((&HERE, names)) if !from_root => names,
+            _ if from_root => &segments,
+            _ => return None,
+        };
         // Paths that the kernel gives have no empty component; what has one has not been resolved.
-        let is_resolved = segments
-            .iter()
-            .all(|segment| !matches!(*segment, "" | "." | ".."));
+        let is_resolved = !names.is_empty() && names.iter().all(|name| !matches!(*name, "" | "." | ".."));
         (segments.len() <= DEPTH_MAX && is_resolved).then_some(segments)
     }
 
     fn join(segments: &[String]) -> String {
-        segments
-            .iter()
-            .fold(String::new(), |path, segment| path + "/" + segment)
+        match segments.first().map(String::as_str) {
+            Some(HERE) => segments.join("/"),
+            _ => segments
+                .iter()
+                .fold(String::new(), |path, segment| path + "/" + segment),
+        }
     }
 
     fn is_closed(above: &[String]) -> bool {
@@ -127,7 +140,7 @@ fn is_protected(protection: &dyn Protection, path: &str) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Patterns {
     /// By executable, and then by access (but `Execute`).
-    paths: BTreeMap<Arc<str>, [Matcher<Path>; 4]>,
+    paths: BTreeMap<Arc<str>, [Matcher<Path>; Access::ALL.len()]>,
     /// By executable.
     names: BTreeMap<Arc<str>, Matcher<Name>>,
     /// Connections to a registered domain or to a block.
@@ -233,7 +246,7 @@ impl Patterns {
         match fact.view() {
             Fact::File { exe, path, access } if access != Access::Execute => {
                 let (exe, matchers) = self.paths.get_key_value(exe)?;
-                let pattern = matchers.get(access as usize)?.find(path)?;
+                let pattern = matchers[access as usize].find(path)?;
                 (!is_protected(protection, path)).then(|| Fact::FilePattern {
                     exe: Arc::clone(exe),
                     pattern: Arc::clone(pattern),
@@ -273,9 +286,7 @@ impl Patterns {
             return;
         }
         let matchers = self.paths.entry(Arc::from(exe)).or_default();
-        if let Some(slot) = matchers.get_mut(access as usize) {
-            *slot = matcher;
-        }
+        matchers[access as usize] = matcher;
     }
 }
 
@@ -426,6 +437,11 @@ mod tests {
         };
         for (directory, access, pattern) in [
             ("/tmp", Access::Read, Some("/tmp/<hex:16>")),
+            ("/tmp", Access::Delete, Some("/tmp/<hex:16> (delete)")),
+            ("/tmp", Access::Attribute, Some("/tmp/<hex:16> (attribute)")),
+            ("/tmp", Access::Probe, Some("/tmp/<hex:16> (probe)")),
+            ("./base", Access::Delete, Some("./base/<hex:16> (delete)")),
+            ("../base", Access::Delete, None),
             ("/tmp", Access::Execute, None),
             ("/run/secret", Access::Read, None),
             ("/opt/app", Access::Read, None),

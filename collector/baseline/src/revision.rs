@@ -5,7 +5,7 @@
 //! what only changed in a version, an argument or a port.
 
 use crate::evidence::{Evidence, Sampling};
-use crate::fact::{ArgumentShape, Fact};
+use crate::fact::{ArgumentShape, Fact, Field};
 use crate::norm::{Norm, Standing};
 use crate::overlay::{Decision, Item, Subject, Verb};
 use crate::time::Timestamp;
@@ -61,15 +61,21 @@ pub struct ReleaseDelta {
     pub changed: Vec<Changed>,
     /// What was expected before and was not seen yet. In the order of facts.
     pub gone: Vec<Fact>,
+    /// What the one before was not learned in: nothing can be said of it.
+    #[serde(default)]
+    pub not_compared: Vec<Field>,
 }
 
-/// What the new revision does differently. `norm` and `evidence` are those of the new one.
+/// What the new revision does differently, in the fields in which the old one was learned. `norm` and `evidence` are
+/// those of the new one.
 #[must_use]
 pub fn release_delta(old: &Norm, norm: &Norm, evidence: &Evidence) -> ReleaseDelta {
     let expected: BTreeSet<Fact> = old.expected().collect();
     let standings: BTreeMap<Fact<&str>, Standing> = norm.standings().collect();
+    let not_compared: Vec<Field> = old.survey().still_learned().collect();
     let mut added: Vec<Added> = evidence
         .tallies()
+        .filter(|(_, fact, _)| !not_compared.contains(&fact.field()))
         .filter_map(|(_, fact, tally)| {
             let standing = *standings.get(&fact)?;
             let is_new = standing != Standing::Inherited && !expected.contains(&fact.owned());
@@ -86,6 +92,7 @@ pub fn release_delta(old: &Norm, norm: &Norm, evidence: &Evidence) -> ReleaseDel
     let gone: Vec<Fact> = old
         .standings()
         .filter(|(fact, standing)| standing.is_expected() && evidence.tally_of(fact).is_none())
+        .filter(|(fact, _)| !not_compared.contains(&fact.field()))
         // One name of an open set is as good as another.
         .filter(|(fact, _)| old.patterns().of(fact, &crate::pattern::Unprotected).is_none())
         .map(|(fact, _)| fact.owned())
@@ -103,6 +110,7 @@ pub fn release_delta(old: &Norm, norm: &Norm, evidence: &Evidence) -> ReleaseDel
         added,
         changed,
         gone,
+        not_compared,
     }
 }
 
@@ -219,6 +227,14 @@ impl fmt::Display for ReleaseDelta {
             self.starts,
             self.replicas
         )?;
+        if !self.not_compared.is_empty() {
+            let fields: Vec<_> = self.not_compared.iter().map(ToString::to_string).collect();
+            writeln!(
+                out,
+                "  not compared, as the revision before was not learned in it: {}",
+                fields.join(", ")
+            )?;
+        }
         if self.is_empty() {
             return writeln!(out, "\nNothing differs.");
         }
@@ -330,6 +346,27 @@ Not seen yet (1):
         let delta = release_delta(&old, &decided, &evidence);
         assert_eq!(delta.added[0].standing, Standing::Rejected);
         assert_eq!(delta.changed[0].to.standing, Standing::Approved);
+    }
+
+    #[test]
+    fn what_was_not_learned_before_is_not_compared() {
+        let none = Overlay::new();
+        // Each of them seen once: there are more to come.
+        let names = (0..40).map(|number| (format!("/srv/word{}", "x".repeat(number)), [1, 1]));
+        let mut old_evidence = evidence_of("n", 1, names);
+        old_evidence.merge(&library("n", "/usr/lib/libssl.so.1.1"));
+        let old = norm(&old_evidence, "sha256:1", None, &none);
+        assert_eq!(old.survey().still_learned().collect::<Vec<_>>(), [Field::File]);
+
+        let new_evidence = seen(&["/srv/other"], &["/usr/lib/libssl.so.3"]);
+        let new = norm(&new_evidence, "sha256:2", Some(&old), &none);
+        let delta = release_delta(&old, &new, &new_evidence);
+        assert!(delta.added.is_empty() && delta.gone.is_empty(), "{delta}");
+        assert_eq!(delta.changed.len(), 1, "{delta}");
+        assert!(
+            delta.to_string().contains("was not learned in it: file"),
+            "{delta}"
+        );
     }
 
     #[test]

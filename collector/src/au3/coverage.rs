@@ -37,7 +37,7 @@ impl Coverage {
     /// That of the log in the directory or file at `path`.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let mut coverage = Self::default();
-        walk(path, &mut |record, event| {
+        walk(path, 0, &mut |record, event| {
             coverage.count(record, event);
             Ok(())
         })?;

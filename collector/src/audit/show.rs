@@ -10,7 +10,7 @@ use norma_wire::{Event, describe, id, json};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Which records are shown; empty lists and `false` mean all.
+/// Which records are shown; empty lists, `false` and 0 mean all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Kinds of events, such as `exec`, or of records, such as `rejected`.
@@ -19,6 +19,8 @@ pub struct Filter {
     pub verdicts: Vec<String>,
     /// Only what somebody should look at.
     pub alerts: bool,
+    /// Only from the record with this index on.
+    pub from: u64,
 }
 
 /// How records are printed.
@@ -46,7 +48,9 @@ pub enum ShowError {
 
 /// Prints what is in the directory or file at `path`.
 pub fn show(path: &Path, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ShowError> {
-    walk(path, &mut |record, event| print(record, event, filter, form, out))
+    walk(path, filter.from, &mut |record, event| {
+        print(record, event, filter, form, out)
+    })
 }
 
 fn print(

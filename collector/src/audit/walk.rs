@@ -10,18 +10,21 @@ use prost::Message as _;
 use std::io;
 use std::path::Path;
 
-/// Gives each record of the directory or file at `path` to `each`, with the event that it holds where that can be decoded.
+/// Gives each record of the directory or file at `path` from index `from` on to `each`, with the event that it holds where that can be decoded.
 ///
 /// # Errors
 /// The log cannot be read on, or what `each` says.
 pub fn walk<E: From<ReadError>>(
     path: &Path,
+    from: u64,
     each: &mut dyn FnMut(&Record, Option<&Event>) -> Result<(), E>,
 ) -> Result<(), E> {
     let segments = match Segment::from_path(path) {
         Some(segment) => vec![segment],
         None => Segment::list(path).map_err(unreadable(path))?,
     };
+    let begins = segments.partition_point(|segment| segment.first_index <= from);
+    let segments = &segments[begins.saturating_sub(1)..];
     let mut before: Option<State> = None;
     for (number, segment) in segments.iter().enumerate() {
         // What policy removed lies before it.
@@ -36,6 +39,7 @@ pub fn walk<E: From<ReadError>>(
             Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
         loop {
             match scan.next() {
+                Ok(Some(record)) if record.index < from => {}
                 Ok(Some(record)) => {
                     let event = match &record.body {
                         Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),

@@ -98,6 +98,9 @@ pub struct ShowArgs {
     /// Only what somebody should look at
     #[arg(long)]
     alerts: bool,
+    /// Only from the record with this index on
+    #[arg(long, value_name = "INDEX", default_value_t)]
+    from: u64,
     /// One line or one JSON object per record
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
@@ -202,6 +205,7 @@ impl ShowArgs {
             kinds: self.kind,
             verdicts: self.verdict,
             alerts: self.alerts,
+            from: self.from,
         };
         let form = match self.output {
             Output::Human => Form::Human,

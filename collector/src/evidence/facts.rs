@@ -146,7 +146,7 @@ impl Facts {
             au3: Coverage::default(),
             described: BTreeSet::new(),
         };
-        walk(directory, &mut |record, event| {
+        walk(directory, 0, &mut |record, event| {
             // What came after it was verified is not evidence.
             if record.index <= last {
                 facts.take(record, event);

@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 /// What the kubelet puts pods under.
 const PARENT: &str = "/kubepods/burstable";
 

@@ -119,12 +119,21 @@ const fn protocol(udp: bool) -> Protocol {
     if udp { Protocol::Udp } else { Protocol::Tcp }
 }
 
+/// What names a file. Where only the name is known that a program gave, it is relative to the program's directory.
+fn path(object: &Arc<str>) -> Option<Arc<str>> {
+    match object.as_bytes().first()? {
+        b'/' | b'@' => Some(Arc::clone(object)),
+        b'.' if object.starts_with("./") => Some(Arc::clone(object)),
+        _ => Some(format!("./{object}").into()),
+    }
+}
+
 fn act(exe: &Arc<str>, operation: &Arc<str>, object: &Arc<str>) -> fact::Fact {
     let exe = Arc::clone(exe);
     let on_file = FILE_OPERATIONS
         .iter()
         .find(|(name, _)| *name == operation.as_ref())
-        .filter(|_| object.starts_with('/') || object.starts_with('@'));
+        .zip(path(object));
     match (operation.as_ref(), on_file) {
         ("dns.query", _) => fact::Fact::Dns {
             exe,
@@ -134,9 +143,9 @@ fn act(exe: &Arc<str>, operation: &Arc<str>, object: &Arc<str>) -> fact::Fact {
             exe,
             path: Arc::clone(object),
         },
-        (_, Some((_, access))) => fact::Fact::File {
+        (_, Some(((_, access), path))) => fact::Fact::File {
             exe,
-            path: Arc::clone(object),
+            path,
             access: *access,
         },
         ("socket.bound", _) => fact::Fact::Listen {
@@ -169,6 +178,7 @@ mod tests {
             act.learned().field()
         };
         assert_eq!(field("file.rename", "/tmp/x"), Field::File);
+        assert_eq!(field("file.rename", "base/16384/1259"), Field::File);
         assert_eq!(field("file.rename", ""), Field::Privilege);
         assert_eq!(field("file.map-exec", "/lib/libc.so.6"), Field::Library);
         assert_eq!(field("dns.query", "example.org"), Field::Dns);

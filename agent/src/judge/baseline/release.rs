@@ -7,6 +7,7 @@ use super::Baselines;
 use super::learner::Learner;
 use norma_baseline::Timestamp;
 use norma_baseline::evidence::Evidence;
+use norma_baseline::fact::Field;
 use norma_baseline::overlay::Subject;
 use norma_baseline::revision::{ReleaseDelta, release_delta};
 use std::time::Duration;
@@ -53,9 +54,10 @@ impl Baselines {
 }
 
 impl Learner {
+    /// In some field at least: a workload may have one in which it is never learned.
     fn follows_a_learned_one(&self) -> bool {
         let before = self.predecessor.as_ref();
-        before.is_some_and(|before| before.survey().is_ready())
+        before.is_some_and(|before| before.survey().still_learned().count() < Field::ALL.len())
     }
 
     /// Since the revision was first seen, here or on another node.

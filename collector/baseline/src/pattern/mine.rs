@@ -4,7 +4,8 @@
 //! they are and what varies by its class. Such a group becomes a template if
 //!
 //! - the directory has had at least 20 incidences, and the group at least five names;
-//! - more than 0.3 of the group's incidences are names that were seen only once: its own unseen mass;
+//! - more than 0.3 of the group's incidences are names that were seen only once: its own unseen mass; or the names are
+//!   those of a counter that begins anew now and then, of which each run comes as far as it comes;
 //! - at least one token is of a variable class, which leaves out words alone;
 //! - no protected name is in it, or below it.
 //!
@@ -22,6 +23,8 @@ const INCIDENCES_MIN: u64 = 20;
 const NAMES_MIN: usize = 5;
 /// Unseen mass of a group: the part of its incidences that are singletons.
 const UNSEEN_MIN: f64 = 0.3;
+/// Names without which a counter is not told from a few numbered files.
+const COUNTER_MIN: usize = 10;
 /// Letters in front that make what follows a name that was made up: `tmp`.
 const PREFIX_MIN: usize = 3;
 /// Letters and digits behind them.
@@ -142,7 +145,8 @@ impl Node {
             let incidence = |name: &String| self.children.get(name).map_or(0, |child| child.incidence);
             let all: u64 = names.iter().map(incidence).sum();
             let once = names.iter().filter(|name| incidence(name) <= 1).count() as u64;
-            let Some(template) = template(&names).filter(|_| has_unseen_mass(once, all)) else {
+            let is_open = has_unseen_mass(once, all) || is_counter(&names, incidence);
+            let Some(template) = template(&names).filter(|_| is_open) else {
                 continue;
             };
             let mut merged = Self::default();
@@ -176,6 +180,44 @@ fn signature(name: &str) -> Option<Vec<Piece>> {
         .iter()
         .any(|piece| matches!(piece, Piece::Class(_)))
         .then_some(pieces)
+}
+
+/// Whether names of one signature are what a counter gave that began anew now and then: one number varies, most numbers
+/// of its range are there, and the higher ones are the rarer, since fewer runs came so far. How far the next one comes
+/// is open. Numbered files that all are in use are seen alike.
+fn is_counter(names: &[String], incidence: impl Fn(&String) -> u64) -> bool {
+    let cut: Vec<Vec<_>> = names.iter().map(|name| tokens(name)).collect();
+    let Some(first) = cut.first().filter(|_| names.len() >= COUNTER_MIN) else {
+        return false;
+    };
+    let mut varying = (0..first.len()).filter(|at| {
+        cut.iter()
+            .any(|tokens| tokens.get(*at).map(|token| token.text) != Some(first[*at].text))
+    });
+    let (Some(at), None) = (varying.next(), varying.next()) else {
+        return false;
+    };
+    let numbers: Option<BTreeMap<u64, u64>> = names
+        .iter()
+        .zip(&cut)
+        .map(|(name, tokens)| {
+            let token = tokens.get(at).filter(|token| token.class == Some(Class::Int))?;
+            Some((token.text.parse().ok()?, incidence(name)))
+        })
+        .collect();
+    let Some((numbers, (&low, &high))) = numbers.as_ref().and_then(|numbers| {
+        let range = numbers.first_key_value()?.0;
+        Some((numbers, (range, numbers.last_key_value()?.0)))
+    }) else {
+        return false;
+    };
+    let is_dense = (high - low) / 2 < numbers.len() as u64;
+    let half = numbers.len() / 2;
+    let lower: u64 = numbers.values().take(half).sum();
+    let upper: u64 = numbers.values().rev().take(half).sum();
+    is_dense
+        && upper.saturating_mul(2) <= lower
+        && numbers.last_key_value().is_some_and(|(_, last)| *last <= 1)
 }
 
 /// What stands for all these names, which have the same signature.
@@ -316,6 +358,24 @@ mod tests {
         for (literals, expected) in cases {
             assert_eq!(patterns(&literals), expected);
         }
+    }
+
+    #[test]
+    fn a_counter_that_begins_anew_is_open() {
+        // Forty runs, each of which came to another number.
+        let runs = |path: fn(u64) -> String| -> Vec<(String, u64)> {
+            (0..40).map(|number| (path(number), 40 - number)).collect()
+        };
+        assert_eq!(
+            patterns(&runs(|n| format!("/var/lib/nginx/body/{n:010}"))),
+            ["/var/lib/nginx/body/<int>"]
+        );
+        assert_eq!(patterns(&runs(|n| format!("./base/{n}/1"))), ["./base/<int>/1"]);
+        // Sparse numbers, and such of which the highest is as common as any other, are names.
+        assert_eq!(patterns(&runs(|n| format!("/data/{}", n * n * 100))), [""; 0]);
+        let mut all = runs(|n| format!("/data/{n}"));
+        all.push(("/data/40".to_owned(), 40));
+        assert_eq!(patterns(&all), [""; 0]);
     }
 
     #[test]
