@@ -37,10 +37,10 @@ fn own(act: Act, object: impl Into<String>, facts: Vec<Attribute>) -> Administra
 }
 
 /// A fact by name.
-pub(crate) fn fact(name: &str, value: impl ToString) -> Attribute {
+pub(crate) fn fact(name: &str, value: impl Into<String>) -> Attribute {
     Attribute {
         name: name.to_owned(),
-        value: value.to_string(),
+        value: value.into(),
     }
 }
 
@@ -66,7 +66,7 @@ pub async fn begin(config: &Config, log: &AuditLog) -> Result<(), StorageError> 
     let key = log.promises().key().to_string();
     let facts = vec![
         fact("verifier key", key),
-        fact("file", config.audit.key.display()),
+        fact("file", config.audit.key.display().to_string()),
     ];
     record(log, own(Act::LogKey, log.promises().key().name(), facts)).await
 }

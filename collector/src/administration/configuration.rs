@@ -169,14 +169,14 @@ mod tests {
         let before =
             "listen: a\naudit: {segment_bytes: 65536}\nsinks: [{name: x}]\npkcs11: {pin: \"1234\"}\n";
         assert_eq!(changed(before, before), ["nothing"]);
-        let now = "listen: b\nsinks: [{name: x}, {name: y}]\npkcs11: {pin: \"9876\"}\n";
+        let now = "listen: b\nsinks: [{name: x}, {name: other}]\npkcs11: {pin: \"9876\"}\n";
         assert_eq!(
             changed(before, now),
             [
                 "audit.segment_bytes, which is not set any more and was `65536`",
                 "listen from `a` to `b`",
                 "pkcs11.pin (its values are not recorded)",
-                "sinks.1.name to `y`, which was not set",
+                "sinks.1.name to `other`, which was not set",
             ]
         );
     }

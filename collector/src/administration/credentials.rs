@@ -20,12 +20,12 @@ impl News {
     /// These files are used.
     pub fn taken(files: &TlsFiles, expires: jiff::Timestamp) -> Self {
         let mut news = Self::of(files);
-        news.facts.push(fact("expires", expires));
+        news.facts.push(fact("expires", expires.to_string()));
         news
     }
 
     /// They are not; those of before stay in use.
-    pub fn refused(files: &TlsFiles, why: impl ToString) -> Self {
+    pub fn refused(files: &TlsFiles, why: &dyn std::fmt::Display) -> Self {
         Self {
             refused: why.to_string(),
             ..Self::of(files)

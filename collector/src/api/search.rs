@@ -24,49 +24,47 @@ pub fn search(
         alerts: query.alerts,
         ..Filter::default()
     };
-    let mut follower = match first(directory, query.from_wall_ns) {
-        Ok(first) => Follower::new(directory, first),
+    // Files that ended before the time are passed over.
+    let extents = match inventory::extents(directory, newest) {
+        Ok(extents) => extents,
         Err(error) => {
-            each(Err(error));
+            each(Err(Status::data_loss(error.to_string())));
             return;
         }
     };
     let mut left = if query.limit == 0 { u64::MAX } else { query.limit };
-    while follower.next_index() <= newest {
-        let records = match follower.read(newest, TOGETHER) {
-            Ok(records) => records,
-            Err(error) => {
-                each(Err(Status::data_loss(error.to_string())));
-                return;
-            }
-        };
-        for record in records {
-            let event = match &record.body {
-                Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
-                _ => None,
+    for extent in extents
+        .iter()
+        .filter(|extent| extent.until_ns >= query.from_wall_ns)
+    {
+        let (first, last) = (extent.records.0, extent.records.1.min(newest));
+        let mut follower = Follower::new(directory, first);
+        while follower.next_index() <= last {
+            let records = match follower.read(last, TOGETHER) {
+                Ok(records) => records,
+                Err(error) => {
+                    each(Err(Status::data_loss(error.to_string())));
+                    return;
+                }
             };
-            if !fits(query, &record, event.as_ref()) || !filter.matches(&record, event.as_ref()) {
-                continue;
-            }
-            let reply = QueryReply {
-                record: record.encode_to_vec(),
-            };
-            left -= 1;
-            if !each(Ok(reply)) || left == 0 {
-                return;
+            for record in records {
+                let event = match &record.body {
+                    Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
+                    _ => None,
+                };
+                if !fits(query, &record, event.as_ref()) || !filter.matches(&record, event.as_ref()) {
+                    continue;
+                }
+                let reply = QueryReply {
+                    record: record.encode_to_vec(),
+                };
+                left -= 1;
+                if !each(Ok(reply)) || left == 0 {
+                    return;
+                }
             }
         }
     }
-}
-
-/// The first record that can be of the time: segments that ended before are passed over by their manifests.
-fn first(directory: &Path, from_ns: u64) -> Result<u64, Status> {
-    let sealed = inventory::sealed(directory).map_err(|error| Status::data_loss(error.to_string()))?;
-    let passed = sealed
-        .iter()
-        .take_while(|sealed| sealed.time_ns.1 < from_ns)
-        .last();
-    Ok(passed.map_or(1, |sealed| sealed.records.1 + 1))
 }
 
 fn fits(query: &QueryRequest, record: &Record, event: Option<&Event>) -> bool {
@@ -95,5 +93,79 @@ fn node<'a>(record: &'a Record, event: Option<&'a Event>) -> Option<&'a str> {
         Some(Body::Enrolled(enrolled)) => Some(&enrolled.node),
         Some(Body::NodeKey(key)) => Some(&key.node),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{self, AuditSettings, WriterSettings};
+    use norma_wire::audit::{Administration, Refused};
+    use std::time::Duration;
+
+    fn found(directory: &Path, newest: u64, query: &QueryRequest) -> Vec<u64> {
+        let mut indexes = Vec::new();
+        search(directory, newest, query, &mut |reply| {
+            let record = Record::decode(reply.unwrap().record.as_slice()).unwrap();
+            indexes.push(record.index);
+            true
+        });
+        indexes
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_search_goes_on_over_what_policy_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("audit");
+        let settings = AuditSettings {
+            writer: WriterSettings {
+                segment_bytes: 4096,
+                segment_age: Duration::from_secs(3600),
+                commit_interval: Duration::ZERO,
+            },
+            checkpoint_interval: Duration::from_secs(3600),
+            key: folder.path().join("audit.key"),
+            origin: None,
+        };
+        let (log, writing) = audit::open(&directory, &settings).unwrap();
+        for number in 0..12 {
+            let body = if number % 2 == 0 {
+                Body::Refused(Refused {
+                    reason: "x".repeat(1500),
+                    ..Refused::default()
+                })
+            } else {
+                Body::Administration(Administration {
+                    object: "y".repeat(1500),
+                    ..Administration::default()
+                })
+            };
+            log.note(body).await.unwrap();
+        }
+        let newest = log.head().borrow().index;
+        writing.stop("test").await.unwrap();
+        let refused = QueryRequest {
+            kinds: vec!["refused".to_owned()],
+            ..QueryRequest::default()
+        };
+        let all = found(&directory, newest, &refused);
+        assert_eq!(all.len(), 6);
+        let extents = inventory::extents(&directory, newest).unwrap();
+        assert!(extents.len() >= 4, "{extents:?}");
+        // The first, and one in the middle.
+        let gone = [extents[0], extents[2]];
+        for extent in gone {
+            std::fs::remove_file(directory.join(format!("audit-{:020}.log", extent.records.0))).unwrap();
+        }
+        let kept = |index: &u64| {
+            !gone
+                .iter()
+                .any(|gone| (gone.records.0..=gone.records.1).contains(index))
+        };
+        let expected: Vec<u64> = all.into_iter().filter(kept).collect();
+        assert!(!expected.is_empty());
+        assert_eq!(found(&directory, newest, &refused), expected);
+        let limited = QueryRequest { limit: 1, ..refused };
+        assert_eq!(found(&directory, newest, &limited), expected[..1]);
     }
 }

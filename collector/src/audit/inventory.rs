@@ -85,6 +85,46 @@ pub fn sealed(directory: &Path) -> Result<Vec<Sealed>, InventoryError> {
     Ok(sealed)
 }
 
+/// The records of one file that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First and last record.
+    pub records: (u64, u64),
+    /// When the last of them was received, nanoseconds since 1970; `u64::MAX` where it may still get more.
+    pub until_ns: u64,
+}
+
+/// The files in `directory` with records up to `newest`, oldest first. Between them may lie what policy removed.
+pub fn extents(directory: &Path, newest: u64) -> Result<Vec<Extent>, InventoryError> {
+    let sealed = sealed(directory)?;
+    let segments = Segment::list(directory).map_err(|source| InventoryError::Io {
+        path: directory.to_owned(),
+        source,
+    })?;
+    let after = |number: usize| {
+        segments
+            .get(number + 1)
+            .map_or(newest, |next| next.first_index - 1)
+    };
+    let extents = segments.iter().enumerate().map(|(number, segment)| {
+        match sealed
+            .iter()
+            .find(|sealed| sealed.records.0 == segment.first_index)
+        {
+            Some(sealed) => Extent {
+                records: sealed.records,
+                until_ns: sealed.time_ns.1,
+            },
+            // It is open, or was closed a moment ago.
+            None => Extent {
+                records: (segment.first_index, after(number)),
+                until_ns: u64::MAX,
+            },
+        }
+    });
+    Ok(extents.filter(|extent| extent.records.0 <= newest).collect())
+}
+
 /// The newest checkpoint of the log in `directory`; `None` where it has none.
 pub fn checkpoint(directory: &Path) -> Result<Option<(Checkpoint, Note)>, InventoryError> {
     let opened = Tiles::open(directory)?;

@@ -10,15 +10,15 @@ use prost::Message as _;
 use std::io;
 use std::path::Path;
 
-/// Gives each record of the directory or file at `path` from index `from` on to `each`, with the event that it holds where that can be decoded.
+/// What is done with each record, and the event that it holds where that can be decoded.
+pub type Each<'a, E> = dyn FnMut(&Record, Option<&Event>) -> Result<(), E> + 'a;
+
+/// Gives each record of the directory or file at `path` from index `from` on to `each`, with the event that it holds
+/// where that can be decoded.
 ///
 /// # Errors
 /// The log cannot be read on, or what `each` says.
-pub fn walk<E: From<ReadError>>(
-    path: &Path,
-    from: u64,
-    each: &mut dyn FnMut(&Record, Option<&Event>) -> Result<(), E>,
-) -> Result<(), E> {
+pub fn walk<E: From<ReadError>>(path: &Path, from: u64, each: &mut Each<'_, E>) -> Result<(), E> {
     let segments = match Segment::from_path(path) {
         Some(segment) => vec![segment],
         None => Segment::list(path).map_err(unreadable(path))?,
