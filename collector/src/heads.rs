@@ -6,6 +6,7 @@
 //! for each key. From the log alone, [`check`] then shows that no event of a node was made up, changed or
 //! left out by whoever kept the log.
 
+mod authorities;
 pub mod check;
 pub mod claim;
 pub mod key;

@@ -14,7 +14,7 @@ use norma_collector::audit::{
     Arrival, AuditSettings, Content, OpenError, Outbox, SealError, WriterSettings, open, reread,
 };
 use norma_tlog::key::Use;
-use norma_tlog::{Checkpoint, Note, Policy, SigningKey};
+use norma_tlog::{Checkpoint, Note, Policy, Rotation, SigningKey, VerifierKey};
 use norma_wire::Event;
 use norma_wire::audit::record::Body;
 use norma_wire::pb::EventId;
@@ -494,6 +494,57 @@ fn a_log_that_does_not_belong_to_its_promises_is_not_gone_on_with() {
     let gone = log.copy();
     fs::remove_file(&gone.files("log")[0]).unwrap();
     assert!(matches!(gone.refusal(), OpenError::Seal(_)));
+}
+
+#[tokio::test]
+async fn who_slept_through_a_change_of_the_key_is_shown_the_way_to_the_new_one() {
+    let log = Log::new(3);
+    let note = log.checkpoint().to_string().into_bytes();
+    let old = log.policy().logs[0].clone();
+    let next = log.folder.path().join("next.key");
+    let keys = |key: PathBuf, next_key: Option<PathBuf>| AuditSettings {
+        key: key.into(),
+        next_key: next_key.map(Into::into),
+        ..log.settings()
+    };
+    let first = log.folder.path().join("audit.key");
+    let same = open(&log.audit(), &keys(first.clone(), Some(first.clone()))).map(|_| ());
+    assert!(same.unwrap_err().to_string().contains("audit.next_key"));
+    // Twice: the statement is made once.
+    for _ in 0..2 {
+        let (_, writing) = open(&log.audit(), &keys(first.clone(), Some(next.clone()))).unwrap();
+        writing.stop("test").await.unwrap();
+    }
+    assert_eq!(
+        fs::read_dir(log.audit().join("tlog/rotation")).unwrap().count(),
+        1
+    );
+
+    let (open_log, writing) = open(&log.audit(), &keys(next, None)).unwrap();
+    let promises = open_log.promises().clone();
+    promises.watch().wait_for(Option::is_some).await.unwrap();
+    let size = promises.remembers(&note).unwrap().unwrap().unwrap();
+    let (_, sent) = promises.since(size).unwrap().unwrap();
+    let new: VerifierKey = sent.key.parse().unwrap();
+    assert_ne!(new, old);
+    assert!(Rotation::lead(
+        sent.rotations.iter().map(Vec::as_slice),
+        &old,
+        &new
+    ));
+    let (forger, _) = SigningKey::generate("log.example/test").unwrap();
+    let text = String::from_utf8(note).unwrap();
+    let text = text.split("\n\n").next().unwrap().to_owned() + "\n";
+    let forged = Note {
+        signatures: vec![forger.sign(&text)],
+        text,
+    };
+    let forged = forged.to_string().into_bytes();
+    assert!(
+        promises.remembers(&forged).unwrap().is_none(),
+        "no key of this log signed it"
+    );
+    writing.stop("test").await.unwrap();
 }
 
 #[test]

@@ -5,14 +5,21 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
+};
 use norma_tlog::key::Use;
+use norma_tlog::note::SignatureLine;
 use norma_tlog::proof::Proof;
 use norma_tlog::submission::Submission;
 use norma_tlog::tile::{Tile, WIDTH, entries, push_entry};
 use norma_tlog::tree::{Growing, Tree, Unproven, check_consistency, check_inclusion, consistency, inclusion};
-use norma_tlog::{Checkpoint, Hash, Note, Policy, SigningKey, VerifierKey};
+use norma_tlog::{Checkpoint, Hash, Note, Policy, PublicKey, Rotation, SigningKey, VerifierKey};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use sha2::{Digest as _, Sha256};
 use signed_note::{StandardVerifier, VerifierList};
 use tlog_tiles::HashReader;
 
@@ -106,7 +113,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in ".{0,200}") {
-        let parsed = Note::parse(&bytes).is_ok() || Submission::parse(&bytes).is_ok() || entries(&bytes).is_ok();
+        let parsed = Note::parse(&bytes).is_ok() || Rotation::parse(&bytes).is_ok() || Submission::parse(&bytes).is_ok() || entries(&bytes).is_ok();
         let read = Proof::parse(&text).is_ok() || text.parse::<VerifierKey>().is_ok();
         prop_assert!(!(parsed && read) || bytes.is_empty());
     }
@@ -194,6 +201,36 @@ fn a_note_is_verified_by_another_implementation_and_the_specifications_example_b
             .parse::<VerifierKey>()
             .is_err()
     );
+}
+
+#[test]
+fn an_ecdsa_key_is_named_and_verified_as_others_do() {
+    for algorithm in [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING] {
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+        let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap();
+        let key = PublicKey::of_point(pair.public_key().as_ref()).unwrap();
+        assert_eq!(key.to_bytes(), spki.as_ref(), "as the library writes it");
+        let vkey = VerifierKey::new("log.example", Use::Log, key.clone()).unwrap();
+        assert_eq!(vkey.id(), Sha256::digest(spki.as_ref())[..4]);
+        assert_eq!(vkey.to_string().parse::<VerifierKey>().unwrap(), vkey);
+        assert!(VerifierKey::new("w.example", Use::Witness, key.clone()).is_err());
+
+        let text = "text\n".to_owned();
+        let line = SignatureLine {
+            name: "log.example".to_owned(),
+            id: vkey.id(),
+            signature: pair.sign(&random, text.as_bytes()).unwrap().as_ref().to_vec(),
+        };
+        let mut note = Note {
+            text,
+            signatures: vec![line],
+        };
+        // SHA-256 goes with every curve; this library signs with P-384 and SHA-384 only.
+        assert_eq!(note.verify(&vkey).is_ok(), matches!(key, PublicKey::P256(_)));
+        note.text = "other\n".to_owned();
+        assert!(note.verify(&vkey).is_err());
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use norma_wire::audit::{BatchHeads, NodeKey as KeyRecord};
 use norma_wire::pb::EventId;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::SignatureScheme;
+use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::PrivateKeyDer;
 
 /// A node that signs as an agent does, and a log that is written as a collector does.
