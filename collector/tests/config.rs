@@ -137,3 +137,54 @@ fn a_wrong_value_is_named_with_its_place_and_what_to_do() {
         .is_ok()
     );
 }
+
+#[test]
+fn an_archive_that_could_not_work_is_refused_with_its_line() {
+    let store = |change: (&str, &str)| {
+        let text = "archive:\n  cluster: east\n  store:\n    endpoint: http://127.0.0.1:9000\n    bucket: audit\n    \
+                    credentials: pem\n    retain: 30d\nretention: {after_archive: 1h}\n";
+        text.replace(change.0, change.1)
+    };
+    for (text, place, what) in [
+        (store(("east", "East Wing")), "5:12", "not the name of a cluster"),
+        (
+            store(("http://127.0.0.1:9000", "nowhere")),
+            "7:15",
+            "not a URL such as",
+        ),
+        (
+            store(("http:", "https:")),
+            "7:15",
+            "authorities of its certificate in `ca`",
+        ),
+        (
+            store(("bucket: audit", "bucket: a/b")),
+            "8:13",
+            "not the name of a bucket",
+        ),
+        (
+            store(("credentials: pem", "credentials: nowhere")),
+            "9:18",
+            "cannot read",
+        ),
+        (store(("30d", "long")), "10:13", "not a duration"),
+        (store(("retain", "retian")), "10:5", "did you mean `retain`?"),
+        (
+            "retention: {after_archive: 1h}\n".to_owned(),
+            "4:28",
+            "`archive.store` is missing",
+        ),
+        ("archive: {}\n".to_owned(), "4:10", "key `cluster` is missing"),
+    ] {
+        let message = read(&text, "").unwrap_err();
+        let place = format!("collector.yaml:{place}: ");
+        assert!(
+            message.contains(&place) && message.contains(what),
+            "{text}: {message}"
+        );
+    }
+    let config = read(&store(("30d", "none")), "").unwrap();
+    let store = config.archive.unwrap().store.unwrap();
+    assert!(store.retain.is_none() && store.path_style);
+    assert!(config.retention.keep.is_none());
+}

@@ -88,8 +88,8 @@ impl Books {
     }
 
     /// All of them, oldest first.
-    pub fn all(&self) -> Vec<Kept> {
-        self.by_first.values().cloned().collect()
+    pub fn all(&self) -> impl Iterator<Item = &Kept> {
+        self.by_first.values()
     }
 
     /// Makes durable what became of a segment.

@@ -6,7 +6,6 @@
 
 use super::holds::{Facts, Holds};
 use super::kept::Kept;
-use super::write::manifest_of;
 use super::{ArchiveError, at};
 use crate::audit::tombstone::{self, Kept as Copy, Tombstone};
 use crate::audit::{AuditLog, Follower, Manifest, ReadError, Scan, Segment, StorageError, Summary};
@@ -44,6 +43,15 @@ pub enum RemoveError {
     Read(#[from] ReadError),
 }
 
+/// What became of a segment that is past its time.
+#[derive(Debug)]
+pub enum Removal {
+    /// It is gone.
+    Done,
+    /// A hold keeps it; what holds ask of it.
+    Held(Facts),
+}
+
 /// What removes.
 #[derive(Debug)]
 pub struct Remover {
@@ -79,15 +87,22 @@ impl Remover {
             .then(|| format!("retention.after_archive: {}", norma_settings::words(wait)))
     }
 
-    /// Removes a sealed segment, unless it is held. Whether it is gone.
+    /// Removes a sealed segment, unless it is held; `known` is what holds ask of it, where that is known.
     pub async fn remove(
         &self,
         segment: &Segment,
         manifest: &Manifest,
         reason: String,
         kept: Option<&Kept>,
+        known: Option<&Facts>,
         archive_file: Option<PathBuf>,
-    ) -> Result<bool, RemoveError> {
+    ) -> Result<Removal, RemoveError> {
+        // Before all of it is read.
+        if let Some(facts) = known
+            && self.holds.in_force().await.covering(facts).is_some()
+        {
+            return Ok(Removal::Held(facts.clone()));
+        }
         let facts = {
             let (segment, manifest) = (segment.clone(), manifest.clone());
             let read = tokio::task::spawn_blocking(move || facts(&segment, &manifest)).await;
@@ -101,7 +116,7 @@ impl Remover {
                 hold = hold.id,
                 "kept beyond its time by a legal hold"
             );
-            return Ok(false);
+            return Ok(Removal::Held(facts));
         }
         let path = segment.tombstone();
         let failed = |source| at(&path)(source);
@@ -145,7 +160,7 @@ impl Remover {
             reason = tombstone.reason,
             "removed a segment of the audit log"
         );
-        Ok(true)
+        Ok(Removal::Done)
     }
 
     /// Whether the log has the record of a tombstone that was made before a crash.
@@ -185,18 +200,6 @@ pub fn facts(segment: &Segment, manifest: &Manifest) -> Result<Facts, ArchiveErr
     } else {
         Err(damaged("its records are not those of its manifest".to_owned()))
     }
-}
-
-/// Sealed segments of a log that are still there, oldest first.
-pub fn sealed(log: &AuditLog) -> Result<Vec<(Segment, Manifest)>, ArchiveError> {
-    let directory = log.directory();
-    let mut sealed = Vec::new();
-    for segment in Segment::list(&directory).map_err(at(&directory))? {
-        if let Some(manifest) = manifest_of(&segment)? {
-            sealed.push((segment, manifest));
-        }
-    }
-    Ok(sealed)
 }
 
 fn copy(kept: &Kept) -> Option<Copy> {

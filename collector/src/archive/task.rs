@@ -1,10 +1,10 @@
 //! What archives, holds and removes while the collector runs. Nothing waits for it; what fails is tried again.
 
-use super::holds::{self, Holds, inbox};
+use super::holds::{self, Facts, Holds, inbox};
 use super::kept::{Books, Kept, Stored};
-use super::retain::{RemoveError, Remover, Retention, facts, sealed};
+use super::retain::{Removal, RemoveError, Remover, Retention, facts};
 use super::store::{Store, StoreError, Wanted};
-use super::write::write;
+use super::write::{manifest_of, write};
 use super::{ArchiveConfig, ArchiveError, at};
 use crate::audit::key::{self, KeyFileError};
 use crate::audit::{AuditLog, AuditSettings, Manifest, Segment};
@@ -14,6 +14,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use norma_tlog::Hash;
 use norma_wire::audit::ArchiveState;
 use norma_wire::audit::record::Body;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -112,6 +113,8 @@ pub fn start(
         },
         store,
         delivered: settings.delivered.clone(),
+        sealed: BTreeMap::new(),
+        held: BTreeMap::new(),
         has_proven_locks: false,
         is_in_trouble: false,
     };
@@ -127,6 +130,10 @@ struct Task {
     books: Books,
     remover: Remover,
     delivered: Delivered,
+    /// Sealed segments that are still there, by their first records.
+    sealed: BTreeMap<u64, (Segment, Manifest)>,
+    /// What holds ask of those that are past their time and held.
+    held: BTreeMap<u64, Facts>,
     /// The store refused to delete what is locked, since the start.
     has_proven_locks: bool,
     /// It was recorded that segments cannot be archived.
@@ -178,19 +185,25 @@ impl Task {
 
     /// Does all that is to be done now; an error where something of it failed, which was told.
     async fn pass(&mut self) -> Result<(), ()> {
-        let sealed = match sealed(&self.remover.log) {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                tracing::error!(%error, "cannot look for sealed segments");
-                return Err(());
-            }
-        };
+        if let Err(error) = self.look() {
+            tracing::error!(%error, "cannot look for sealed segments");
+            return Err(());
+        }
+        let sealed: Vec<(Segment, Manifest)> = self
+            .sealed
+            .values()
+            .filter(|(segment, _)| self.has_work(segment))
+            .cloned()
+            .collect();
         let mut failed = None;
         if let Some(archive) = self.archive.clone() {
             for (segment, manifest) in &sealed {
                 if let Err(trouble) = self.archive(&archive, segment, manifest).await {
-                    failed = Some((manifest.segment, trouble.to_string()));
-                    break;
+                    failed = failed.or_else(|| Some((manifest.segment, trouble.to_string())));
+                    // One that is damaged does not keep the others from being archived.
+                    if !matches!(trouble, Trouble::Archive(_)) {
+                        break;
+                    }
                 }
             }
             self.report(&archive, failed.as_ref()).await;
@@ -199,7 +212,7 @@ impl Task {
         if let Err(error) = &held {
             tracing::error!(%error, "a legal hold is not in the store yet; trying again");
         }
-        let removed = self.remove(&sealed).await;
+        let removed = self.remove().await;
         if let Err(error) = &removed {
             tracing::error!(%error, "cannot remove a segment that is past its time; trying again");
         }
@@ -207,6 +220,32 @@ impl Task {
             Err(())
         } else {
             Ok(())
+        }
+    }
+
+    /// Looks which sealed segments are there.
+    fn look(&mut self) -> Result<(), ArchiveError> {
+        let directory = self.remover.log.directory();
+        let there = Segment::list(&directory).map_err(at(&directory))?;
+        let mut before = std::mem::take(&mut self.sealed);
+        for segment in there {
+            let known = match before.remove(&segment.first_index) {
+                Some(known) => Some(known),
+                None => manifest_of(&segment)?.map(|manifest| (segment.clone(), manifest)),
+            };
+            if let Some(known) = known {
+                self.sealed.insert(segment.first_index, known);
+            }
+        }
+        self.held.retain(|first, _| self.sealed.contains_key(first));
+        Ok(())
+    }
+
+    /// Whether a segment is not archived yet.
+    fn has_work(&self, segment: &Segment) -> bool {
+        match self.books.of(segment) {
+            Some(kept) => self.store.is_some() && kept.stored.is_none(),
+            None => true,
         }
     }
 
@@ -331,32 +370,37 @@ impl Task {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        for mut kept in self.books.all() {
+        let changes = {
+            let in_force = self.remover.holds.in_force().await;
+            let wanted = |kept: &Kept| in_force.covering(&kept.facts).is_some();
+            let differs = |kept: &&Kept| {
+                let stored = kept.stored.as_ref();
+                stored.is_some_and(|stored| stored.legal_hold != wanted(kept))
+            };
+            let changes = self.books.all().filter(differs).cloned();
+            changes.collect::<Vec<Kept>>()
+        };
+        for mut kept in changes {
             let Some(stored) = &mut kept.stored else {
                 continue;
             };
-            let wanted = {
-                let in_force = self.remover.holds.in_force().await;
-                in_force.covering(&kept.facts).is_some()
-            };
-            if wanted != stored.legal_hold {
-                store.hold(&kept.object, &stored.version, wanted).await?;
-                stored.legal_hold = wanted;
-                stored.checked_wall_ns = crate::clock::wall_ns();
-                self.books.put(kept).map_err(Trouble::Books)?;
-            }
+            let wanted = !stored.legal_hold;
+            store.hold(&kept.object, &stored.version, wanted).await?;
+            stored.legal_hold = wanted;
+            stored.checked_wall_ns = crate::clock::wall_ns();
+            self.books.put(kept).map_err(Trouble::Books)?;
         }
         Ok(())
     }
 
     /// Removes what is past its time, oldest first.
-    async fn remove(&self, sealed: &[(Segment, Manifest)]) -> Result<(), RemoveError> {
+    async fn remove(&mut self) -> Result<(), RemoveError> {
         if self.remover.retention == Retention::default() {
             return Ok(());
         }
         let delivered = self.delivered.through();
         // The newest one may have no entry in the tlog yet.
-        for (segment, manifest) in sealed.iter().take(sealed.len().saturating_sub(1)) {
+        for (segment, manifest) in self.sealed.values().take(self.sealed.len().saturating_sub(1)) {
             let kept = self.books.of(segment);
             let Some(reason) = self.remover.reason(manifest, kept) else {
                 continue;
@@ -372,7 +416,15 @@ impl Task {
                 (Some(archive), Some(kept)) => Some(archive.directory.join(&kept.object)),
                 _ => None,
             };
-            self.remover.remove(segment, manifest, reason, kept, file).await?;
+            let first = segment.first_index;
+            let known = self.held.get(&first);
+            let removal = self
+                .remover
+                .remove(segment, manifest, reason, kept, known, file)
+                .await?;
+            if let Removal::Held(facts) = removal {
+                self.held.insert(first, facts);
+            }
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ pub fn restore(files: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>, ArchiveErr
         let rebuilt = rebuild(file, &mut to);
         let synced = to
             .into_inner()
-            .map_err(|error| error.into_error())
+            .map_err(io::IntoInnerError::into_error)
             .and_then(|file| file.sync_all());
         let done = rebuilt.and_then(|_| {
             synced.map_err(at(&temporary))?;

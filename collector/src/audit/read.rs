@@ -100,8 +100,16 @@ impl Follower {
                 offset: scan.offset(),
                 state: scan.into_state(),
             });
-            if at_end && self.next_index <= durable {
-                self.advance()?;
+            if at_end
+                && self.next_index <= durable
+                && let Err(error) = self.advance()
+            {
+                // What was read counts; the next call says what is missing.
+                return if records.is_empty() {
+                    Err(error)
+                } else {
+                    Ok(records)
+                };
             }
         }
         Ok(records)

@@ -47,6 +47,13 @@ pub enum VerifyError {
     Name(PathBuf),
 }
 
+impl VerifyError {
+    /// Whether it is about a file that is not there.
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// What a log is held against besides itself.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {

@@ -125,7 +125,16 @@ impl Run {
             };
             let newest = files.is_empty() && group.sealed.is_none();
             let anchored = before.is_some();
-            let walked = self.walk(&segment, before.take(), &group, newest)?;
+            let walked = match self.walk(&segment, before.take(), &group, newest) {
+                Err(error) if error.is_missing() && segment.tombstone().exists() => {
+                    // Policy removed it after the files were listed.
+                    if let Some((first, last)) = group.records() {
+                        self.missing(number, first, last, &group);
+                    }
+                    continue;
+                }
+                walked => walked?,
+            };
             before.clone_from(&walked.after);
             let sealed = match (&group.sealed, &walked.after) {
                 (Some(sealed), Some(_)) => self.compare(&segment, &walked.summary, number, sealed),
@@ -216,9 +225,9 @@ impl Run {
         group: &Group,
         newest: bool,
     ) -> Result<Walked, VerifyError> {
-        self.report.files += 1;
         let mut scan =
             Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
+        self.report.files += 1;
         let mut walked = Walked {
             summary: Summary::new(segment.first_index),
             after: None,
