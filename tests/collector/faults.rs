@@ -154,7 +154,7 @@ async fn certificates_and_authorities_change_under_load() -> Result<()> {
     )?;
     let server = stage.scratch.join("collector");
     let trusted = stage.pki.ca();
-    for round in 0..cycles(2) {
+    for round in 0..cycles(1) {
         node.append(1500);
         let other = Pki::create(&stage.programs, &stage.scratch.join(format!("authority-{round}")))?;
         let theirs = other.server("collector")?;
