@@ -50,6 +50,9 @@ use std::time::Duration;
 use sync::Syncer;
 use tokio::sync::watch;
 
+/// Events that are read at a time to be given new places.
+const GIVEN_TOGETHER: u64 = 1024;
+
 /// Bounds of the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -313,17 +316,60 @@ impl Outbox {
     }
 
     /// Skips sequences that the collector holds although this spool never gave them (its disk was set back
-    /// to an earlier state); `false` where there is nothing to skip.
-    pub fn skip_to(&mut self, durable_at_collector: u64) -> bool {
+    /// to an earlier state).
+    fn skip_to(&mut self, durable_at_collector: u64) {
         if durable_at_collector < self.next {
-            return false;
+            return;
         }
         if let Err(error) = self.end_segment() {
             tracing::error!(%error, "cannot bring the outbox to stable storage");
             self.current = None;
         }
         self.next = durable_at_collector + 1;
-        true
+    }
+
+    /// Gives the events that were not acknowledged places after `holds`, up to which the collector holds events of another
+    /// life or copy of this outbox under the same epoch. How many there were; `None` where there is nothing to do.
+    ///
+    /// A crash on the way may give some of them places twice, and loses none.
+    pub fn give_anew(&mut self, holds: u64) -> Option<u64> {
+        let acked = self.acked();
+        if acked >= holds {
+            return None;
+        }
+        if let Err(error) = self.end_segment() {
+            tracing::error!(%error, "cannot bring the outbox to stable storage; trying again");
+            return None;
+        }
+        let through = holds.min(self.next - 1);
+        self.skip_to(holds);
+        let reader = self.reader();
+        let mut given = 0;
+        let mut next = acked + 1;
+        while next <= through {
+            let last = through.min(next + GIVEN_TOGETHER - 1);
+            let events = match reader.range(next, last) {
+                Ok(events) => events,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read the outbox; trying again");
+                    return None;
+                }
+            };
+            for event in events {
+                match Event::decode(event) {
+                    Ok(mut event) => given += u64::from(self.append(&mut event)),
+                    Err(error) => tracing::error!(%error, "an event of the outbox cannot be read"),
+                }
+            }
+            next = last + 1;
+        }
+        if let Err(error) = self.end_segment() {
+            tracing::error!(%error, "cannot bring the outbox to stable storage; trying again");
+            return None;
+        }
+        reader.acknowledge(holds);
+        self.save_acked();
+        Some(given)
     }
 
     /// Brings everything to stable storage; for the end.

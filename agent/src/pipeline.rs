@@ -577,10 +577,10 @@ impl Pipeline {
 /// What is to be said of a collector that does not hold what this node expects; sequences go on after what it has.
 fn unexpected(outbox: &mut Outbox, standing: Standing) -> Option<String> {
     match standing {
-        Standing::Ahead(durable) => outbox.skip_to(durable).then(|| {
+        Standing::Foreign(holds) => outbox.give_anew(holds).map(|given| {
             format!(
-                "the collector holds events up to {durable}, which this outbox never gave: it was set back to an \
-                 earlier state; sequences go on after that"
+                "the collector holds events up to {holds} that are not those of this outbox: it was set back to an earlier \
+                 state, or is a copy; {given} events that were not delivered have new places after that"
             )
         }),
         Standing::Behind {

@@ -114,6 +114,11 @@ pub enum ShipError {
         /// After which time it wants to be asked again.
         retry_after: Duration,
     },
+    /// Another outbox delivered under this epoch.
+    #[error(
+        "the collector holds events up to {0} of this epoch that are not those of this outbox; its own get new places first"
+    )]
+    Foreign(u64),
     /// It cannot be noted who is to hold what.
     #[error("cannot note to which audit log events go: {0}")]
     Holders(std::io::Error),
@@ -127,8 +132,9 @@ pub enum ShipError {
 pub enum Standing {
     /// What was expected.
     AsExpected,
-    /// Events up to this sequence, which this spool never gave: the node's disk was set back.
-    Ahead(u64),
+    /// Events up to this sequence that are not those of this spool: the node's disk was set back, or is a copy. What was
+    /// not delivered gets places after that first.
+    Foreign(u64),
     /// Less than it had acknowledged: the collector was set back.
     Behind {
         /// Up to which sequence it holds events now.

@@ -64,6 +64,24 @@ impl SpoolReader {
         }
     }
 
+    /// The events that the spool has with these sequences; nothing moves.
+    pub fn range(&self, first: u64, last: u64) -> io::Result<Vec<Bytes>> {
+        let mut reader = Self::new(Arc::clone(&self.shared));
+        reader.next = first;
+        let last = last.min(reader.durable());
+        let mut events = Vec::new();
+        while reader.next <= last {
+            match reader.next_record(last)? {
+                Some((sequence, event)) => {
+                    reader.next = sequence + 1;
+                    events.push(event);
+                }
+                None => break,
+            }
+        }
+        Ok(events)
+    }
+
     /// Epoch of the spool.
     pub fn epoch(&self) -> u64 {
         self.shared.epoch

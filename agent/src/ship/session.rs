@@ -8,8 +8,10 @@ use crate::config::{CollectorAddress, CollectorTarget};
 use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
 use hyper_util::rt::TokioIo;
+use norma_wire::head;
 use norma_wire::pb::ingest_client::IngestClient;
-use norma_wire::pb::{Ack, Batch, Hello, ToCollector, Welcome, to_agent, to_collector};
+use norma_wire::pb::{Ack, Batch, BatchHead, Hello, ToCollector, Welcome, to_agent, to_collector};
+use prost::Message as _;
 use rustls::ClientConfig;
 use std::error::Error;
 use std::sync::{Arc, PoisonError};
@@ -138,7 +140,7 @@ pub async fn run(
         _ => return Err(ShipError::Stream("the first answer was not a welcome".to_owned())),
     };
     let by_this = holders.acknowledged_by(&welcome.log, acknowledged);
-    let mut sent = resume(reader, chain, &welcome, by_this, standing);
+    let mut sent = resume(reader, chain, &welcome, by_this, standing)?;
     if !welcome.log.is_empty() {
         tokio::task::block_in_place(|| holders.deliver_to(&welcome.log, acknowledged))
             .map_err(ShipError::Holders)?;
@@ -226,8 +228,12 @@ fn resume(
     welcome: &Welcome,
     by_this: u64,
     standing: &watch::Sender<Standing>,
-) -> u64 {
+) -> Result<u64, ShipError> {
     let (holds, acknowledged) = (welcome.durable_sequence, reader.acked());
+    if tokio::task::block_in_place(|| is_foreign(reader, welcome))? {
+        standing.send_replace(Standing::Foreign(holds));
+        return Err(ShipError::Foreign(holds));
+    }
     if holds < by_this {
         standing.send_replace(Standing::Behind {
             holds,
@@ -235,14 +241,39 @@ fn resume(
         });
     }
     // What was acknowledged is gone from the spool, even if this collector has forgotten it.
-    let mut after = chain.resume(holds, welcome.head.as_ref(), acknowledged);
-    if holds > reader.durable() {
-        standing.send_replace(Standing::Ahead(holds));
-        // Its events are not those of this spool, so nothing is stated of them.
-        after = holds;
-    }
+    let after = chain.resume(holds, welcome.head.as_ref(), acknowledged);
     reader.resume_after(after);
-    after
+    Ok(after)
+}
+
+/// Whether what the collector holds beyond what it acknowledged cannot be what this spool has there.
+///
+/// Only what was on the disk is ever sent, so a collector that holds more has it from an earlier life of this disk, or
+/// from a copy. Where it holds less, its newest batch head says of which events it is.
+fn is_foreign(reader: &SpoolReader, welcome: &Welcome) -> Result<bool, ShipError> {
+    let (holds, acknowledged, durable) = (welcome.durable_sequence, reader.acked(), reader.durable());
+    if holds <= acknowledged {
+        return Ok(false);
+    }
+    if holds > durable {
+        return Ok(true);
+    }
+    let head = welcome
+        .head
+        .as_ref()
+        .and_then(|signed| BatchHead::decode(&signed.head[..]).ok());
+    let Some(head) = head.filter(|head| {
+        head.epoch == reader.epoch() && head.first_sequence > acknowledged && head.last_sequence <= durable
+    }) else {
+        return Ok(false);
+    };
+    let events = reader.range(head.first_sequence, head.last_sequence)?;
+    if events.len() as u64 != head.last_sequence - head.first_sequence + 1 {
+        // Some were dropped here since: it cannot be told.
+        return Ok(false);
+    }
+    let hashes: Vec<_> = events.iter().map(|event| head::hash(event)).collect();
+    Ok(head.events != hashes.len() as u64 || head.digest != head::digest(&hashes))
 }
 
 /// Waits until there is something to read, and until it is time for another batch where that is not a `full` one.
