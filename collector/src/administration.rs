@@ -66,7 +66,7 @@ pub async fn begin(config: &Config, log: &AuditLog) -> Result<(), StorageError> 
     let key = log.promises().key().to_string();
     let facts = vec![
         fact("verifier key", key),
-        fact("file", config.audit.key.display().to_string()),
+        fact("from", config.audit.key.to_string()),
     ];
     record(log, own(Act::LogKey, log.promises().key().name(), facts)).await
 }

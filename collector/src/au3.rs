@@ -129,6 +129,8 @@ fn source(body: Option<&Body>) -> Answer {
         Some(Body::Gap(gap)) => known(format!("agent of node {}", gap.node)),
         Some(Body::CheckpointConflict(conflict)) => known(&conflict.who),
         Some(Body::NodeKey(key)) => known(format!("agent of node {}", key.node)),
+        Some(Body::HoldPlaced(_) | Body::HoldReleased(_)) => known("norma-collector audit hold"),
+        Some(Body::TokenMade(_)) => known("norma-collector pki token"),
         Some(Body::Event(_)) => unknown("the event cannot be decoded by this version"),
         Some(_) | None => known("norma-collector"),
     }
@@ -192,6 +194,31 @@ fn outcome_and_identity(body: Option<&Body>) -> (Answer, Answer) {
                 why => known(format!("refused: {why}")),
             },
             Answer::or(&done.actor, "nobody is named"),
+        ),
+        Some(Body::Removed(removed)) => (
+            known(format!(
+                "removed records {} to {}",
+                removed.first_record, removed.last_record
+            )),
+            collector(),
+        ),
+        Some(Body::HoldPlaced(placed)) => (
+            known("in force"),
+            known(format!("{} (uid {})", placed.who, placed.uid)),
+        ),
+        Some(Body::HoldReleased(released)) => (
+            known("released"),
+            known(format!("{} (uid {})", released.who, released.uid)),
+        ),
+        Some(Body::ArchiveState(state)) => (
+            known(if state.working { "works again" } else { "failed" }),
+            collector(),
+        ),
+        Some(Body::HandedOver(_)) => (known("signature verified"), known("the node that signed")),
+        Some(Body::KeyRotation(_)) => (known("signed with both keys"), collector()),
+        Some(Body::TokenMade(_)) => (
+            known("made"),
+            unknown("whoever is root on the collector's host made it"),
         ),
         None => (
             unknown("a record that only a newer norma-collector knows"),

@@ -7,10 +7,10 @@
 use super::holds::{Facts, Holds};
 use super::kept::Kept;
 use super::{ArchiveError, at};
+use crate::audit::key::{LogKey, TokenError};
 use crate::audit::tombstone::{self, Kept as Copy, Tombstone};
 use crate::audit::{AuditLog, Follower, Manifest, ReadError, Scan, Segment, StorageError, Summary};
 use crate::durable;
-use norma_tlog::SigningKey;
 use norma_wire::audit::Removed;
 use norma_wire::audit::record::Body;
 use std::fs;
@@ -41,6 +41,9 @@ pub enum RemoveError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The key of the log is away.
+    #[error("cannot sign the tombstone of a segment: {0}")]
+    Key(#[from] TokenError),
 }
 
 /// What became of a segment that is past its time.
@@ -58,7 +61,7 @@ pub struct Remover {
     /// The log.
     pub log: AuditLog,
     /// Its key.
-    pub key: SigningKey,
+    pub key: LogKey,
     /// Legal holds.
     pub holds: Holds,
     /// The policy.
@@ -132,7 +135,7 @@ impl Remover {
                     reason,
                     archive: kept.and_then(copy),
                 };
-                let note = tombstone.sign(&self.key).to_string();
+                let note = tombstone.sign(&self.key)?.to_string();
                 durable::create(&path, note.as_bytes(), 0o640).map_err(failed)?;
                 tombstone
             }

@@ -6,7 +6,7 @@ use super::retain::{Removal, RemoveError, Remover, Retention, facts};
 use super::store::{Store, StoreError, Wanted};
 use super::write::{manifest_of, write};
 use super::{ArchiveConfig, ArchiveError, at};
-use crate::audit::key::{self, KeyFileError};
+use crate::audit::key::KeyFileError;
 use crate::audit::{AuditLog, AuditSettings, Manifest, Segment};
 use crate::durable;
 use crate::sinks::Delivered;
@@ -99,7 +99,7 @@ pub fn start(
         Some(store) => Some(Store::new(store).map_err(StartError::Store)?),
         None => None,
     };
-    let key = key::load_or_make(&settings.audit.key, settings.audit.origin.as_deref(), key::LOG)?;
+    let key = settings.audit.key.open(settings.audit.origin.as_deref())?;
     let inbox = inbox::take(&holds_dir, holds.clone(), stop.clone()).map_err(directory(&holds_dir))?;
     let task = Task {
         archive: settings.archive.cloned(),

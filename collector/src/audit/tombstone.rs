@@ -15,10 +15,11 @@
 //! segment by a tombstone alone: witnesses have seen what the log says.
 
 use super::entry::Sealed;
+use super::key::{LogKey, TokenError};
 use super::manifest::Manifest;
 use super::segment::Segment;
 use super::text::{Lines, Malformed};
-use norma_tlog::{Hash, Note, SigningKey, VerifierKey};
+use norma_tlog::{Hash, Note, VerifierKey};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -92,12 +93,12 @@ impl Tombstone {
     }
 
     /// It, signed.
-    pub fn sign(&self, key: &SigningKey) -> Note {
+    pub fn sign(&self, key: &LogKey) -> Result<Note, TokenError> {
         let text = self.to_string();
-        Note {
-            signatures: vec![key.sign(&text)],
+        Ok(Note {
+            signatures: vec![key.sign(&text)?],
             text,
-        }
+        })
     }
 }
 
@@ -114,11 +115,12 @@ pub fn read(segment: &Segment) -> io::Result<Option<(Note, Tombstone)>> {
 }
 
 /// What proves that a segment was removed by policy: its tombstone and its manifest, held against what it was sealed as.
-/// `None` where there is no tombstone, and what is wrong where there is one that proves nothing.
+/// `None` where there is no tombstone, and what is wrong where there is one that proves nothing. Without keys nothing is
+/// said of its signature.
 pub fn examine(
     segment: &Segment,
     sealed: &Sealed,
-    key: Option<&VerifierKey>,
+    keys: &[VerifierKey],
 ) -> Option<Result<(Tombstone, Manifest), String>> {
     let (note, tombstone) = match read(segment) {
         Ok(None) => return None,
@@ -130,9 +132,8 @@ pub fn examine(
     {
         return Some(Err("its tombstone is that of another segment".to_owned()));
     }
-    if let Some(key) = key
-        && !matches!(note.verify(key), Ok(Some(_)))
-    {
+    let is_signed_by = |key| matches!(note.verify(key), Ok(Some(_)));
+    if !keys.is_empty() && !keys.iter().any(is_signed_by) {
         return Some(Err("its tombstone is not signed by the log's key".to_owned()));
     }
     let manifest = fs::read(segment.manifest()).map_err(|error| error.to_string());

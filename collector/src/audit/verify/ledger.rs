@@ -195,9 +195,14 @@ impl Ledger {
         });
     }
 
-    /// The log's key, where a checkpoint is signed by it as the trust policy demands.
-    pub fn key(&self) -> Option<VerifierKey> {
-        self.report.signed_by.as_ref()?.parse().ok()
+    /// The log's key, where a checkpoint is signed by it as the trust policy demands, and those that it followed.
+    pub fn keys(&self) -> Vec<VerifierKey> {
+        let current = self.report.signed_by.as_ref().and_then(|key| key.parse().ok());
+        current.map_or_else(Vec::new, |current| {
+            let mut keys = rotation::earlier(&rotation::read(&self.folder).unwrap_or_default(), &current);
+            keys.push(current);
+            keys
+        })
     }
 
     /// What the entries say of segment `number`, the next one.

@@ -40,8 +40,8 @@ pub struct Run {
     reached: u64,
     /// First and last segment of a copy that says that it is a part of a log.
     part: Option<(u64, u64)>,
-    /// The log's key, where a trust policy has it.
-    key: Option<VerifierKey>,
+    /// The log's keys, where a trust policy has one; otherwise none.
+    keys: Vec<VerifierKey>,
     /// Segments that policy removed.
     removals: Removals,
 }
@@ -58,7 +58,7 @@ struct Walked {
 impl Run {
     pub fn new(path: &Path, ledger: Option<Ledger>, head: Option<Head>, expected: &Expected) -> Self {
         Self {
-            key: ledger.as_ref().and_then(Ledger::key),
+            keys: ledger.as_ref().map(Ledger::keys).unwrap_or_default(),
             removals: Removals::default(),
             path: path.to_owned(),
             ledger,
@@ -193,7 +193,7 @@ impl Run {
         let tombstone = group
             .sealed
             .as_ref()
-            .and_then(|sealed| tombstone::examine(&segment, sealed, self.key.as_ref()));
+            .and_then(|sealed| tombstone::examine(&segment, sealed, &self.keys));
         let wrong = match tombstone {
             Some(Ok((tombstone, manifest))) => {
                 self.previous = tombstone.manifest;
