@@ -124,7 +124,8 @@ mod tests {
                 commit_interval: Duration::ZERO,
             },
             checkpoint_interval: Duration::from_secs(3600),
-            key: folder.path().join("audit.key"),
+            key: folder.path().join("audit.key").into(),
+            next_key: None,
             origin: None,
         };
         let (log, writing) = audit::open(&directory, &settings).unwrap();

@@ -48,7 +48,7 @@ pub enum LogKey {
     /// In memory.
     File(SigningKey),
     /// In a token.
-    Token(TokenKey),
+    Token(Box<TokenKey>),
 }
 
 impl KeySource {
@@ -69,7 +69,7 @@ impl KeySource {
     pub fn open(&self, name: Option<&str>) -> Result<LogKey, KeyFileError> {
         match self {
             Self::File(path) => load_or_make(path, name, LOG).map(LogKey::File),
-            Self::Token { uri, .. } => Ok(LogKey::Token(TokenKey::open(uri, name)?)),
+            Self::Token { uri, .. } => Ok(LogKey::Token(Box::new(TokenKey::open(uri, name)?))),
         }
     }
 

@@ -155,12 +155,10 @@ pub fn earlier(statements: &[Vec<u8>], current: &VerifierKey) -> Vec<VerifierKey
 /// What somebody is told who knows an older key of the log in `tlog` only.
 pub fn hint(tlog: &Path, policy: &Policy) -> Option<String> {
     let statements = read(tlog).ok()?;
-    let rotations = statements
+    let mut rotations = statements
         .iter()
         .filter_map(|statement| Rotation::parse(statement).ok());
-    let rotation = rotations
-        .filter(|rotation| policy.logs.contains(&rotation.old))
-        .last()?;
+    let rotation = rotations.rfind(|rotation| policy.logs.contains(&rotation.old))?;
     Some(format!(
         "the key of the log was changed: {}, which the trust policy has, signed that {} follows it. Ask the log's \
          owner, and add `log {}` to the policy if they say the same",
