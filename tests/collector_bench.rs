@@ -253,8 +253,8 @@ impl Bench {
         let mut simulators = Vec::with_capacity(count);
         for group in self.identities[..count].chunks(AT_ONCE) {
             let mut connecting = JoinSet::new();
-            for (node, identity) in group.iter().cloned() {
-                let ca = ca.clone();
+            for (node, identity) in group {
+                let (ca, node, identity) = (ca.clone(), node.clone(), identity.clone());
                 connecting.spawn(async move { Simulator::connect(&ca, &identity, port, &node).await });
             }
             for simulator in connecting.join_all().await {

@@ -16,12 +16,7 @@ fn in_own_network(name: &'static str, test: impl Future<Output = Result<()>> + S
         return Ok(());
     }
     let inside = move || -> Result<()> {
-        // SAFETY: only the network of this new thread changes, and no file descriptor is shared anew.
-        #[expect(
-            unsafe_code,
-            reason = "rustix marks every kind of unshare as unsafe, for that of file descriptors"
-        )]
-        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("cannot make a network namespace")?;
+        own_network()?;
         if Command::new("ip").arg("-V").output().is_err() {
             skipped(name, "`ip` is not installed (iproute2)");
             return Ok(());
@@ -35,6 +30,16 @@ fn in_own_network(name: &'static str, test: impl Future<Output = Result<()>> + S
     };
     let thread = std::thread::spawn(inside);
     thread.join().map_err(|_| anyhow::anyhow!("the test panicked"))?
+}
+
+#[expect(
+    unsafe_code,
+    reason = "rustix marks every kind of unshare as unsafe, for that of file descriptors"
+)]
+fn own_network() -> Result<()> {
+    // SAFETY: only the network of the calling thread changes; no file descriptor does.
+    let made = unsafe { unshare_unsafe(UnshareFlags::NEWNET) };
+    made.context("cannot make a network namespace")
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
