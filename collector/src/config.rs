@@ -413,10 +413,12 @@ impl Check<'_> {
             self.fault(origin, error.to_string());
         }
         let key = self.log_key(
+            "key",
             raw.and_then(|audit| audit.key.as_ref()),
             &state_dir.join("audit.key.pub"),
         );
         let next_key = self.log_key(
+            "next_key",
             raw.and_then(|audit| audit.next_key.as_ref()),
             &state_dir.join("audit.next_key.pub"),
         );
@@ -443,12 +445,12 @@ impl Check<'_> {
         }
     }
 
-    fn log_key(&mut self, text: Option<&Spanned<String>>, public: &Path) -> Option<KeySource> {
+    fn log_key(&mut self, field: &str, text: Option<&Spanned<String>>, public: &Path) -> Option<KeySource> {
         let text = text?;
         match KeySource::named(&text.value, self.base, public) {
             Ok(source) => Some(source),
             Err(error) => {
-                self.fault(text, error.to_string());
+                self.fault(text, format!("audit.{field}: {error}"));
                 None
             }
         }

@@ -498,7 +498,8 @@ fn a_log_that_does_not_belong_to_its_promises_is_not_gone_on_with() {
 
 #[tokio::test]
 async fn who_slept_through_a_change_of_the_key_is_shown_the_way_to_the_new_one() {
-    let log = Log::new(3);
+    // It has a runtime of its own.
+    let log = tokio::task::spawn_blocking(|| Log::new(3)).await.unwrap();
     let note = log.checkpoint().to_string().into_bytes();
     let old = log.policy().logs[0].clone();
     let next = log.folder.path().join("next.key");

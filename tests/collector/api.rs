@@ -24,8 +24,9 @@ impl Office {
         let port = free_port()?;
         let settings = CollectorSettings {
             extra: format!(
-                "api: {{listen: \"127.0.0.1:{port}\"}}\nenrolment: {{ca: {}}}\n",
-                stage.pki.ca().with_file_name("").display()
+                "api: {{listen: \"127.0.0.1:{port}\"}}\nenrolment: {{ca: {}, listen: \"127.0.0.1:{}\"}}\n",
+                stage.pki.ca().with_file_name("").display(),
+                free_port()?
             ),
             checkpoint_interval: Some("1s".to_owned()),
             ..CollectorSettings::default()
