@@ -215,6 +215,10 @@ fn outcome_and_identity(body: Option<&Body>) -> (Answer, Answer) {
             collector(),
         ),
         Some(Body::HandedOver(_)) => (known("signature verified"), known("the node that signed")),
+        Some(Body::StorageState(state)) => (
+            known(if state.low { "fills up" } else { "has room again" }),
+            collector(),
+        ),
         Some(Body::KeyRotation(_)) => (known("signed with both keys"), collector()),
         Some(Body::TokenMade(_)) => (
             known("made"),

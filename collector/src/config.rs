@@ -20,6 +20,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Percent, as the container platform SRG has it (SRG-APP-000359).
+const DEFAULT_STORAGE_WARNING: u64 = 75;
 /// A new file is begun at this size: small enough to copy and verify, large enough to have few.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
 /// A new file is begun after this time: what is sealed can be copied and proven without what is being written.
@@ -87,6 +89,8 @@ pub struct Config {
     pub events: EventLimits,
     /// What a node may take of the collector.
     pub nodes: NodeLimits,
+    /// A warning is recorded when so many percent of the audit log's file system are used.
+    pub storage_warning: u64,
     /// Whose decisions on baselines count.
     pub trusted_keys: TrustedKeys,
     /// Where auditors and operators ask; `None` where nobody can.
@@ -294,6 +298,13 @@ impl Check<'_> {
             state_dir,
             events: self.events(&raw.limits),
             nodes: self.nodes(&raw.limits),
+            storage_warning: {
+                let percent = raw
+                    .audit
+                    .as_ref()
+                    .and_then(|audit| audit.storage_warning.as_ref());
+                self.bounded(percent, DEFAULT_STORAGE_WARNING, 1, 99)
+            },
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
             api: raw.api.as_ref().map(|raw| self.api(raw, listen)),
             archive: raw.archive.as_ref().map(|raw| self.archive(raw, &archive_dir)),

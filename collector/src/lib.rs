@@ -26,4 +26,5 @@ pub mod ingest;
 pub mod pki;
 pub mod run;
 pub mod sinks;
+mod storage;
 pub mod witness;

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::heads::{self, Heads};
 use crate::ingest::{self, StartError};
 use crate::sinks::{self, SinkError};
+use crate::storage;
 use crate::witness::{TlsError, ask};
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
@@ -94,6 +95,12 @@ async fn live(config: &Config) -> Result<(), RunError> {
         let ingest = ingest::start(config, &log, &heads, &baselines).await?;
         let beside = [
             clock::watch(log.clone(), beside_stop.clone()),
+            storage::watch(
+                log.clone(),
+                config.audit_dir(),
+                config.storage_warning,
+                beside_stop.clone(),
+            ),
             administration::watch(log.clone(), ingest.credentials.news(), beside_stop.clone()),
         ];
         let api = match &config.api {

@@ -108,9 +108,10 @@ fn tests(ledger: &mut Ledger, filter: Option<&str>, programs: &norma_rig::Progra
     });
     ledger.run("documentation tests", || suite::run(&mut cargo(&["--doc"])));
     validators::prepare();
-    // The kernel tests have a sensor each, and most of their time is the kernel's wait before a hook is gone. The others
-    // start whole lines and measure what happens on the machine: one at a time.
-    for (name, threads) in [("kernel", 4), ("collector", 1), ("e2e", 1)] {
+    // The kernel tests have a sensor each, and most of their time is the kernel's wait before a hook is gone. Those of the
+    // collector mostly wait for an interval to pass. The end-to-end tests measure what happens on the machine: one at a
+    // time.
+    for (name, threads) in [("kernel", 4), ("collector", 2), ("e2e", 1)] {
         ledger.run(&format!("{name} tests"), || {
             suite::run_shared(name, |alone| {
                 let mut command = cargo(&["--test", name]);

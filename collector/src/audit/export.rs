@@ -5,6 +5,7 @@
 //! there, and proves those that are.
 
 use super::manifest::Manifest;
+use super::rotation::{self, RotationError};
 use super::segment::Segment;
 use super::tlog::{CHECKPOINT, FOLDER, Tiles, TlogError, WITNESSED};
 use jiff::Timestamp;
@@ -32,6 +33,9 @@ pub enum ExportError {
     /// The tlog.
     #[error(transparent)]
     Tlog(#[from] TlogError),
+    /// The statements about the log's keys.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// No tlog.
     #[error("there is no tlog in this directory; a collector of this version makes one at its next start")]
     NoTlog,
@@ -152,6 +156,11 @@ pub fn export(
     {
         tracing::debug!(size = witnessed_at.size, file = %witnessed.display(), "with the witnessed checkpoint");
         put(&folder.join(WITNESSED), &note.to_string())?;
+    }
+    // Whoever knows an older key of the log sees how the one that signs came to follow it.
+    for (number, statement) in (1..).zip(rotation::read(&directory.join(FOLDER))?) {
+        let name = folder.join(rotation::FOLDER).join(number.to_string());
+        put(&name, &String::from_utf8_lossy(&statement))?;
     }
     put(
         Path::new(EXTENT),

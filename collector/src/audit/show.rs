@@ -105,6 +105,7 @@ pub fn is_alert(record: &Record, event: Option<&Event>) -> bool {
         Some(Body::CheckpointConflict(_) | Body::ClockStep(_)) => true,
         Some(Body::Administration(done)) => !done.refused.is_empty(),
         Some(Body::ArchiveState(state)) => !state.working,
+        Some(Body::StorageState(state)) => state.low,
         _ => false,
     }
 }
@@ -134,6 +135,7 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::HoldPlaced(_)) => "hold_placed",
         Some(Body::HoldReleased(_)) => "hold_released",
         Some(Body::ArchiveState(_)) => "archive_state",
+        Some(Body::StorageState(_)) => "storage_state",
         Some(Body::KeyRotation(_)) => "key_rotation",
         Some(Body::TokenMade(_)) => "token_made",
         None => "unknown",
@@ -258,6 +260,13 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
         (Some(Body::HoldReleased(released)), _) => format!(
             "{} (uid {}) released hold {}: {}",
             released.who, released.uid, released.id, released.reason
+        ),
+        (Some(Body::StorageState(state)), _) => format!(
+            "{} % of the disk of {} are used, {} bytes are left{}",
+            state.used_percent,
+            state.place,
+            state.free_bytes,
+            if state.low { "" } else { ": enough again" }
         ),
         (Some(Body::ArchiveState(state)), _) if state.working => {
             format!("sealed segments are archived again in {}", state.place)

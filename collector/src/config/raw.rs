@@ -53,6 +53,7 @@ pub struct Audit {
     pub segment_age: Option<Spanned<String>>,
     pub commit_interval: Option<Spanned<String>>,
     pub checkpoint_interval: Option<Spanned<String>>,
+    pub storage_warning: Option<Spanned<u64>>,
     pub key: Option<Spanned<String>>,
     pub next_key: Option<Spanned<String>>,
     pub origin: Option<Spanned<String>>,

@@ -277,7 +277,9 @@ pub const RULES: &[Rule] = &[
         "V-233170",
         "SRG-APP-000359",
         "Warning at 75 % of storage",
-        Check::Assessor("not built: watch the file system with the node's own monitoring"),
+        Check::Assessor(
+            "`storage_state` records warn at `audit.storage_warning` percent (75): who receives them is to be reviewed",
+        ),
     ),
     srg(
         "V-233171",

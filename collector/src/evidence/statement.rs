@@ -71,6 +71,7 @@ pub fn statement(evidence: &Evidence, documents: &[(&str, &String)]) -> Value {
                 "head": report.head.to_string(),
                 "not_proven": report.notes,
                 "segments": segments,
+                "removed": report.removed,
             },
             "gaps": gaps,
             "signatures": report.batches,
