@@ -10,6 +10,7 @@ use norma_tlog::note::SignatureLine;
 use norma_tlog::{PublicKey, VerifierKey};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// For a signature. Longer, and acknowledgements would begin to wait.
@@ -21,9 +22,19 @@ const PATIENCE_AT_START: Duration = Duration::from_secs(30);
 pub struct TokenKey {
     uri: Pkcs11Uri,
     verifier: VerifierKey,
-    work: Sender<Job>,
+    speaker: Speaker,
     /// The answer that was not waited for.
     late: Mutex<Option<Receiver<Signed>>>,
+}
+
+/// The thread that speaks to the token. When it is dropped the thread has ended, and with it the library's work: a process
+/// that exits under a library that is at work can crash.
+struct Speaker {
+    /// `None` while it is dropped.
+    work: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    /// Says nothing but that the thread is at its end.
+    ended: Mutex<Receiver<()>>,
 }
 
 type Signed = Result<Vec<u8>, TokenFault>;
@@ -66,22 +77,19 @@ impl TokenKey {
     pub fn open(uri: &Pkcs11Uri, origin: Option<&str>) -> Result<Self, TokenError> {
         let failed = |why: Why| told(uri, why);
         let origin = origin.ok_or_else(|| failed(Why::NoOrigin))?;
-        let (work, jobs) = channel::<Job>();
         let (opened, first) = channel();
         let inner = uri.clone();
-        std::thread::Builder::new()
-            .name("audit-token".to_owned())
-            .spawn(move || {
-                let open = match Open::begin(&inner) {
-                    Ok(open) => open,
-                    Err(fault) => return drop(opened.send(Err(fault))),
-                };
-                let public = open.public().clone();
-                if opened.send(Ok(public.clone())).is_ok() {
-                    serve(&inner, &public, open, &jobs);
-                }
-            })
-            .map_err(|error| failed(Why::Thread(error)))?;
+        let speaker = Speaker::start(move |jobs| {
+            let open = match Open::begin(&inner) {
+                Ok(open) => open,
+                Err(fault) => return drop(opened.send(Err(fault))),
+            };
+            let public = open.public().clone();
+            if opened.send(Ok(public.clone())).is_ok() {
+                serve(&inner, &public, open, jobs);
+            }
+        })
+        .map_err(|error| failed(Why::Thread(error)))?;
         let public = match first.recv_timeout(PATIENCE_AT_START) {
             Ok(public) => public.map_err(|fault| failed(fault.into()))?,
             Err(RecvTimeoutError::Timeout) => return Err(failed(Why::Slow(PATIENCE_AT_START))),
@@ -91,7 +99,7 @@ impl TokenKey {
             verifier: VerifierKey::new(origin, Use::Log, public)
                 .map_err(|error| failed(Why::Origin(error)))?,
             uri: uri.clone(),
-            work,
+            speaker,
             late: Mutex::default(),
         })
     }
@@ -114,9 +122,14 @@ impl TokenKey {
         *late = None;
         let (answer, answered) = channel();
         let text = text.to_owned();
-        self.work
-            .send(Job { text, answer })
-            .map_err(|_| failed(Why::Ended))?;
+        let sent = self
+            .speaker
+            .work
+            .as_ref()
+            .map(|work| work.send(Job { text, answer }));
+        if !matches!(sent, Some(Ok(()))) {
+            return Err(failed(Why::Ended));
+        }
         match answered.recv_timeout(PATIENCE) {
             Ok(signed) => Ok(SignatureLine {
                 name: self.verifier.name().to_owned(),
@@ -128,6 +141,36 @@ impl TokenKey {
                 Err(failed(Why::Slow(PATIENCE)))
             }
             Err(RecvTimeoutError::Disconnected) => Err(failed(Why::Ended)),
+        }
+    }
+}
+
+impl Speaker {
+    fn start(speak: impl FnOnce(&Receiver<Job>) + Send + 'static) -> std::io::Result<Self> {
+        let (work, jobs) = channel();
+        let (at_end, ended) = channel();
+        let thread = std::thread::Builder::new()
+            .name("audit-token".to_owned())
+            .spawn(move || {
+                speak(&jobs);
+                drop::<Sender<()>>(at_end);
+            })?;
+        Ok(Self {
+            work: Some(work),
+            thread: Some(thread),
+            ended: Mutex::new(ended),
+        })
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.work = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_over = matches!(ended.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+        if is_over && let Some(thread) = self.thread.take() {
+            // It has nothing to say but a panic, which was told.
+            drop(thread.join());
         }
     }
 }
