@@ -2,7 +2,7 @@
 
 use crate::program::{Programs, output};
 use anyhow::{Context as _, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -26,30 +26,38 @@ pub struct Python {
 }
 
 impl Python {
-    /// The environment that archives are checked in, which is made where it is not there. An error says why it cannot be.
+    /// The environment that archives are checked in. An error says why it cannot be made.
     pub fn for_archives(programs: &Programs) -> Result<Self> {
-        if let Some(folder) = std::env::var_os(ENV_PYTHON) {
-            return Ok(Self {
+        match std::env::var_os(ENV_PYTHON) {
+            Some(folder) => Ok(Self {
                 folder: folder.into(),
-            });
+            }),
+            None => Self::environment(&programs.path("archive-python"), ARCHIVE),
         }
+    }
+
+    /// An environment in this folder with these packages, which is made where it is not there. An error says why it
+    /// cannot be.
+    pub fn environment(folder: &Path, packages: &[&str]) -> Result<Self> {
         let _turn = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = programs.path("archive-python");
+        let made = Self {
+            folder: folder.to_owned(),
+        };
         let complete = folder.join("complete");
-        let wanted = ARCHIVE.join("\n");
+        let wanted = packages.join("\n");
         if std::fs::read_to_string(&complete).is_ok_and(|there| there == wanted) {
-            return Ok(Self { folder });
+            return Ok(made);
         }
-        output(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+        output(Command::new("python3").args(["-m", "venv"]).arg(folder))
             .context("cannot make a Python environment (python3-venv)")?;
-        let mut pip = Command::new(folder.join("bin/pip"));
+        let mut pip = made.program("pip");
         output(
             pip.args(["install", "--quiet", "--disable-pip-version-check"])
-                .args(ARCHIVE),
+                .args(packages),
         )
-        .context("cannot install moto, boto3, pyarrow and duckdb")?;
+        .with_context(|| format!("cannot install {}", packages.join(", ")))?;
         std::fs::write(&complete, wanted)?;
-        Ok(Self { folder })
+        Ok(made)
     }
 
     /// A command that runs one of its programs, such as `python`.

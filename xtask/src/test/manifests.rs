@@ -3,6 +3,7 @@
 use super::suite::Count;
 use crate::{build, run};
 use anyhow::{Context as _, Result};
+use norma_rig::python::Python;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,30 +12,22 @@ const VALIDATOR: &str = "kubernetes-validate==1.37.0";
 /// Validates every manifest; a misspelt field fails.
 pub fn validate() -> Result<Count> {
     let folder = build::target_folder()?.join("manifest-validator");
-    let program = folder.join("bin/kubernetes-validate");
-    if !program.is_file()
-        && let Err(error) = install(&folder)
-    {
-        return Ok(Count::skipped(&format!(
-            "Kubernetes manifests: {VALIDATOR} cannot be installed: {error:#}"
-        )));
-    }
+    let python = match Python::environment(&folder, &[VALIDATOR]) {
+        Ok(python) => python,
+        Err(error) => return Ok(Count::skipped(&format!("Kubernetes manifests: {error:#}"))),
+    };
+    let validator = || {
+        let mut program = python.program("kubernetes-validate");
+        program.arg("--strict");
+        program
+    };
     let mut count = Count::default();
     for manifest in manifests(&run::root().join("deploy/kubernetes"))? {
-        let (passed, _) = run::in_view(Command::new(&program).arg("--strict").arg(&manifest))?;
+        let (passed, _) = run::in_view(validator().arg(&manifest))?;
         count.add(Count::one(passed));
     }
-    count.add(rejects_a_misspelt_field(&program)?);
+    count.add(rejects_a_misspelt_field(validator())?);
     Ok(count)
-}
-
-fn install(folder: &Path) -> Result<()> {
-    run::output(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-    let mut pip = Command::new(folder.join("bin/pip"));
-    run::with_progress(
-        "fetching kubernetes-validate",
-        pip.args(["install", "--quiet", VALIDATOR]),
-    )
 }
 
 fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -51,12 +44,11 @@ fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// A validator that accepts anything would make the check above worthless.
-fn rejects_a_misspelt_field(program: &Path) -> Result<Count> {
+fn rejects_a_misspelt_field(mut validator: Command) -> Result<Count> {
     let path = std::env::temp_dir().join(format!("norma-misspelt-{}.yaml", std::process::id()));
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {hostPidd: true, containers: [{name: c, image: i}]}\n";
     std::fs::write(&path, pod).with_context(|| path.display().to_string())?;
-    let output = Command::new(program)
-        .arg("--strict")
+    let output = validator
         .arg(&path)
         .output()
         .context("cannot start the validator");

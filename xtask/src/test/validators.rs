@@ -2,6 +2,7 @@
 
 use crate::{build, run};
 use anyhow::Result;
+use norma_rig::python::Python;
 use std::path::Path;
 use std::process::Command;
 
@@ -22,25 +23,14 @@ pub fn prepare() {
         return;
     };
     let folder = target.join(FOLDER);
-    if !folder.join("bin/trestle").is_file()
-        && let Err(error) = python(&folder)
-    {
-        println!("not installed: {}: {error:#}", PYTHON.join(", "));
+    if let Err(error) = Python::environment(&folder, &PYTHON) {
+        println!("not installed: {error:#}");
     }
     if !folder.join("node_modules").is_dir()
         && let Err(error) = node(&folder)
     {
         println!("not installed: {NODE}: {error:#}");
     }
-}
-
-fn python(folder: &Path) -> Result<()> {
-    run::output(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-    let mut pip = Command::new(folder.join("bin/pip"));
-    run::with_progress(
-        "fetching the validators of evidence",
-        pip.args(["install", "--quiet"]).args(PYTHON),
-    )
 }
 
 fn node(folder: &Path) -> Result<()> {
