@@ -1,5 +1,9 @@
 //! Containers by control group.
 
+mod path;
+#[cfg(test)]
+mod tests;
+
 use super::cgroups::Cgroups;
 use super::cri::{Described, Snapshot};
 use super::system::{RuntimeState, System};
@@ -8,6 +12,7 @@ use crate::observation::CgroupId;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
+use path::{Recognised, recognise, scope};
 use std::sync::Arc;
 
 /// Most pending containers that are looked up again at one time: reading runtimes' state takes its time.
@@ -401,68 +406,6 @@ impl Containers {
     }
 }
 
-/// What a control group path alone tells.
-#[derive(Debug, PartialEq, Eq)]
-struct Recognised {
-    id: String,
-    runtime: &'static str,
-    /// The part of the path that is the container's own.
-    path: String,
-}
-
-/// Prefixes of systemd scope names, and whose they are.
-const SCOPES: [(&str, &str); 5] = [
-    ("cri-containerd-", "containerd"),
-    ("docker-", "docker"),
-    ("libpod-", "podman"),
-    ("crio-", "cri-o"),
-    ("nerdctl-", "containerd"),
-];
-
-/// Finds the container in a path that a runtime under Kubernetes, Docker or podman made.
-fn recognise(path: &str) -> Option<Recognised> {
-    let mut own = String::new();
-    let mut above = "";
-    for component in path.split('/').skip(1) {
-        own.push('/');
-        own.push_str(component);
-        let (id, runtime) = scope(component);
-        let found = runtime.map(|runtime| (id, runtime)).or_else(|| {
-            let runtime = match above {
-                "docker" => "docker",
-                _ if own.contains("kubepods") => "containerd",
-                _ => return None,
-            };
-            Some((component, runtime))
-        });
-        if let Some((id, runtime)) = found
-            && is_container_id(id)
-        {
-            return Some(Recognised {
-                id: id.to_owned(),
-                runtime,
-                path: own,
-            });
-        }
-        above = component;
-    }
-    None
-}
-
-/// The container's id in a component of a path, and its runtime where a prefix tells it.
-fn scope(component: &str) -> (&str, Option<&'static str>) {
-    let scope = component.strip_suffix(".scope").unwrap_or(component);
-    SCOPES
-        .iter()
-        .find_map(|(prefix, runtime)| Some((scope.strip_prefix(prefix)?, Some(*runtime))))
-        .unwrap_or((scope, None))
-}
-
-/// 64 hexadecimal digits, as containerd, CRI-O, Docker and podman name containers.
-fn is_container_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 fn from_state(
     cgroup: CgroupId,
     path: &str,
@@ -526,178 +469,5 @@ fn pending(cgroup: CgroupId, path: &str, recognised: Option<&Recognised>) -> Con
         state: IdentityState::Pending,
         init_pid: 0,
         described: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::system::Running;
-    use super::*;
-
-    #[test]
-    fn paths_of_known_runtimes_are_recognised() {
-        let id = "0123456789abcdef".repeat(4);
-        for (path, runtime, own) in [
-            (
-                format!("/kubepods/burstable/pod12-3/{id}"),
-                "containerd",
-                format!("/kubepods/burstable/pod12-3/{id}"),
-            ),
-            (
-                format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope/sub"),
-                "containerd",
-                format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
-            ),
-            (
-                format!("/machine.slice/libpod-{id}.scope"),
-                "podman",
-                format!("/machine.slice/libpod-{id}.scope"),
-            ),
-            (format!("/docker/{id}"), "docker", format!("/docker/{id}")),
-            (
-                format!("/system.slice/docker-{id}.scope"),
-                "docker",
-                format!("/system.slice/docker-{id}.scope"),
-            ),
-        ] {
-            assert_eq!(
-                recognise(&path),
-                Some(Recognised {
-                    id: id.clone(),
-                    runtime,
-                    path: own
-                }),
-                "{path}"
-            );
-        }
-        assert_eq!(recognise("/system.slice/ssh.service"), None);
-        assert_eq!(recognise("/docker/short"), None);
-    }
-
-    fn told(live: bool, described: Vec<Described>) -> Arc<Snapshot> {
-        Arc::new(Snapshot {
-            runtime: "containerd".to_owned(),
-            live,
-            asked: true,
-            containers: described
-                .into_iter()
-                .map(|described| (described.id.clone(), Arc::new(described)))
-                .collect(),
-        })
-    }
-
-    fn described(id: &str, cgroup_path: &str) -> Described {
-        Described {
-            id: id.to_owned(),
-            runtime: "containerd".to_owned(),
-            name: "app".to_owned(),
-            cgroup_path: cgroup_path.to_owned(),
-            pod: Arc::new(crate::identity::cri::Pod {
-                name: "db-0".to_owned(),
-                namespace: "shop".to_owned(),
-                ..Default::default()
-            }),
-            ..Described::default()
-        }
-    }
-
-    /// A tree of control groups, and the containers of a runtime that notes `state` of the one with the id.
-    fn containers(dir: &std::path::Path, id: &str) -> (Cgroups, Containers) {
-        let state = dir.join("state").join(id);
-        std::fs::create_dir_all(&state).unwrap();
-        let noted =
-            r#"{"init_process_pid": 42, "config": {"labels": ["io.kubernetes.cri.sandbox-name=db-0"]}}"#;
-        std::fs::write(state.join("state.json"), noted).unwrap();
-        let tree = dir.join("tree");
-        std::fs::create_dir_all(&tree).unwrap();
-        let hierarchy = super::super::cgroups::Hierarchy(tree);
-        let system = Arc::new(Running::new(hierarchy, &[dir.join("state")], None));
-        let cgroups = Cgroups::scan(Arc::clone(&system) as _);
-        let containers = Containers::new(system, Naming::default());
-        (cgroups, containers)
-    }
-
-    #[test]
-    fn what_the_runtime_will_tell_is_waited_for_and_wins_over_what_was_noted() {
-        let dir = tempfile::tempdir().unwrap();
-        let id = "0123456789abcdef".repeat(4);
-        let (mut cgroups, mut containers) = containers(dir.path(), &id);
-        let (own, nested) = (CgroupId(7), CgroupId(8));
-        cgroups.insert(own, format!("kubepods/pod1/{id}").as_bytes());
-        cgroups.insert(nested, format!("kubepods/pod1/{id}/inner").as_bytes());
-        containers.tell(told(true, Vec::new()), &cgroups);
-        assert!(matches!(
-            containers.lookup(own, &cgroups, true),
-            Placement::Unknown
-        ));
-        assert!(containers.take_wanting());
-        let (cgroup, provisional) = containers.take_provisional().unwrap();
-        assert_eq!((cgroup, provisional.init_pid), (own, 42));
-
-        let Placement::Container(pending) = containers.give_up(own, &cgroups) else {
-            panic!()
-        };
-        assert_eq!(pending.state, IdentityState::Pending);
-        assert_eq!(pending.pod, "db-0", "what was noted is said meanwhile");
-        containers.lookup(nested, &cgroups, true);
-        assert!(containers.reconsider_pending(&cgroups).is_empty());
-        assert!(containers.take_provisional().is_none());
-
-        let mut changes = containers.tell(told(true, vec![described(&id, "")]), &cgroups);
-        changes.sort_by_key(|(cgroup, _)| *cgroup);
-        assert_eq!(
-            changes.iter().map(|(cgroup, _)| *cgroup).collect::<Vec<_>>(),
-            [own, nested]
-        );
-        for (_, container) in changes {
-            assert_eq!(container.state, IdentityState::Known);
-            assert_eq!(container.workload.0, "shop/StatefulSet/db/app");
-            assert_eq!(container.init_pid, 42, "the runtime did not tell it");
-            assert_eq!(container.cgroup, own);
-        }
-        assert!(
-            containers.tell(Arc::clone(&containers.told), &cgroups).is_empty(),
-            "nothing new"
-        );
-    }
-
-    #[test]
-    fn without_the_runtimes_answer_what_was_noted_stands() {
-        let dir = tempfile::tempdir().unwrap();
-        let id = "0123456789abcdef".repeat(4);
-        for (snapshot, expected) in [
-            (Arc::default(), IdentityState::Known),
-            // It answered before: it will again.
-            (told(false, Vec::new()), IdentityState::Pending),
-        ] {
-            let (mut cgroups, mut containers) = containers(dir.path(), &id);
-            cgroups.insert(CgroupId(7), format!("kubepods/pod1/{id}").as_bytes());
-            containers.tell(snapshot, &cgroups);
-            let Placement::Container(container) = containers.lookup(CgroupId(7), &cgroups, true) else {
-                panic!()
-            };
-            assert_eq!((container.state, container.pod.as_str()), (expected, "db-0"));
-        }
-    }
-
-    #[test]
-    fn a_container_is_found_by_the_path_that_the_runtime_tells_and_never_by_a_name_inside_another() {
-        let dir = tempfile::tempdir().unwrap();
-        let (id, other) = ("0123456789abcdef".repeat(4), "fedcba9876543210".repeat(4));
-        let (mut cgroups, mut containers) = containers(dir.path(), &id);
-        cgroups.insert(CgroupId(7), b"odd/place");
-        cgroups.insert(CgroupId(8), format!("odd/place/{other}").as_bytes());
-        assert!(matches!(
-            containers.place_existing(CgroupId(7), "/odd/place", &cgroups),
-            Placement::Host
-        ));
-        let snapshot = told(true, vec![described("a", "/odd/place"), described(&other, "")]);
-        let changes = containers.tell(snapshot, &cgroups);
-        assert_eq!(changes.len(), 1, "it was taken for the host's");
-        assert_eq!((changes[0].0, changes[0].1.id.0.as_str()), (CgroupId(7), "a"));
-        let Placement::Container(inner) = containers.lookup(CgroupId(8), &cgroups, true) else {
-            panic!()
-        };
-        assert_eq!(inner.id.0, "a");
     }
 }

@@ -8,7 +8,8 @@ mod diag;
 mod table;
 
 use super::cgroups::Hierarchy;
-use super::process::{TICK_NS, namespace};
+use super::process::TICK_NS;
+use super::process::proc::namespace;
 use crate::clock::boot_now;
 use crate::observation::{
     Act, Actor, BootTime, CgroupId, Endpoint, Name, Namespaces, Observation, Outcome, ProcessKey, Socket,
@@ -111,7 +112,7 @@ fn list(process: &Process, known: &HashSet<String>) -> Result<Vec<Listed>, DiagE
 fn thread_namespace() -> u32 {
     std::fs::read_link("/proc/thread-self/ns/net")
         .ok()
-        .and_then(|link| super::process::namespace_number(&link))
+        .and_then(|link| super::process::proc::namespace_number(&link))
         .unwrap_or(0)
 }
 

@@ -115,7 +115,7 @@ impl System for Running {
     }
 
     fn process(&self, pid: u32) -> Seen {
-        process::read(pid)
+        process::proc::read(pid)
     }
 
     fn cgroups(&self) -> Vec<(CgroupId, Vec<u8>)> {
