@@ -13,6 +13,7 @@ use crate::fleet;
 use crate::identity::system::Running;
 use crate::identity::{Hierarchy, Identity, Naming, cri};
 use crate::judge::baseline::{Baselines, Settings};
+use crate::judge::memory::Keeper;
 use crate::judge::{Finder, Judge};
 use crate::observation::BootTime;
 use crate::outbox::{Outbox, Repair};
@@ -37,6 +38,8 @@ use tokio::sync::watch;
 
 /// How long shipping may go on after a stop was asked for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+/// Name of the sensor's capability to see which capabilities processes use.
+const CAPABILITY_USE: &str = "capability-use";
 /// How long the start waits for the container runtime's first answer, so that what runs already is known by its
 /// right name from the first event on.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
@@ -122,6 +125,13 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
         .as_ref()
         .map(|tape| record(tape, config, (&boot_id, begin, speed)))
         .transpose()?;
+    if coverage
+        .capabilities
+        .iter()
+        .any(|capability| capability.name == CAPABILITY_USE && capability.tier.is_some())
+    {
+        baselines.see_capabilities();
+    }
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
     // What the kernel side recognises does not cross, and so would not be on the trace.
     let recognises = config.sensor.known > 0 && tape.is_none();
@@ -162,6 +172,13 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
     };
     let names = ProcessNames::new(&hello.node, &hello.boot_id);
     let finder = Finder::start(config.sensitive.clone()).context("cannot start a thread")?;
+    let mut judge = Judge::new(config.policies.clone(), baselines, config.sensitive.clone());
+    // A trace begins with nothing known, and so does what is recorded to become one.
+    if tape.is_none() {
+        let (memory, keeper) =
+            Keeper::open(&config.state_dir, &hello.boot_id).context("cannot start a thread")?;
+        judge.remember(memory, keeper, boot_now());
+    }
     let mut pipeline = Pipeline::new(Parts {
         names,
         posture: Posture::open(&config.state_dir, config.posture.clone()),
@@ -170,7 +187,7 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
             None => Box::new(sensor),
         },
         identity,
-        judge: Judge::new(config.policies.clone(), baselines, config.sensitive.clone()),
+        judge,
         sensitive: match &tape {
             Some(tape) => Box::new(Recorded::new(finder, tape.clone())),
             None => Box::new(finder),

@@ -155,7 +155,7 @@ impl Pipeline {
         let recognised = self.parts.known.take_all(&mut self.parts.judge, now);
         self.count_recognised(recognised, now);
         self.report_rollups(now);
-        self.parts.judge.baselines().save();
+        self.parts.judge.close();
         self.store(event::own(
             Kind::Lifecycle,
             Detail::Lifecycle(pb::Lifecycle {
