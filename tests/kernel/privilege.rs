@@ -97,7 +97,7 @@ fn a_capability_is_reported_once_in_a_while_where_it_is_used_and_where_it_is_lac
     assert_eq!((lacking.args[0], seen.actor.uid), (CAP_DAC_READ_SEARCH, NOBODY));
     let used = watch.operations(|seen, operation| {
         operation.op.name() == "privilege.capability-use"
-            && seen.cgroup == group.id()
+            && seen.actor.cgroup == group.id()
             && operation.args[0] == CAP_CHOWN
     });
     assert_eq!(used.len(), 1, "{used:?}");

@@ -17,6 +17,9 @@ const ARCHIVE: &[&str] = &[
     "duckdb==2.0.0",
 ];
 
+/// What reads metrics as scrapers do.
+const METRICS: &[&str] = &["prometheus-client==0.26.0"];
+
 static MAKING: Mutex<()> = Mutex::new(());
 
 /// An environment with packages.
@@ -33,10 +36,20 @@ impl Python {
                 folder: folder.into(),
             });
         }
+        Self::with(programs, "archive-python", ARCHIVE)
+    }
+
+    /// The environment that pages of metrics are read in, which is made where it is not there. An error says why it
+    /// cannot be.
+    pub fn for_metrics(programs: &Programs) -> Result<Self> {
+        Self::with(programs, "metrics-python", METRICS)
+    }
+
+    fn with(programs: &Programs, name: &str, packages: &[&str]) -> Result<Self> {
         let _turn = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = programs.path("archive-python");
+        let folder = programs.path(name);
         let complete = folder.join("complete");
-        let wanted = ARCHIVE.join("\n");
+        let wanted = packages.join("\n");
         if std::fs::read_to_string(&complete).is_ok_and(|there| there == wanted) {
             return Ok(Self { folder });
         }
@@ -45,9 +58,9 @@ impl Python {
         let mut pip = Command::new(folder.join("bin/pip"));
         output(
             pip.args(["install", "--quiet", "--disable-pip-version-check"])
-                .args(ARCHIVE),
+                .args(packages),
         )
-        .context("cannot install moto, boto3, pyarrow and duckdb")?;
+        .with_context(|| format!("cannot install {}", packages.join(", ")))?;
         std::fs::write(&complete, wanted)?;
         Ok(Self { folder })
     }

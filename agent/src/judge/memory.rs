@@ -29,9 +29,8 @@ const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// See the module's documentation.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    version: u32,
     /// The boot that its times are of.
-    boot: String,
+    pub(super) boot: String,
     /// Names and servers, by container.
     pub(super) names: Vec<KeptNames>,
     /// Sessions that have begun.
@@ -138,7 +137,6 @@ impl Keeper {
         self.offered = now;
         let memory = Memory {
             boot: self.boot.clone(),
-            version: VERSION,
             ..memory
         };
         match &self.sender {
@@ -154,7 +152,6 @@ impl Keeper {
         };
         let memory = Memory {
             boot: self.boot.clone(),
-            version: VERSION,
             ..memory
         };
         // A writer that is gone has said why.
