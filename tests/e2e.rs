@@ -27,10 +27,14 @@ mod hostile;
 mod known;
 #[path = "e2e/line.rs"]
 mod line;
+#[path = "e2e/metrics.rs"]
+mod metrics;
 #[path = "e2e/misuse.rs"]
 mod misuse;
 #[path = "e2e/policy.rs"]
 mod policy;
+#[path = "e2e/remembered.rs"]
+mod remembered;
 #[path = "e2e/replay.rs"]
 mod replay;
 #[path = "e2e/rig.rs"]

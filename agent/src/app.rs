@@ -13,15 +13,17 @@ use crate::fleet;
 use crate::identity::system::Running;
 use crate::identity::{Hierarchy, Identity, Naming, cri};
 use crate::judge::baseline::{Baselines, Settings};
+use crate::judge::memory::Keeper;
 use crate::judge::{Finder, Judge};
+use crate::metrics::Sources;
 use crate::observation::BootTime;
 use crate::outbox::{Outbox, Repair};
-use crate::pipeline::{Parts, Pipeline};
+use crate::pipeline::{JudgeTimes, Parts, Pipeline};
 use crate::posture::Posture;
 use crate::respond::{Enforcement, Known};
 use crate::sensor::{CoverageReport, Sensor};
 use crate::ship::{self, Beside, Checkpoints, Promises, ShipStatus, Shipping, Standing};
-use crate::telemetry::StatusFile;
+use crate::telemetry::{SharedSnapshot, StatusFile};
 use crate::trace::Start;
 use crate::trace::tape::{Recorded, Tape, TapeOptions};
 use anyhow::Context as _;
@@ -37,6 +39,8 @@ use tokio::sync::watch;
 
 /// How long shipping may go on after a stop was asked for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+/// Name of the sensor's capability to see which capabilities processes use.
+const CAPABILITY_USE: &str = "capability-use";
 /// How long the start waits for the container runtime's first answer, so that what runs already is known by its
 /// right name from the first event on.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
@@ -122,6 +126,13 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
         .as_ref()
         .map(|tape| record(tape, config, (&boot_id, begin, speed)))
         .transpose()?;
+    if coverage
+        .capabilities
+        .iter()
+        .any(|capability| capability.name == CAPABILITY_USE && capability.tier.is_some())
+    {
+        baselines.see_capabilities();
+    }
     let enforcement = Enforcement::start(sensor.controls()?, config.policies.clone(), config.host_events)?;
     // What the kernel side recognises does not cross, and so would not be on the trace.
     let recognises = config.sensor.known > 0 && tape.is_none();
@@ -162,6 +173,19 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
     };
     let names = ProcessNames::new(&hello.node, &hello.boot_id);
     let finder = Finder::start(config.sensitive.clone()).context("cannot start a thread")?;
+    let snapshot = SharedSnapshot::default();
+    let status = StatusFile::new(
+        &config.state_dir,
+        config.node.as_str(),
+        config.collector.as_ref().map(|_| Arc::clone(&shipping)),
+    );
+    let mut judge = Judge::new(config.policies.clone(), baselines, config.sensitive.clone());
+    // A trace begins with nothing known, and so does what is recorded to become one.
+    if tape.is_none() {
+        let (memory, keeper) =
+            Keeper::open(&config.state_dir, &hello.boot_id).context("cannot start a thread")?;
+        judge.remember(memory, keeper, boot_now());
+    }
     let mut pipeline = Pipeline::new(Parts {
         names,
         posture: Posture::open(&config.state_dir, config.posture.clone()),
@@ -170,7 +194,7 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
             None => Box::new(sensor),
         },
         identity,
-        judge: Judge::new(config.policies.clone(), baselines, config.sensitive.clone()),
+        judge,
         sensitive: match &tape {
             Some(tape) => Box::new(Recorded::new(finder, tape.clone())),
             None => Box::new(finder),
@@ -185,11 +209,10 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
         outbox,
         listener: None,
         standing,
-        status: StatusFile::new(
-            &config.state_dir,
-            config.node.as_str(),
-            config.collector.as_ref().map(|_| Arc::clone(&shipping)),
-        ),
+        status: match config.metrics {
+            Some(_) => status.shared_with(Arc::clone(&snapshot)),
+            None => status,
+        },
         host_events: config.host_events,
         inbox: inbox::take(&baselines_dir, config.trusted_keys.clone())
             .context("cannot take decisions on baselines")?,
@@ -198,6 +221,26 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
     for event in opening(config, &coverage, &repairs) {
         pipeline.announce(event);
     }
+
+    let _metrics = match config.metrics {
+        Some(listen) => {
+            let judging = Arc::new(JudgeTimes::default());
+            pipeline.time_judging(Arc::clone(&judging));
+            let sources = Sources {
+                node: config.node.as_str().to_owned(),
+                coverage,
+                snapshot,
+                shipping: config.collector.as_ref().map(|_| Arc::clone(&shipping)),
+                judging,
+            };
+            let serving = runtime
+                .block_on(norma_metrics::serve(listen, Arc::new(move || sources.page())))
+                .context("metrics.listen: cannot listen there")?;
+            tracing::info!(address = %serving.address, "metrics can be read");
+            Some(serving)
+        }
+        None => None,
+    };
 
     let stop = Arc::new(AtomicBool::new(false));
     let (ended_tx, mut ended) = watch::channel(false);

@@ -15,6 +15,7 @@ use crate::outbox::Limits;
 use crate::posture::PostureConfig;
 use crate::sensor::SensorConfig;
 use norma_baseline::signature::TrustedKeys;
+use norma_metrics::Listen;
 use norma_settings::{Faults, Location, SettingsError};
 use raw::RawConfig;
 use sha2::{Digest, Sha256};
@@ -138,6 +139,8 @@ pub struct Config {
     pub workload_label: Option<String>,
     /// How containers should be set up.
     pub posture: PostureConfig,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<Listen>,
     /// Report what the host itself does, besides its containers.
     pub host_events: bool,
     /// SHA-256 of the configuration and policy files, in hex.
@@ -188,6 +191,10 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
     let identity = raw.identity.unwrap_or_default();
     let workload_label = identity.workload_label(path, &mut faults);
     let cri_socket = raw.runtime.unwrap_or_default().validate(path, base, &mut faults);
+    let metrics = raw
+        .metrics
+        .as_ref()
+        .and_then(|metrics| metrics.validate(path, &mut faults));
     let posture = raw.posture.unwrap_or_default().validate(path, &mut faults);
 
     let mut policy_files = Vec::new();
@@ -230,6 +237,7 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         cri_socket,
         workload_label,
         posture,
+        metrics,
         runtime_roots: identity
             .runtime_roots
             .unwrap_or_default()
@@ -369,6 +377,10 @@ mod tests {
             (
                 "posture: {approved_registries: ['https://reg.example']}",
                 "agent.yaml:2:33: `https://reg.example` is no registry",
+            ),
+            (
+                "metrics: {listen: '0.0.0.0:9464'}",
+                "metrics.listen: `0.0.0.0:9464` is no loopback address with a port",
             ),
             (
                 "posture: {aproved_registries: []}",

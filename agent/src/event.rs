@@ -11,6 +11,7 @@ mod release;
 mod resolved;
 mod socket;
 
+pub(crate) use attribute::capability as capability_name;
 pub use checkpoint::checkpoint_inconsistent;
 pub use hash::{Hashes, Question, file_hash, mark_hashes};
 pub use name::ProcessNames;

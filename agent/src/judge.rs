@@ -10,6 +10,7 @@ mod crowd;
 mod fact;
 mod incident;
 pub mod kinds;
+pub mod memory;
 mod peers;
 mod places;
 pub mod policy;
@@ -35,6 +36,7 @@ use classify::Scene;
 use foldhash::{HashMap, HashMapExt as _};
 use incident::{Incidents, Lineage};
 use kinds::{FindingKind, Holds};
+use memory::{Keeper, Memory};
 use norma_baseline::never::{Circumstances, Origin};
 use norma_baseline_command::inbox::Delivery;
 use norma_wire::pb::{self, Reason, Severity, Verdict, VerdictKind};
@@ -96,6 +98,10 @@ pub struct Judge {
     sensitive: Sensitive,
     sensitive_files: Arc<sensitive::Found>,
     ticked: Option<BootTime>,
+    /// Brings what is known for a while to the disk; `None` where nothing is to be found again.
+    keeper: Option<Keeper>,
+    /// There is something new for it.
+    unkept: bool,
 }
 
 impl Judge {
@@ -113,6 +119,45 @@ impl Judge {
             sensitive,
             sensitive_files: Arc::default(),
             ticked: None,
+            keeper: None,
+            unkept: false,
+        }
+    }
+
+    /// Goes on from what was known before a restart, and has what is known kept for the next.
+    pub fn remember(&mut self, memory: Memory, keeper: Keeper, now: BootTime) {
+        self.peers.take(memory.names, now);
+        self.sessions.take(memory.sessions);
+        self.incidents.take(memory.incidents);
+        self.keeper = Some(keeper);
+    }
+
+    /// Has all written that is to be found again.
+    pub fn close(&mut self) {
+        self.baselines.save();
+        let memory = self.memory();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.close(memory);
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            names: self.peers.kept(),
+            sessions: self.sessions.kept(),
+            incidents: self.incidents.kept(),
+            ..Memory::default()
+        }
+    }
+
+    /// Offers what is known to the disk, where it is something new.
+    fn keep(&mut self, now: BootTime) {
+        if !self.unkept || !self.keeper.as_ref().is_some_and(|keeper| keeper.is_due(now)) {
+            return;
+        }
+        let memory = self.memory();
+        if let Some(keeper) = &mut self.keeper {
+            self.unkept = !keeper.offer(memory, now);
         }
     }
 
@@ -165,12 +210,14 @@ impl Judge {
         };
         let (cgroup, at) = (container.cgroup, identified.observation.at);
         if let Some(command) = self.sessions.follow(identified) {
+            self.unkept = true;
             let first = identified.process.key;
             self.probes
                 .begin(&container.workload.0, cgroup, &command, first, at);
         }
         if let Act::Dns(dns) = &identified.observation.act {
             self.peers.hear(cgroup, dns, at);
+            self.unkept = true;
         }
         let Some(mut fact) = Fact::of(identified) else {
             return Judgement::unjudged(News::Yes);
@@ -241,6 +288,7 @@ impl Judge {
         } = &fact
         {
             self.peers.trust(cgroup, *peer);
+            self.unkept = true;
         }
         // Expected or being learned, and neither a policy nor a probe is the reason.
         let ordinary = judgement.sensitive.is_none() && judgement.verdict.reasons.is_empty();
@@ -291,6 +339,7 @@ impl Judge {
             };
             said.remember(identified, fact, judged);
         }
+        self.unkept = true;
         judgement.incident = self.incidents.count(lineage, at, judgement.code(), repeated);
         judgement
     }
@@ -356,6 +405,7 @@ impl Judge {
             completed.extend(self.baselines.tick(running, course.at(BootTime(now.0 - part))));
         }
         self.reconsider();
+        self.keep(now);
         completed
     }
 

@@ -29,6 +29,7 @@ pub mod fleet;
 pub mod hash;
 pub mod identity;
 pub mod judge;
+mod metrics;
 pub mod observation;
 pub mod outbox;
 pub mod pipeline;

@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often the ring is read; the kernel side wakes the agent earlier when the ring fills.
@@ -46,6 +46,9 @@ const LOSS_CHECK: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
 /// How often what was only counted is reported.
 const ROLLUP: Duration = Duration::from_secs(60);
+
+/// How long judging events took.
+pub type JudgeTimes = norma_metrics::Histogram;
 
 /// Somebody who is shown each event.
 pub type Listener = Box<dyn FnMut(&Event) + Send>;
@@ -100,6 +103,8 @@ pub struct Pipeline {
     last_tick: BootTime,
     last_loss_check: BootTime,
     last_rollup: BootTime,
+    /// How long judging takes, where somebody wants to know.
+    judging: Option<Arc<JudgeTimes>>,
 }
 
 impl Pipeline {
@@ -119,7 +124,13 @@ impl Pipeline {
             last_tick: now,
             last_loss_check: now,
             last_rollup: now,
+            judging: None,
         }
+    }
+
+    /// Has it measured how long judging takes.
+    pub fn time_judging(&mut self, times: Arc<JudgeTimes>) {
+        self.judging = Some(times);
     }
 
     /// Appends an event about the agent itself.
@@ -155,7 +166,7 @@ impl Pipeline {
         let recognised = self.parts.known.take_all(&mut self.parts.judge, now);
         self.count_recognised(recognised, now);
         self.report_rollups(now);
-        self.parts.judge.baselines().save();
+        self.parts.judge.close();
         self.store(event::own(
             Kind::Lifecycle,
             Detail::Lifecycle(pb::Lifecycle {
@@ -266,7 +277,11 @@ impl Pipeline {
         let Some(kind) = event::kind(&identified.observation.act) else {
             return;
         };
+        let began = self.judging.as_ref().map(|_| Instant::now());
         let judgement = self.parts.judge.judge(identified);
+        if let (Some(times), Some(began)) = (&self.judging, began) {
+            times.add(began.elapsed());
+        }
         let response = respond::respond(identified, judgement.response.as_ref());
         if let (Some(fact), Place::Workload(container)) = (&judgement.recognisable, &identified.place) {
             let Parts { known, judge, .. } = &mut self.parts;
@@ -570,7 +585,7 @@ impl Pipeline {
             baselines: self.parts.judge.baselines().summaries(),
             known: self.parts.known.usage(),
         };
-        self.parts.status.write(&snapshot);
+        self.parts.status.write(snapshot);
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Name of the file below the state directory.
@@ -38,6 +38,9 @@ pub struct Snapshot {
     /// What the kernel side recognises.
     pub known: KnownUse,
 }
+
+/// The newest snapshot, for who is asked.
+pub type SharedSnapshot = Arc<Mutex<Option<Snapshot>>>;
 
 /// Who tells what containers are.
 #[derive(Debug, Serialize)]
@@ -91,6 +94,7 @@ pub struct StatusFile {
     path: PathBuf,
     node: String,
     shipping: Option<SharedStatus>,
+    shared: Option<SharedSnapshot>,
 }
 
 impl StatusFile {
@@ -100,18 +104,28 @@ impl StatusFile {
             path: state_dir.join(STATUS_FILE),
             node: node.to_owned(),
             shipping,
+            shared: None,
+        }
+    }
+
+    /// Each snapshot that is written is put there, too.
+    #[must_use]
+    pub fn shared_with(self, shared: SharedSnapshot) -> Self {
+        Self {
+            shared: Some(shared),
+            ..self
         }
     }
 
     /// Replaces the file. Where it cannot be written (a full disk) it is at least touched: that needs no
     /// space, and tells that the agent works.
-    pub fn write(&self, snapshot: &Snapshot) {
+    pub fn write(&self, snapshot: Snapshot) {
         let document = Document {
             node: &self.node,
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             updated_unix_ms: unix_ms(),
-            snapshot,
+            snapshot: &snapshot,
             collector: self
                 .shipping
                 .as_ref()
@@ -131,6 +145,9 @@ impl StatusFile {
             if let Err(error) = touched {
                 tracing::debug!(%error, "cannot touch the status file");
             }
+        }
+        if let Some(shared) = &self.shared {
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
         }
     }
 }

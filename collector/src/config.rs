@@ -11,6 +11,7 @@ use crate::audit::{AuditSettings, WriterSettings};
 use crate::pki::Authority;
 use crate::witness::ask::{self, Witnesses};
 use norma_baseline::signature::TrustedKeys;
+use norma_metrics::Listen;
 use norma_settings::{Faults, SettingsError, Spanned};
 use norma_tlog::Policy;
 use rustls_pki_types::ServerName;
@@ -95,6 +96,8 @@ pub struct Config {
     pub trusted_keys: TrustedKeys,
     /// Where auditors and operators ask; `None` where nobody can.
     pub api: Option<ApiConfig>,
+    /// Where metrics are served; `None` where they are not.
+    pub metrics: Option<Listen>,
     /// Issuing of certificates to nodes; `None` where others do.
     pub enrolment: Option<EnrolmentConfig>,
     /// Where sealed segments are archived.
@@ -307,6 +310,7 @@ impl Check<'_> {
             },
             trusted_keys: self.trusted_keys(raw.baselines.as_ref()),
             api: raw.api.as_ref().map(|raw| self.api(raw, listen)),
+            metrics: raw.metrics.as_ref().and_then(|raw| self.metrics(raw)),
             archive: raw.archive.as_ref().map(|raw| self.archive(raw, &archive_dir)),
             retention: self.retention(&raw.retention, raw.archive.as_ref()),
             enrolment: raw.enrolment.as_ref().map(|raw| self.enrolment(raw)),
@@ -367,6 +371,19 @@ impl Check<'_> {
             );
         }
         ApiConfig { listen }
+    }
+
+    fn metrics(&mut self, raw: &raw::Metrics) -> Option<Listen> {
+        match raw.listen.value.parse() {
+            Ok(listen) => Some(listen),
+            Err(error) => {
+                self.fault(
+                    &raw.listen,
+                    format!("metrics.listen: `{}` {error}", raw.listen.value),
+                );
+                None
+            }
+        }
     }
 
     fn enrolment(&mut self, raw: &raw::Enrolment) -> EnrolmentConfig {

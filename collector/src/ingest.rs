@@ -8,6 +8,7 @@
 mod accept;
 mod arrival;
 mod connection;
+pub mod counts;
 mod credentials;
 mod deliver;
 mod handover;

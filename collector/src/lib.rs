@@ -23,6 +23,7 @@ pub mod enrolment;
 pub mod evidence;
 pub mod heads;
 pub mod ingest;
+mod metrics;
 pub mod pki;
 pub mod run;
 pub mod sinks;

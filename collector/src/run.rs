@@ -9,10 +9,12 @@ use crate::clock;
 use crate::config::Config;
 use crate::heads::{self, Heads};
 use crate::ingest::{self, StartError};
+use crate::metrics::Sources;
 use crate::sinks::{self, SinkError};
 use crate::storage;
 use crate::witness::{TlsError, ask};
 use std::io;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +39,9 @@ pub enum RunError {
     /// What archives segments.
     #[error(transparent)]
     Archive(#[from] ArchiveStartError),
+    /// The port for metrics.
+    #[error("metrics.listen: cannot listen there: {0}")]
+    Metrics(#[source] io::Error),
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -111,7 +116,24 @@ async fn live(config: &Config) -> Result<(), RunError> {
             }
             None => None,
         };
+        let metrics = match config.metrics {
+            Some(listen) => {
+                let sources = Sources {
+                    log: log.clone(),
+                    directory: config.audit_dir(),
+                    counts: Arc::clone(ingest.refused.counts()),
+                    delivered: sinks::Delivered::of(config),
+                };
+                let serving = norma_metrics::serve(listen, Arc::new(move || sources.page()))
+                    .await
+                    .map_err(RunError::Metrics)?;
+                tracing::info!(address = %serving.address, "metrics can be read");
+                Some(serving)
+            }
+            None => None,
+        };
         Ok::<_, RunError>((
+            metrics,
             sinks,
             ingest,
             api,
@@ -124,7 +146,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
             archive,
         ))
     };
-    let (sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside, archive) =
+    let (_metrics, sinks, ingest, api, heads, beside_stop, baselines, inbox, witnesses, beside, archive) =
         match started.await {
             Ok(started) => started,
             Err(error) => {

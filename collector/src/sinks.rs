@@ -58,11 +58,20 @@ impl Delivered {
 
     /// Every record up to this one was delivered by all of them.
     pub fn through(&self) -> u64 {
-        let one = |path: &PathBuf| {
+        self.each().map(|(_, through)| through).min().unwrap_or(u64::MAX)
+    }
+
+    /// Every sink by its name, and up to which record it has delivered all.
+    pub fn each(&self) -> impl Iterator<Item = (String, u64)> {
+        self.cursors.iter().map(|path| {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let text = std::fs::read_to_string(path).unwrap_or_default();
-            text.trim().parse::<u64>().unwrap_or(1).saturating_sub(1)
-        };
-        self.cursors.iter().map(one).min().unwrap_or(u64::MAX)
+            (name, text.trim().parse::<u64>().unwrap_or(1).saturating_sub(1))
+        })
     }
 }
 

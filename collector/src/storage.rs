@@ -65,7 +65,7 @@ pub fn watch(log: AuditLog, directory: PathBuf, percent: u64, stop: Cancellation
 }
 
 /// Percent used of what a program may use, and bytes that are left, as `df` tells them.
-fn usage(directory: &Path) -> io::Result<(u64, u64)> {
+pub fn usage(directory: &Path) -> io::Result<(u64, u64)> {
     let disk = rustix::fs::statvfs(directory)?;
     let used = disk.f_blocks.saturating_sub(disk.f_bfree);
     let usable = used.saturating_add(disk.f_bavail).max(1);

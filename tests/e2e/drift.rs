@@ -4,7 +4,9 @@ use super::line::{LIMIT, Line, text};
 use norma_rig::net::{Peer, free_port, is_listening};
 use norma_rig::{AgentSettings, skip, wait_until};
 use serde_json::Value;
+use std::fs;
 use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -94,6 +96,9 @@ fn each_act_of_an_intruder_is_a_finding_of_its_kind() {
     let line = Line::start("kinds", &short());
     let (stranger, port) = (Peer::start().unwrap(), free_port().unwrap());
     line.learn();
+    // What root may write that nobody may: by a part of root's power.
+    let locked = line.container.host_path("/etc/app.conf");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o400)).unwrap();
     for (act, kind) in [
         ("norma-load listen 0.01", "drift.new-listener"),
         ("id > /dev/null", "drift.unknown-executable"),
@@ -101,6 +106,7 @@ fn each_act_of_an_intruder_is_a_finding_of_its_kind() {
         ("cat /etc/shadow > /dev/null", "drift.credentials-read"),
         ("read -r x < /etc/passwd", "drift.new-reader"),
         ("echo x > /etc/app.conf", "drift.configuration-changed"),
+        ("echo y > /etc/app.conf", "drift.new-capability"),
         ("echo x > /usr/bin/planted", "drift.binary-changed"),
         ("echo x > /usr/lib/planted.so", "drift.library-changed"),
         ("echo x > /etc/profile", "drift.persistence"),

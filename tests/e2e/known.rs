@@ -74,3 +74,43 @@ fn what_is_known_is_recognised_and_what_is_sensitive_or_new_is_reported() {
     });
     assert!(linked, "a sensitive file by a known name is an event");
 }
+
+#[test]
+fn what_is_known_is_recognised_again_after_a_restart() {
+    if !skip::unless_root("what_is_known_is_recognised_again_after_a_restart") {
+        return;
+    }
+    let settings = AgentSettings {
+        learning: Duration::from_secs(3),
+        ..AgentSettings::default()
+    };
+    let mut line = Line::start("known-again", &settings);
+    line.learn();
+    let opens_are_recognised = |line: &Line| {
+        wait_until("the workload's opens to be recognised", LIMIT, || {
+            let status = line.agent.status()?;
+            Ok((recognised(&status) > OFTEN).then_some(()))
+        })
+        .unwrap();
+    };
+    opens_are_recognised(&line);
+    line.agent.stop().unwrap();
+    line.agent.run(&line.scratch).unwrap();
+    opens_are_recognised(&line);
+    // And those of the container: an open of every round is not told of any more.
+    let told = || {
+        let events = line.collector.audit().events_of("open").unwrap();
+        events.len()
+    };
+    let before = told();
+    let seen = recognised(&line.agent.status().unwrap());
+    wait_until("further rounds of the workload", LIMIT, || {
+        Ok((recognised(&line.agent.status()?) > seen + OFTEN).then_some(()))
+    })
+    .unwrap();
+    let more = told() - before;
+    assert!(
+        (more as u64) < OFTEN,
+        "{more} opens were told of while {OFTEN} and more were recognised"
+    );
+}

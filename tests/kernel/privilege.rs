@@ -1,9 +1,10 @@
 //! What processes may do, and do to each other. How each act is seen is proven deed by deed (`proof`); here is
 //! what must not be reported, and what is refused.
 
-use crate::watch::{Group, Watch};
+use crate::watch::{Group, Watch, directory};
 use norma_agent::observation::{Observation, Operation, Outcome};
 use norma_rig::skip::skipped;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -58,6 +59,49 @@ fn a_forged_name_is_seen_beside_the_old_one_and_an_exec_is_no_forgery() {
     });
     let names = watch.operations(named("process.comm", pid));
     assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn a_capability_is_reported_once_in_a_while_where_it_is_used_and_where_it_is_lacking() {
+    const CAP_CHOWN: u64 = 1;
+    const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+    let Some(mut watch) = Watch::start() else { return };
+    if watch.tier("capability-use").is_none() {
+        skipped("kernel", "what this kernel asks of capabilities cannot be seen");
+        return;
+    }
+    // In a group of its own, since others may use them, too.
+    let Some(group) = Group::make() else { return };
+    let (_directory, path) = directory();
+    let file = path.join("of-others");
+    std::fs::write(&file, "x").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let name = file.display();
+    let mut user = group
+        .shell(&format!(
+            "for i in 1 2 3; do chown $i {name}; chown 0 {name}; done"
+        ))
+        .spawn()
+        .unwrap();
+    assert!(user.wait().unwrap().success());
+    let mut refused = group
+        .shell(&format!("exec setpriv --reuid={NOBODY} cat {name} 2> /dev/null"))
+        .spawn()
+        .unwrap();
+    let pid = refused.id();
+    assert!(!refused.wait().unwrap().success());
+
+    let (seen, lacking) = watch.operation("a capability that is lacking", |seen, operation| {
+        named("privilege.capability-use", pid)(seen, operation) && operation.outcome == Outcome::Failed(EPERM)
+    });
+    assert_eq!((lacking.args[0], seen.actor.uid), (CAP_DAC_READ_SEARCH, NOBODY));
+    let used = watch.operations(|seen, operation| {
+        operation.op.name() == "privilege.capability-use"
+            && seen.actor.cgroup == group.id()
+            && operation.args[0] == CAP_CHOWN
+    });
+    assert_eq!(used.len(), 1, "{used:?}");
+    assert_eq!(used[0].outcome, Outcome::Succeeded);
 }
 
 #[test]

@@ -17,6 +17,9 @@ const ARCHIVE: &[&str] = &[
     "duckdb==2.0.0",
 ];
 
+/// What reads metrics as scrapers do.
+const METRICS: &[&str] = &["prometheus-client==0.26.0"];
+
 static MAKING: Mutex<()> = Mutex::new(());
 
 /// An environment with packages.
@@ -34,6 +37,11 @@ impl Python {
             }),
             None => Self::environment(&programs.path("archive-python"), ARCHIVE),
         }
+    }
+
+    /// The environment that pages of metrics are read in. An error says why it cannot be made.
+    pub fn for_metrics(programs: &Programs) -> Result<Self> {
+        Self::environment(&programs.path("metrics-python"), METRICS)
     }
 
     /// An environment in this folder with these packages, which is made where it is not there. An error says why it

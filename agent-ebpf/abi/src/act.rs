@@ -250,6 +250,10 @@ operations! {
     OP_EXEC_FAILED = 78: KIND_PRIVILEGE "process.exec-failed" [];
     /// Supplementary groups changed.
     OP_SET_GROUPS = 79: KIND_PRIVILEGE "privilege.groups" ["count" Number];
+    /// The kernel asked whether the process has a capability, because of what it wanted to do; reported once in some
+    /// minutes for each executable. `namespace` is the inode number of the user namespace in which it takes it.
+    OP_CAPABILITY_USE = 80: KIND_PRIVILEGE "privilege.capability-use"
+        ["capability" Capabilities, "namespace" Number];
 
     /// A kernel module was loaded, or an attempt was made; text: its name where known.
     OP_MODULE_LOAD = 128: KIND_HOST "host.module-load" [] text "module";

@@ -32,6 +32,11 @@ pub struct Scope {
 /// Entries of the map in which the kernel side remembers what it looked up in the scope map; a power of two.
 pub const SCOPE_MEMORY: u32 = 256;
 
+/// Sets of uses of capabilities that are remembered as reported, a power of two.
+pub const CAPABILITY_USES: u32 = 2048;
+/// Uses in each of them, a power of two.
+pub const CAPABILITY_WAYS: usize = 4;
+
 /// Value of the rule maps: what to do, and why.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -261,6 +261,7 @@ offsets! {
     kernfs_id: Cgroup required "kernfs_node" "id";
     cgroup_root_hierarchy: Cgroup required "cgroup_root" "hierarchy_id";
 
+    task_real_cred: Credentials required "task_struct" "real_cred";
     cred_suid: Credentials required "cred" "suid.val";
     cred_fsuid: Credentials required "cred" "fsuid.val";
     cred_sgid: Credentials required "cred" "sgid.val";

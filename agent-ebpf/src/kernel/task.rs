@@ -105,6 +105,12 @@ impl<const TYPED: bool> Task<TYPED> {
         Cred(field::<TYPED, _>(self.0, offset!(task_cred)))
     }
 
+    /// Its own credentials, whatever others the kernel acts with on its behalf at the moment.
+    #[inline(always)]
+    pub fn own_cred(self) -> Cred<TYPED> {
+        Cred(field::<TYPED, _>(self.0, offset!(task_real_cred)))
+    }
+
     /// Namespaces; the object is 0 once the task has left them.
     #[inline(always)]
     pub fn namespaces(self) -> NsProxy<TYPED> {
@@ -378,6 +384,18 @@ impl<const TYPED: bool> Cred<TYPED> {
     pub fn user_ns(self) -> u32 {
         let ns: u64 = field::<TYPED, _>(self.0, offset!(cred_user_ns));
         field::<TYPED, _>(ns, offset!(user_namespace_inum))
+    }
+}
+
+/// `struct user_namespace`.
+#[derive(Clone, Copy)]
+pub struct Namespace<const TYPED: bool>(pub u64);
+
+impl<const TYPED: bool> Namespace<TYPED> {
+    /// Its inode number.
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        field::<TYPED, _>(self.0, offset!(user_namespace_inum))
     }
 }
 

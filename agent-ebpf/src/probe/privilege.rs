@@ -7,3 +7,4 @@ mod namespace;
 mod prctl;
 mod signal;
 mod trace;
+mod used;

@@ -12,6 +12,7 @@ use crate::outbox::Limits;
 use crate::posture::PostureConfig;
 use norma_baseline::estimate::Criteria;
 use norma_baseline::evidence::Sampling;
+use norma_metrics::Listen;
 use norma_settings::{Faults, Spanned};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,26 @@ pub(super) struct RawConfig {
     pub runtime: Option<RawRuntime>,
     pub posture: Option<RawPosture>,
     pub events: Option<RawEvents>,
+    pub metrics: Option<RawMetrics>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMetrics {
+    listen: Spanned<String>,
+}
+
+impl RawMetrics {
+    pub fn validate(&self, path: &Path, faults: &mut Faults) -> Option<Listen> {
+        match self.listen.value.parse() {
+            Ok(listen) => Some(listen),
+            Err(error) => {
+                let message = format!("metrics.listen: `{}` {error}", self.listen.value);
+                faults.push(path, &self.listen, message);
+                None
+            }
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

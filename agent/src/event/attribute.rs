@@ -132,6 +132,11 @@ fn set(prefix: &str, known: impl Iterator<Item = (&'static str, u64)>, value: u6
     }
 }
 
+/// The one capability of a set of one.
+pub fn capability(set: u64) -> String {
+    capabilities(set)
+}
+
 /// All that there are (the highest known and everything below) are one word.
 fn capabilities(value: u64) -> String {
     let known = CapabilitySet::from_bits_truncate(value);

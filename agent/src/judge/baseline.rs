@@ -227,6 +227,8 @@ pub struct Baselines {
     completed_meanwhile: Vec<Completed>,
     last_tick: Option<BootTime>,
     last_compile: BootTime,
+    /// Uses of capabilities are seen here.
+    sees_capabilities: bool,
 }
 
 impl Baselines {
@@ -259,6 +261,7 @@ impl Baselines {
             completed_meanwhile: Vec::new(),
             last_tick: None,
             last_compile: BootTime(0),
+            sees_capabilities: false,
         };
         let norms: Vec<Arc<Norm>> = stored
             .iter()
@@ -304,6 +307,11 @@ impl Baselines {
         self.course
     }
 
+    /// Uses of capabilities are seen from here on: that a workload uses none is evidence, too.
+    pub fn see_capabilities(&mut self) {
+        self.sees_capabilities = true;
+    }
+
     /// Takes over what the wall clock says.
     pub fn follow(&mut self, wall: WallClock) {
         self.course.follow(wall);
@@ -330,6 +338,10 @@ impl Baselines {
             return Membership::LearnedBefore;
         };
         learner.recorder.container_started(&container.id.0, start);
+        if fact.field() == Field::Capability {
+            self.sees_capabilities = true;
+            learner.watch(&container.id.0, at);
+        }
         let mut membership = learner.norm.judge(&fact, &self.terms.protection);
         if !matches!(
             membership,
@@ -513,6 +525,9 @@ impl Baselines {
             };
             for replica in replicas {
                 learner.recorder.container_started(replica, start);
+                if self.sees_capabilities {
+                    learner.watch(replica, passed);
+                }
             }
             learner.recorder.advance(passed);
             learner.dirty.get_or_insert(now);

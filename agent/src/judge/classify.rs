@@ -3,7 +3,7 @@
 //! [`standing`] sees what an act is by itself; [`novel`] also what the baseline knows that comes near it.
 
 use super::baseline::Expectation;
-use super::fact::{Access, Fact, RUNTIME};
+use super::fact::{Access, CAPABILITY_USE, Fact, RUNTIME};
 use super::kinds::FindingKind;
 use super::places::{self, Changed};
 use super::rates;
@@ -281,6 +281,7 @@ fn new_act(scene: &Scene<'_>, operation: &str, object: &str, near: &Expectation)
         "process.signal" => FindingKind::Signals,
         "process.comm" => FindingKind::Renames,
         "process.exec-failed" => FindingKind::ExecFailed,
+        CAPABILITY_USE => FindingKind::NewCapability,
         "privilege.no-new-privs" | "privilege.seccomp" => FindingKind::Restricts,
         _ if operation.starts_with("privilege.") => FindingKind::Privilege,
         _ if operation.starts_with("host.") => FindingKind::KernelFacility,

@@ -1,9 +1,9 @@
 //! Typed facts: a behaviour in the context of the executable that showed it.
 
 use super::places;
-use crate::event::{socket_family, socket_protocol};
+use crate::event::{capability_name, socket_family, socket_protocol};
 use crate::identity::Identified;
-use crate::observation::{Act, Dns, Endpoint, Exec, Operation, Protocol, Socket, SocketOp};
+use crate::observation::{Act, Dns, Endpoint, Exec, Operation, Outcome, Protocol, Socket, SocketOp};
 use norma_baseline::fact::{ArgumentShape, PeerClass};
 use norma_wire::text::printable;
 use std::net::IpAddr;
@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 /// Stands for the executable of the container runtime, which starts a container's first program.
 pub const RUNTIME: &str = "<runtime>";
+
+/// Operation of a capability that is used.
+pub(super) const CAPABILITY_USE: &str = "privilege.capability-use";
 
 /// Ports from here on are those that kernels choose by themselves: another one each time.
 const FIRST_CHOSEN: u16 = 32_768;
@@ -135,6 +138,12 @@ impl Fact {
                 port: lasting(listen.local.port()),
                 udp: listen.protocol == Protocol::Udp,
             }),
+            // That a capability is lacking shows in what then fails.
+            Act::Operation(operation)
+                if operation.op.name() == CAPABILITY_USE && operation.outcome != Outcome::Succeeded =>
+            {
+                None
+            }
             Act::Operation(operation) => Some(Self::Act {
                 exe,
                 operation: Arc::from(operation.op.name()),
@@ -296,7 +305,7 @@ impl Fact {
     pub fn gets_old(&self) -> bool {
         match self {
             Self::Open { .. } => true,
-            Self::Act { operation, .. } => ["file.", "socket.", "dns.", "process.comm"]
+            Self::Act { operation, .. } => ["file.", "socket.", "dns.", "process.comm", CAPABILITY_USE]
                 .iter()
                 .any(|bulk| operation.starts_with(bulk)),
             Self::Connect { udp, .. } => *udp,
@@ -353,6 +362,15 @@ const fn lasting(port: u16) -> u16 {
 
 /// What an operation was done to.
 fn object(operation: &Operation, identified: &Identified) -> Arc<str> {
+    if operation.op.name() == CAPABILITY_USE {
+        return Arc::from(
+            operation
+                .args
+                .first()
+                .map(|set| capability_name(*set))
+                .unwrap_or_default(),
+        );
+    }
     if let Some(path) = operation.other.as_ref().or(operation.path.as_ref()) {
         return Arc::from(without_pids(&printable(path.bytes())));
     }

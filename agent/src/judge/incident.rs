@@ -8,6 +8,7 @@ use super::session::Sessions;
 use crate::identity::{Container, Identified, Session};
 use crate::observation::{BootTime, CgroupId, ProcessKey};
 use foldhash::{HashMap, HashMapExt as _};
+use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,14 +54,26 @@ pub struct Incident {
     pub kinds: Vec<String>,
 }
 
+/// One that is open, to be found again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptIncident {
+    lineage: Lineage,
+    id: Arc<str>,
+    findings: u64,
+    repeated: u64,
+    first: BootTime,
+    last: BootTime,
+    kinds: Vec<String>,
+}
+
 /// What the findings of an incident have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Lineage {
     container: CgroupId,
     beginning: Beginning,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Beginning {
     /// The container's first process.
     First,
@@ -174,6 +187,37 @@ impl Incidents {
         Some(incident.clone())
     }
 
+    /// What is to be found again.
+    pub fn kept(&self) -> Vec<KeptIncident> {
+        self.open
+            .iter()
+            .map(|(lineage, Open { incident, last })| KeptIncident {
+                lineage: *lineage,
+                id: Arc::clone(&incident.id),
+                findings: incident.findings,
+                repeated: incident.repeated,
+                first: incident.first,
+                last: *last,
+                kinds: incident.kinds.clone(),
+            })
+            .collect()
+    }
+
+    /// Takes what was found again.
+    pub fn take(&mut self, kept: Vec<KeptIncident>) {
+        for kept in kept.into_iter().take(OPEN_MAX) {
+            let incident = Incident {
+                id: kept.id,
+                findings: kept.findings,
+                repeated: kept.repeated,
+                first: kept.first,
+                kinds: kept.kinds,
+            };
+            let last = kept.last;
+            self.open.insert(kept.lineage, Open { incident, last });
+        }
+    }
+
     /// Forgets those of a container that is gone.
     pub fn forget(&mut self, cgroup: CgroupId) {
         self.open.retain(|lineage, _| lineage.container != cgroup);
@@ -238,6 +282,18 @@ mod tests {
             ids.insert(find(&mut incidents, 1, second, "a").id);
         }
         assert_eq!(ids.len(), 2, "six hours, and what came after");
+    }
+
+    #[test]
+    fn one_that_is_found_again_goes_on() {
+        let mut before = Incidents::default();
+        let first = find(&mut before, 1, 0, "a");
+        let mut incidents = Incidents::default();
+        incidents.take(before.kept());
+        let second = find(&mut incidents, 1, 300, "b");
+        assert_eq!((&second.id, second.findings), (&first.id, 2));
+        assert_eq!(second.kinds, ["a", "b"]);
+        assert_ne!(find(&mut incidents, 1, 1_000, "a").id, first.id, "it was quiet");
     }
 
     #[test]

@@ -326,6 +326,10 @@ kinds! {
         55 mild Novel ["NIST 800-53 AC-6(9)", "MITRE ATT&CK T1548"]
         "the process takes other rights than it was started with"
         "what the rights are now";
+    NewCapability "drift.new-capability" "A program used a capability that it did not use before"
+        65 mild Novel ["NIST 800-53 AC-6", "NIST 800-53 AC-6(9)", "NIST 800-53 CM-7", "MITRE ATT&CK T1548", "MITRE ATT&CK T1611"]
+        "a part of root's power is exercised that the program never needed: what is taken over, or steps out of its container, shows by it"
+        "what the program did at this time and for what it needed the capability; take it from the container if nothing does (`baseline export --format security-context`)";
     Restricts "drift.privilege-given-up" "A process restricted itself"
         4 mild Novel ["NIST 800-53 AC-6", "MITRE ATT&CK T1548"]
         "giving up rights is what good programs do; it only shows that a program does something new"

@@ -8,6 +8,7 @@ use super::fact::PeerNames;
 use crate::identity::Container;
 use crate::observation::{BootTime, CgroupId, Dns};
 use foldhash::{HashMap, HashMapExt as _, HashSet};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,17 @@ const KEPT: Duration = Duration::from_secs(3600);
 const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Most addresses of a container that are remembered with a name, and most servers.
 const NAMED_MAX: usize = 4_096;
+
+/// Most addresses that are found again after a restart, of all containers together; those that were used last.
+const KEPT_MAX: usize = 32_768;
+
+/// Names that a container resolved, to be found again.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptNames {
+    container: CgroupId,
+    servers: Vec<IpAddr>,
+    names: Vec<(IpAddr, Arc<str>, BootTime)>,
+}
 
 /// The names.
 #[derive(Default)]
@@ -103,6 +115,50 @@ impl Peers {
                     .max(BootTime(at.0.saturating_add(KEPT.as_nanos() as u64)));
                 Arc::clone(&bound.name)
             }),
+        }
+    }
+
+    /// What is to be found again.
+    pub fn kept(&self) -> Vec<KeptNames> {
+        let mut youngest: Vec<BootTime> = self
+            .resolved
+            .values()
+            .flat_map(|resolved| resolved.names.values().map(|bound| bound.until))
+            .collect();
+        let from = if youngest.len() > KEPT_MAX {
+            let at = youngest.len() - KEPT_MAX;
+            *youngest.select_nth_unstable(at).1
+        } else {
+            BootTime(0)
+        };
+        self.resolved
+            .iter()
+            .map(|(container, resolved)| KeptNames {
+                container: *container,
+                servers: resolved.servers.iter().copied().collect(),
+                names: resolved
+                    .names
+                    .iter()
+                    .filter(|(_, bound)| bound.until >= from)
+                    .map(|(address, bound)| (*address, Arc::clone(&bound.name), bound.until))
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Takes what was found again, as far as it still counts.
+    pub fn take(&mut self, kept: Vec<KeptNames>, now: BootTime) {
+        for KeptNames {
+            container,
+            servers,
+            names,
+        } in kept
+        {
+            let resolved = self.resolved.entry(container).or_default();
+            resolved.servers.extend(servers.into_iter().take(NAMED_MAX));
+            for (address, name, until) in names.into_iter().filter(|(_, _, until)| *until > now) {
+                resolved.bind(address, name, until, now);
+            }
         }
     }
 
@@ -194,6 +250,25 @@ mod tests {
             assert!(domain(&mut peers, ONE, "192.0.2.1", second).is_some(), "{second}");
         }
         assert_eq!(domain(&mut peers, ONE, "192.0.2.1", 9_000 + 3_600), None);
+    }
+
+    #[test]
+    fn names_are_found_again_as_long_as_they_count() {
+        let mut before = Peers::default();
+        before.trust(ONE, "10.0.0.53".parse().unwrap());
+        before.hear(ONE, &answer("10.0.0.53", "db.example", "192.0.2.1"), BootTime(0));
+        let mut peers = Peers::default();
+        peers.take(before.kept(), BootTime(SECOND));
+        assert!(domain(&mut peers, ONE, "192.0.2.1", 2).is_some());
+        peers.hear(
+            ONE,
+            &answer("10.0.0.53", "new.example", "192.0.2.2"),
+            BootTime(SECOND),
+        );
+        assert!(domain(&mut peers, ONE, "192.0.2.2", 2).is_some(), "the server");
+        let mut late = Peers::default();
+        late.take(before.kept(), BootTime(2 * 3_600 * SECOND));
+        assert_eq!(domain(&mut late, ONE, "192.0.2.1", 2), None);
     }
 
     #[test]

@@ -3,11 +3,37 @@
 use crate::identity::{Identified, Session};
 use crate::observation::{Act, ProcessKey};
 use foldhash::{HashMap, HashMapExt as _};
+use serde::{Deserialize, Serialize};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 /// Most sessions that are remembered; above it the older half is forgotten.
 const REMEMBERED: usize = 4_096;
+
+/// Arguments of a session are kept over a restart up to so many bytes; with more it is one of unknown beginning.
+const KEPT_BYTES: usize = 2_048;
+
+/// A session, to be found again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptSession {
+    first: ProcessKey,
+    exe: Arc<str>,
+    argv: Vec<String>,
+}
+
+#[cfg(test)]
+impl KeptSession {
+    pub fn example() -> Self {
+        Self {
+            first: ProcessKey {
+                pid: 7,
+                start: crate::observation::BootTime(9),
+            },
+            exe: "/bin/sh".into(),
+            argv: vec!["sh".to_owned(), "-c".to_owned()],
+        }
+    }
+}
 
 /// What a session began with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +77,31 @@ impl Sessions {
         });
         self.begun.insert(identified.process.key, Arc::clone(&command));
         Some(command)
+    }
+
+    /// What is to be found again.
+    pub fn kept(&self) -> Vec<KeptSession> {
+        let bytes = |command: &Command| command.argv.iter().map(String::len).sum::<usize>();
+        self.begun
+            .iter()
+            .filter(|(_, command)| bytes(command) <= KEPT_BYTES)
+            .map(|(first, command)| KeptSession {
+                first: *first,
+                exe: Arc::clone(&command.exe),
+                argv: command.argv.to_vec(),
+            })
+            .collect()
+    }
+
+    /// Takes what was found again.
+    pub fn take(&mut self, kept: Vec<KeptSession>) {
+        for session in kept.into_iter().take(REMEMBERED) {
+            let command = Command {
+                exe: session.exe,
+                argv: session.argv.into(),
+            };
+            self.begun.insert(session.first, Arc::new(command));
+        }
     }
 
     /// What the session of this first process began with, where that was seen.

@@ -272,12 +272,18 @@ impl Survey {
         let total = sampled.total();
         let pace = Pace::of(sampling, &total, replicas);
         let mut gathered = [Gathered::default(); 8];
+        // Where nobody looked at a field, nothing is to be expected of it either.
+        let totals = Field::ALL.map(|field| sampled.watched(field).unwrap_or(total));
         for (id, fact, tally) in sampled.tallies() {
             if !covered(id) {
-                gathered[fact.field().index()].add(&tally, &total);
+                let index = fact.field().index();
+                gathered[index].add(&tally, &totals[index]);
             }
         }
-        let mut fields = gathered.map(|field| field.estimate(sampling, &total, &pace, criteria));
+        let mut fields = Field::ALL.map(|field| {
+            let index = field.index();
+            gathered[index].estimate(sampling, &totals[index], &pace, criteria)
+        });
         for (estimate, since) in fields.iter_mut().zip(settled) {
             if let Some(since) = since {
                 estimate.state = State::Ready { since: *since };

@@ -367,14 +367,34 @@ impl Evidence {
 
     /// All facts that were seen, in the order of their numbers.
     pub fn facts(&self) -> impl Iterator<Item = (FactId, Fact<&str>)> {
-        self.dictionary.iter().filter(|(id, _)| self.is_seen(*id))
+        self.dictionary
+            .iter()
+            .filter(|(id, fact)| !fact.is_watch() && self.is_seen(*id))
     }
 
     /// All facts that were seen, with what was seen of them.
     pub fn tallies(&self) -> impl Iterator<Item = (FactId, Fact<&str>, Tally)> {
         self.dictionary
             .iter()
+            .filter(|(_, fact)| !fact.is_watch())
             .filter_map(|(id, fact)| Some((id, fact, self.tally(id)?)))
+    }
+
+    /// How much of what was observed was observed with an eye on a field; `None` if nothing. All of it for fields that
+    /// everybody looks at.
+    #[must_use]
+    pub fn watched(&self, field: Field) -> Option<Total> {
+        let total = self.total();
+        let Some(watch) = Fact::watch(field) else {
+            return Some(total);
+        };
+        self.tally_of(&watch).map(|tally| Total {
+            units: tally.units,
+            starts: tally.starts,
+            replicas: tally.replicas,
+            from: tally.first_seen,
+            ..total
+        })
     }
 
     /// What was seen of a fact; `None` if nothing.

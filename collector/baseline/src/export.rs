@@ -7,6 +7,7 @@
 //! - [`network_policy`]: a Kubernetes NetworkPolicy, from connections and accepted peers.
 //! - [`apparmor`]: a profile, from files, programs, libraries, capabilities and protocols.
 //! - [`kubearmor`]: a KubeArmorPolicy, from the same.
+//! - [`security_context`]: the capabilities of a Kubernetes securityContext.
 //! - [`seccomp`]: a profile, from capabilities and privileged operations; no system calls were recorded.
 
 pub mod apparmor;
@@ -14,6 +15,7 @@ pub mod document;
 pub mod kubearmor;
 pub mod network_policy;
 pub mod seccomp;
+pub mod security_context;
 
 use crate::estimate::State;
 use crate::fact::{Access, Fact, Field};
@@ -60,6 +62,12 @@ fn head(norm: &Norm, fields: &[Field], derived_from: &str) -> Vec<String> {
         ),
     ];
     for field in fields {
+        if !norm.is_watched(*field) {
+            lines.push(format!(
+                "{field}: NOT COMPLETE: no agent was able to see it; enforcing this will break the workload."
+            ));
+            continue;
+        }
         let estimate = survey.field(*field);
         let mut line = format!(
             "{field}: {}; {:.2} new behaviours a day are expected ({:.2} to {:.2}).",

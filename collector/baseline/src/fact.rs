@@ -9,6 +9,7 @@ mod dictionary;
 mod flat;
 mod identity;
 mod peer;
+mod watch;
 
 pub use arguments::ArgumentShape;
 pub use dictionary::{Dictionary, DictionaryError, FactId};

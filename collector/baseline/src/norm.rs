@@ -17,7 +17,7 @@ pub use expectation::Expectation;
 pub use score::{Score, Setting, Term, TermKind};
 
 use crate::estimate::{State, Survey};
-use crate::fact::{Dictionary, Fact, FactId};
+use crate::fact::{Dictionary, Fact, FactId, Field};
 use crate::overlay::Subject;
 use crate::pattern::{Patterns, Protection};
 use crate::time::Timestamp;
@@ -225,6 +225,12 @@ impl Norm {
     #[must_use]
     pub const fn survey(&self) -> &Survey {
         &self.survey
+    }
+
+    /// Whether anybody looked at a field; otherwise nothing is known of it.
+    #[must_use]
+    pub fn is_watched(&self, field: Field) -> bool {
+        Fact::watch(field).is_none_or(|watch| self.dictionary.find(&watch).is_some())
     }
 
     /// The patterns in force.

@@ -15,6 +15,7 @@ pub struct Config {
     pub limits: Limits,
     pub baselines: Option<Baselines>,
     pub api: Option<Api>,
+    pub metrics: Option<Metrics>,
     pub enrolment: Option<Enrolment>,
     pub archive: Option<Archive>,
     #[serde(default)]
@@ -83,6 +84,12 @@ pub struct Baselines {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
+    pub listen: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
     pub listen: Spanned<String>,
 }
 

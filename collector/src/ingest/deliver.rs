@@ -2,6 +2,7 @@
 
 use super::arrival::Arrivals;
 use super::connection::Peer;
+use super::counts;
 use super::credentials::Admission;
 use super::handover::Statement;
 use super::news::News;
@@ -22,7 +23,7 @@ use norma_wire::pb::{
 };
 use norma_wire::text::printable;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -97,6 +98,7 @@ impl Ingest for Deliver {
             stop: self.stop.clone(),
             news: Mutex::new(News::of(&self.log)),
             answers,
+            _open: self.refusals.counts().open(),
         };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -116,6 +118,8 @@ struct Session {
     stop: CancellationToken,
     news: Mutex<News>,
     answers: mpsc::Sender<Result<ToAgent, Status>>,
+    /// Counts it among the streams that are open.
+    _open: counts::Open,
 }
 
 /// With what a stream begins.
@@ -290,6 +294,7 @@ impl Session {
                     Err(_) => break,
                 }
             }
+            counts::add(&self.refusals.counts().bytes, bytes as u64);
             if !events.is_empty()
                 && let Err(end) = self
                     .append(
@@ -359,6 +364,8 @@ impl Session {
         claims: Vec<Claim>,
         (newest, handed): (&mut Option<SignedHead>, &mut Option<Body>),
     ) -> Result<(), End> {
+        let (began, taken) = (Instant::now(), arrivals.len() as u64);
+        let counts = self.refusals.counts();
         let turn = self.heads.turn(outbox).await;
         if !claims.is_empty() && self.heads.newest(outbox) != *newest {
             // What it signed goes on from what is not the newest any more. It is told what is when it comes again.
@@ -384,7 +391,10 @@ impl Session {
             match asked.await {
                 Ok(appended) => break appended,
                 Err(StorageError::Closed) => return Err(End::Because(stopping())),
-                Err(error) => self.busy(&error, retry_after).await?,
+                Err(error) => {
+                    counts::add(&counts.busy, 1);
+                    self.busy(&error, retry_after).await?;
+                }
             }
             retry_after = (retry_after * 2).min(LAST_RETRY);
         };
@@ -400,6 +410,7 @@ impl Session {
             if let Content::Rejected(rejected) = arrival.content {
                 let (sequence, reason, detail) = (rejected.sequence, rejected.reason(), &rejected.detail);
                 tracing::warn!(node = outbox.node, sequence, ?reason, detail, "rejected an event");
+                counts.reject(reason);
                 let rejection = Rejection {
                     sequence,
                     reason: reason.into(),
@@ -412,6 +423,9 @@ impl Session {
             durable_sequence,
             duplicates,
         } = appended;
+        counts::add(&counts.events, taken);
+        counts::add(&counts.duplicates, duplicates);
+        counts.stored.add(began.elapsed());
         if duplicates > 0 {
             tracing::debug!(node = outbox.node, duplicates, "events came again");
         }

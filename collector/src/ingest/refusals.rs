@@ -3,6 +3,7 @@
 //! The first refusal of a peer for a reason is logged and recorded at once, its repetitions as one count per
 //! window. Only so many peers are told apart in a window; the others are counted together.
 
+use super::counts::{self, Counts};
 use crate::audit::AuditLog;
 use crate::clock::wall_ns;
 use crate::pki::NodeName;
@@ -10,6 +11,7 @@ use norma_wire::audit::{Refused, record::Body};
 use norma_wire::text::printable;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -27,7 +29,10 @@ const MAX_REASON: usize = 400;
 
 /// Where refusals are reported.
 #[derive(Clone, Debug)]
-pub struct Refusals(mpsc::Sender<Refusal>);
+pub struct Refusals {
+    queue: mpsc::Sender<Refusal>,
+    counts: Arc<Counts>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refusal {
@@ -53,7 +58,16 @@ impl Refusals {
     /// Begins to record refusals in `log`.
     pub fn start(log: AuditLog, stop: CancellationToken) -> (Self, JoinHandle<()>) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        (Self(sender), tokio::spawn(run(queue, log, stop)))
+        let this = Self {
+            queue: sender,
+            counts: Arc::default(),
+        };
+        (this, tokio::spawn(run(queue, log, stop)))
+    }
+
+    /// What is counted of refusals and of what is taken in.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// Reports that a peer was refused; `node` where its certificate is a valid one.
@@ -65,7 +79,8 @@ impl Refusals {
             reason,
             node: node.map(ToString::to_string).unwrap_or_default(),
         };
-        if let Err(error) = self.0.try_send(refusal) {
+        counts::add(&self.counts.refused, 1);
+        if let Err(error) = self.queue.try_send(refusal) {
             tracing::warn!(%error, "more refusals than can be recorded");
         }
     }

@@ -65,6 +65,7 @@ pub fn capability(deed: &Deed) -> &'static str {
         "privilege.ids" => "ids",
         "privilege.groups" => "groups",
         "privilege.capabilities" => "capabilities",
+        "privilege.capability-use" => "capability-use",
         "privilege.no-new-privs" => "prctl",
         // prctl(2) is another call than seccomp(2).
         "privilege.seccomp" if deed.name.ends_with("prctl") => "prctl",

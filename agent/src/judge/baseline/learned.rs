@@ -1,6 +1,6 @@
 //! The form in which a behaviour is learned.
 
-use crate::judge::fact::{Access, Fact};
+use crate::judge::fact::{Access, CAPABILITY_USE, Fact};
 use norma_baseline::fact::{self, Peer, Protocol};
 use std::sync::Arc;
 
@@ -139,6 +139,10 @@ fn act(exe: &Arc<str>, operation: &Arc<str>, object: &Arc<str>) -> fact::Fact {
             exe,
             name: Arc::clone(object),
         },
+        (CAPABILITY_USE, _) => fact::Fact::Capability {
+            exe,
+            capability: Arc::clone(object),
+        },
         ("file.map-exec", _) => fact::Fact::Library {
             exe,
             path: Arc::clone(object),
@@ -182,6 +186,7 @@ mod tests {
         assert_eq!(field("file.rename", ""), Field::Privilege);
         assert_eq!(field("file.map-exec", "/lib/libc.so.6"), Field::Library);
         assert_eq!(field("dns.query", "example.org"), Field::Dns);
+        assert_eq!(field(CAPABILITY_USE, "CAP_NET_ADMIN"), Field::Capability);
         assert_eq!(field("mount.new", "/mnt"), Field::Privilege);
         assert_eq!(field("socket.bound", "8080"), Field::Listen);
         assert_eq!(field("socket.connected", "@abstract"), Field::File);

@@ -9,7 +9,8 @@ use crate::observation::BootTime;
 use norma_baseline::Timestamp;
 use norma_baseline::estimate::{Criteria, Settled};
 use norma_baseline::evidence::{Evidence, Limits, Recorder};
-use norma_baseline::fact;
+use norma_baseline::fact::{self, Field};
+use norma_baseline::never::Circumstances;
 use norma_baseline::norm::{Inputs, Norm, Setting};
 use norma_baseline::overlay::{Overlay, Subject};
 use norma_baseline_command::words::FieldState;
@@ -88,6 +89,14 @@ impl Learner {
         }
         self.norm = Arc::new(norm);
         self.stale = None;
+    }
+
+    /// A replica is looked at for its use of capabilities.
+    pub fn watch(&mut self, replica: &str, now: Timestamp) {
+        let watch = fact::Fact::watch(Field::Capability);
+        if let (Some(watch), Ok(leave)) = (watch, Circumstances::default().learnable()) {
+            self.recorder.observe(&watch, replica, leave, now);
+        }
     }
 
     /// What this node and all others saw.

@@ -242,6 +242,33 @@ pub const ALL: &[Capability] = &[
         ],
     },
     Capability {
+        name: "capability-use",
+        what: "capabilities that processes use, and those that they lack",
+        ways: &[
+            Way {
+                tier: Tier::Fentry,
+                needs: CAPABILITY_USE,
+                hooks: &[essential("fexit_security_capable", At::Fexit("security_capable"))],
+                sees: &[],
+                blind_spots: &[FIRST_USE],
+            },
+            Way {
+                tier: Tier::Fentry,
+                needs: CAPABILITY_USE,
+                hooks: &[essential("fexit_cap_capable", At::Fexit("cap_capable"))],
+                sees: &[],
+                blind_spots: &[FIRST_USE],
+            },
+            Way {
+                tier: Tier::BtfTracepoint,
+                needs: CAPABILITY_USE,
+                hooks: &[essential("cap_capable", At::BtfTracepoint("cap_capable"))],
+                sees: &[],
+                blind_spots: &[FIRST_USE, IN_PASSING, CAPABILITY_ONLY],
+            },
+        ],
+    },
+    Capability {
         name: "refused-privilege",
         what: "attempts to change ids and capabilities and to trace others that fail",
         ways: &[
@@ -525,6 +552,19 @@ pub const ALL: &[Capability] = &[
     },
 ];
 
+/// What tells who uses a capability.
+const CAPABILITY_USE: &[Group] = &[
+    Group::Actor,
+    Group::Credentials,
+    Group::Path,
+    Group::Open,
+    Group::Exec,
+];
+const FIRST_USE: &str = "of each executable and capability, one use in some minutes is reported; of which object it \
+                         was needed for nothing is told";
+const IN_PASSING: &str = "CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_RESOURCE, CAP_SYSLOG and CAP_PERFMON are not reported: \
+                          the kernel also asks for them in passing, which the tracepoint does not tell apart";
+const CAPABILITY_ONLY: &str = "what another security module refuses is reported as used";
 const FS_IDS_SILENT: &str = "setfsuid and setfsgid do not tell that they were refused";
 const TRACED_UNKNOWN: &str = "of tracing that was refused the other process is not known";
 const SETS_DROPPED: &str = "capabilities dropped from the bounding and the ambient set are not seen";

@@ -9,7 +9,7 @@ use crate::{Place, Program};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use norma_baseline::export::document::Document;
-use norma_baseline::export::{Target, apparmor, kubearmor, network_policy, seccomp};
+use norma_baseline::export::{Target, apparmor, kubearmor, network_policy, seccomp, security_context};
 use norma_baseline::file;
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -49,6 +49,8 @@ enum Format {
     Yaml,
     /// A seccomp profile, from what executables need (no system calls are recorded).
     Seccomp,
+    /// The capabilities of a Kubernetes securityContext: all dropped but those that were used.
+    SecurityContext,
     /// A Kubernetes NetworkPolicy, from connections and accepted peers.
     NetworkPolicy,
     /// An AppArmor profile, from files, programs, libraries, capabilities and protocols.
@@ -68,6 +70,7 @@ impl Format {
                 "made from the capabilities and privileged operations that its executables needed, not from recorded \
                  system calls: all are allowed, but those that serve only what was never seen",
             ),
+            Self::SecurityContext => Some("made from the capabilities that its executables used"),
             Self::NetworkPolicy => Some("made from observed connections and accepted peers"),
             Self::Apparmor | Self::Kubearmor => {
                 Some("made from observed programs, files, libraries, capabilities and protocols")
@@ -101,6 +104,7 @@ impl Options {
         let text = match self.format {
             Format::Yaml | Format::Bundle => Document::of(norm).to_yaml(norm)?,
             Format::Seccomp => seccomp::seccomp(norm)?,
+            Format::SecurityContext => security_context::security_context(norm)?,
             Format::Apparmor => apparmor::apparmor(norm, &self.name(&workload)),
             Format::Kubearmor => kubearmor::kubearmor(norm, &self.target(&workload)?)?,
             Format::NetworkPolicy => {

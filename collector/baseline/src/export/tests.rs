@@ -200,6 +200,21 @@ fn a_name_cannot_write_rules_of_its_own() {
 }
 
 #[test]
+fn a_container_keeps_the_capabilities_that_it_used() {
+    let text = security_context::security_context(&norm()).unwrap();
+    assert!(
+        text.contains("# capability: NOT COMPLETE: no agent was able to see it"),
+        "{text}"
+    );
+    assert!(text.contains("# NET_BIND_SERVICE is used by /bin/x."), "{text}");
+    let context: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(
+        context["securityContext"]["capabilities"],
+        serde_json::json!({ "drop": ["ALL"], "add": ["NET_BIND_SERVICE"] })
+    );
+}
+
+#[test]
 fn kubearmor_has_the_same() {
     let text = kubearmor::kubearmor(&norm(), &target()).unwrap();
     let policy: serde_json::Value = serde_saphyr::from_str(&text).unwrap();

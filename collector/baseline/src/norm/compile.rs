@@ -18,7 +18,7 @@ use super::index::Index;
 use super::{Norm, Pending, Standing};
 use crate::estimate::{Criteria, Settled, State, Survey};
 use crate::evidence::{Evidence, Sampling, Tally, Total};
-use crate::fact::{Fact, FactId};
+use crate::fact::{Fact, FactId, Field};
 use crate::overlay::{Decision, Overlay, Subject, Verb, Whole};
 use crate::pattern::{Patterns, Protection};
 use crate::time::Timestamp;
@@ -216,7 +216,25 @@ impl Inputs<'_> {
         if let Some(locked) = whole.locked {
             settled = settled.map(|since| Some(since.map_or(locked, |since| since.min(locked))));
         }
+        for field in Field::ALL {
+            let since = &mut settled[field.index()];
+            *since = since.filter(|since| self.was_watched(field, *since));
+        }
         settled
+    }
+
+    /// Whether what is said of a field as of a moment rests on somebody having looked at it: here, or in the revision
+    /// before, if it was ready there.
+    fn was_watched(&self, field: Field, since: Timestamp) -> bool {
+        let Some(watch) = Fact::watch(field) else {
+            return true;
+        };
+        match self.evidence.tally_of(&watch) {
+            Some(tally) if tally.first_seen > since => self.predecessor.is_some_and(|norm| {
+                norm.is_watched(field) && matches!(norm.survey.field(field).state, State::Ready { .. })
+            }),
+            _ => true,
+        }
     }
 
     fn patterns(

@@ -7,11 +7,13 @@ use crate::deed::truth::Truth;
 use crate::deed::{Deed, deed};
 use anyhow::{Context as _, Result};
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 /// Nobody in particular.
 const USER: u32 = 54_321;
 /// "Leave it as it is".
 const SAME: u32 = u32::MAX;
+const CAP_SYS_NICE: u32 = 23;
 const CAP_SYS_TIME: u32 = 25;
 const SECCOMP_SET_MODE_FILTER: u32 = 1;
 const SECCOMP_MODE_FILTER: u64 = 2;
@@ -54,6 +56,19 @@ pub const ALL: &[Deed] = &[
         CREDENTIAL_CHANGE,
         "capset(2) without CAP_SYS_TIME",
         capset,
+    ),
+    deed(
+        "capability-use",
+        "privilege.capability-use",
+        "",
+        "setpriority(2) to before others, which takes CAP_SYS_NICE",
+        |_| {
+            sys::process::setpriority(libc::PRIO_PROCESS, 0, -1)?;
+            let namespace = fs::metadata("/proc/self/ns/user")?.ino();
+            Ok(Truth::here()
+                .fact("capability", 1_u64 << CAP_SYS_NICE)
+                .fact("namespace", namespace))
+        },
     ),
     deed(
         "no-new-privs",

@@ -27,6 +27,7 @@ calls! {
     set_name = SYS_prctl(option: i32, name: &CStr) -> ();
     seccomp = SYS_seccomp(operation: u32, flags: u32, program: From<'_>) -> ();
     seccomp_prctl = SYS_prctl(option: i32, mode: u64, program: From<'_>) -> ();
+    setpriority = SYS_setpriority(which: u32, who: u32, nice: i32) -> ();
     unshare = SYS_unshare(flags: i32) -> ();
     setns = SYS_setns(namespace: &OwnedFd, flags: i32) -> ();
     pidfd_open = SYS_pidfd_open(pid: u32, flags: u32) -> OwnedFd;

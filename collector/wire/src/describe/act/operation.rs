@@ -84,6 +84,10 @@ fn verb(operation: &Operation) -> String {
         "privilege.ids" => "changed its ids",
         "privilege.groups" => "changed its groups",
         "privilege.capabilities" => "changed its capabilities",
+        "privilege.capability-use" if operation.outcome == i32::from(Outcome::Denied) => {
+            "needed a capability"
+        }
+        "privilege.capability-use" => "used a capability",
         "privilege.no-new-privs" => "gave up new privileges",
         "privilege.seccomp" => "installed a seccomp filter",
         "namespace.unshare" => "left namespaces",
