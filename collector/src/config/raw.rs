@@ -100,6 +100,13 @@ pub struct Archive {
     pub cluster: Spanned<String>,
     pub directory: Option<PathBuf>,
     pub store: Option<Store>,
+    pub encryption: Option<Encryption>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    pub key: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]
