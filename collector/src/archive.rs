@@ -23,6 +23,7 @@ pub mod task;
 pub mod verify;
 pub mod write;
 
+pub(crate) use http::{Endpoint, HttpError};
 pub use inbox::Outcome;
 pub use layout::Cluster;
 

@@ -30,7 +30,8 @@ pub struct Tls {
     pub key: Spanned<PathBuf>,
     pub client_ca: Spanned<PathBuf>,
     #[serde(default)]
-    pub crl: Vec<Spanned<PathBuf>>,
+    pub crl: Vec<Spanned<String>>,
+    pub crl_refresh: Option<Spanned<String>>,
     #[serde(default)]
     pub crl_expired: WhenExpired,
 }
