@@ -29,7 +29,7 @@ const SPEED_MAX: i64 = 1_440;
 /// Watches what the containers of this node do with processes, files and the network, holds it against
 /// learned baselines and declared policy, and ships what it sees to a collector over mTLS.
 #[derive(Debug, Parser)]
-#[command(name = "norma-agent", version, arg_required_else_help = true)]
+#[command(name = "norma-agent", version = norma_crypto::version!(), arg_required_else_help = true)]
 pub struct Cli {
     /// How to write the log, which goes to standard error. RUST_LOG filters it.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
@@ -191,6 +191,7 @@ impl Cli {
     /// # Errors
     /// Whatever kept it from being done.
     pub fn run(&self) -> anyhow::Result<ExitStatus> {
+        norma_crypto::check()?;
         match &self.command {
             Command::Run {
                 file,

@@ -68,7 +68,17 @@ pub async fn begin(config: &Config, log: &AuditLog) -> Result<(), StorageError> 
         fact("verifier key", key),
         fact("from", config.audit.key.to_string()),
     ];
-    record(log, own(Act::LogKey, log.promises().key().name(), facts)).await
+    record(log, own(Act::LogKey, log.promises().key().name(), facts)).await?;
+    let encryption = config
+        .archive
+        .as_ref()
+        .and_then(|archive| archive.encryption.as_ref());
+    // One that cannot be read ends the start in a moment.
+    if let Some((source, Ok(kek))) = encryption.map(|source| (source, source.open())) {
+        let facts = vec![fact("from", source.to_string())];
+        record(log, own(Act::SegmentKeys, kek.id(), facts)).await?;
+    }
+    Ok(())
 }
 
 /// Records credentials whenever they are taken or refused, until told to stop.

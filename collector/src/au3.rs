@@ -202,6 +202,13 @@ fn outcome_and_identity(body: Option<&Body>) -> (Answer, Answer) {
             )),
             collector(),
         ),
+        Some(Body::Shredded(shredded)) => (
+            known(format!(
+                "records {} to {} cannot be read any more",
+                shredded.first_record, shredded.last_record
+            )),
+            known(format!("{} (uid {})", shredded.who, shredded.uid)),
+        ),
         Some(Body::HoldPlaced(placed)) => (
             known("in force"),
             known(format!("{} (uid {})", placed.who, placed.uid)),

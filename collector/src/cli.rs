@@ -20,7 +20,7 @@ const EXIT_CONFIG: u8 = 64;
 
 /// Takes events from Norma's agents over mutual TLS, keeps them in a tamper-evident audit log, forwards them.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version = norma_crypto::version!(), about, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -83,6 +83,9 @@ enum Output {
 impl Cli {
     /// Does what the command line asks for.
     pub fn execute(self) -> ExitCode {
+        if let Err(error) = norma_crypto::check() {
+            return Failure::Other(error.to_string()).report();
+        }
         let result = match self.command {
             Command::Run(args) => run_collector(&args),
             Command::Config(ConfigCommand::Check { config }) => Config::read(&config)

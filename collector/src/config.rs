@@ -1,6 +1,7 @@
 //! The collector's configuration: what a file says, checked as a whole, as values that can only be valid.
 
 mod archive;
+mod crl;
 mod raw;
 
 use crate::administration::Given;
@@ -166,12 +167,25 @@ pub struct TlsFiles {
 /// Revocation lists.
 #[derive(Clone, Debug)]
 pub struct CrlFiles {
-    /// Where they come from; none where nothing is ever revoked.
+    /// Where they are read from, also those that are fetched; none where nothing is ever revoked.
     pub files: Vec<PathBuf>,
+    /// Those of them that are fetched.
+    pub fetched: Vec<FetchedList>,
+    /// How often.
+    pub every: Duration,
     /// Directory in which the newest ones are kept.
     pub cache: PathBuf,
     /// What happens when one is out of date.
     pub when_expired: WhenExpired,
+}
+
+/// A revocation list that is fetched over HTTP.
+#[derive(Clone, Debug)]
+pub struct FetchedList {
+    /// From here.
+    pub url: url::Url,
+    /// And put there.
+    pub file: PathBuf,
 }
 
 /// One sink.
@@ -258,17 +272,7 @@ impl Check<'_> {
             certificate: self.file(&raw.tls.certificate),
             key: self.file(&raw.tls.key),
             client_ca: self.file(&raw.tls.client_ca),
-            crl: CrlFiles {
-                // They may be missing for a while: the cache stands in.
-                files: raw
-                    .tls
-                    .crl
-                    .iter()
-                    .map(|file| self.base.join(&file.value))
-                    .collect(),
-                cache: self.base.join(&raw.state_dir).join("crl"),
-                when_expired: raw.tls.crl_expired,
-            },
+            crl: self.revocation_lists(&raw.tls, self.base.join(&raw.state_dir).join("crl")),
         };
         let mut names = BTreeSet::new();
         let mut sinks = Vec::new();

@@ -12,6 +12,7 @@ pub mod counts;
 mod credentials;
 mod deliver;
 mod handover;
+mod lists;
 mod news;
 mod refusals;
 mod revocation;
@@ -80,6 +81,7 @@ pub struct Ingest {
     enrolment: Option<EnrolmentServer>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     refusals: JoinHandle<()>,
+    lists: Option<JoinHandle<()>>,
 }
 
 /// Begins to accept agents.
@@ -89,6 +91,8 @@ pub async fn start(
     heads: &Heads,
     baselines: &Baselines,
 ) -> Result<Ingest, StartError> {
+    let stop = CancellationToken::new();
+    let lists = lists::start(&config.tls, stop.clone()).await;
     let credentials = Arc::new(Credentials::load(&config.tls)?);
     let listen = |source| StartError::Listen {
         address: config.listen,
@@ -97,7 +101,6 @@ pub async fn start(
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
 
-    let stop = CancellationToken::new();
     let (refusals, refusals_task) = Refusals::start(log.clone(), stop.clone());
     let (connections, acceptor) =
         accept::start(listener, Arc::clone(&credentials), refusals.clone(), stop.clone());
@@ -152,6 +155,7 @@ pub async fn start(
         enrolment,
         server: tokio::spawn(server),
         refusals: refusals_task,
+        lists,
     })
 }
 
@@ -168,6 +172,10 @@ impl Ingest {
             (&mut self.acceptor).await.is_ok()
                 && (&mut self.server).await.is_ok()
                 && (&mut self.refusals).await.is_ok()
+                && match &mut self.lists {
+                    Some(lists) => lists.await.is_ok(),
+                    None => true,
+                }
         };
         match tokio::time::timeout(DRAIN, drained).await {
             Ok(true) => {}

@@ -188,3 +188,54 @@ fn an_archive_that_could_not_work_is_refused_with_its_line() {
     assert!(store.retain.is_none() && store.path_style);
     assert!(config.retention.keep.is_none());
 }
+
+#[test]
+fn encryption_and_fetched_lists_name_what_is_wrong_with_them() {
+    let archive = |key: &str| format!("archive: {{cluster: a, encryption: {{key: \"{key}\"}}}}\n");
+    for (text, place, what) in [
+        (
+            archive("nowhere"),
+            "4:41",
+            "archive.encryption.key: cannot read the key",
+        ),
+        (archive("pem"), "4:41", "chmod 600"),
+        (
+            archive("pkcs11:token=a"),
+            "4:41",
+            "one in a token is not supported",
+        ),
+    ] {
+        let message = read(&text, "").unwrap_err();
+        let place = format!("collector.yaml:{place}: ");
+        assert!(
+            message.contains(&place) && message.contains(what),
+            "{text}: {message}"
+        );
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("pem"), "").unwrap();
+    let file = folder.path().join("collector.yaml");
+    let tls = |more: &str| {
+        let text = BASE.replace("client_ca: pem}", &format!("client_ca: pem, {more}}}"));
+        fs::write(&file, text).unwrap();
+        Config::read(&file).map_err(|error| error.to_string())
+    };
+    for (more, what) in [
+        ("crl: [\"https://pki.example/a.crl\"]", "over http:// alone"),
+        ("crl: [\"ldap://pki.example/a\"]", "neither a file nor a location"),
+        ("crl: [a.crl], crl_refresh: 5m", "no list is fetched"),
+        (
+            "crl: [\"http://pki.example/a.crl\"], crl_refresh: 2d",
+            "between 1s and 24h",
+        ),
+    ] {
+        let message = tls(more).unwrap_err();
+        assert!(
+            message.contains("collector.yaml:3:") && message.contains(what),
+            "{more}: {message}"
+        );
+    }
+    let config = tls("crl: [a.crl, \"http://pki.example/a.crl\"]").unwrap();
+    assert_eq!((config.tls.crl.files.len(), config.tls.crl.fetched.len()), (2, 1));
+}

@@ -4,8 +4,13 @@ use crate::agent::Agent;
 use crate::node::{Node, target};
 use crate::stage::{LIMIT, Stage};
 use anyhow::{Result, ensure};
+use norma_rig::daemon::Daemon;
+use norma_rig::net::{free_port, is_listening};
 use norma_rig::{CollectorSettings, wait_until};
 use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_certificate_ends_its_stream_under_load_and_no_other() -> Result<()> {
@@ -191,4 +196,83 @@ async fn people_may_not_deliver_events() -> Result<()> {
         }));
     }
     Ok(())
+}
+
+/// Puts a list where the server has it, as of so many minutes after the first: it tells lists apart by seconds.
+fn publish(web: &Path, list: &[u8], minutes: u64) -> Result<()> {
+    let name = web.join("new");
+    fs::write(&name, list)?;
+    let when = SystemTime::now() - Duration::from_secs(3600) + Duration::from_secs(60 * minutes);
+    fs::File::options().write(true).open(&name)?.set_modified(when)?;
+    Ok(fs::rename(name, web.join("ca.crl"))?)
+}
+
+#[tokio::test]
+async fn a_list_is_fetched_over_http_and_counts_without_the_network() -> Result<()> {
+    let stage = Stage::new("crl-http")?;
+    let list = stage.pki.crl(7)?;
+    let old = fs::read(&list)?;
+    let web = stage.scratch.folder("web")?;
+    let web_port = free_port()?;
+    let url = format!("http://127.0.0.1:{web_port}/ca.crl");
+    let settings = CollectorSettings {
+        crl: Some(url.into()),
+        extra: "  crl_refresh: 1s\n".to_owned(),
+        ..Default::default()
+    };
+    let mut server = Command::new("python3");
+    server.args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory"]);
+    let mut server = Daemon::start(&stage.scratch, "web", server.arg(&web).arg(web_port.to_string()))?;
+    server.wait_for("listening", LIMIT, |_| Ok(is_listening(web_port)?.then_some(())))?;
+
+    // Without a list that was ever there, nobody could be checked.
+    let mut refused =
+        norma_rig::Collector::prepare(&stage.scratch, &stage.programs, &stage.pki, None, &settings)?;
+    refused.run_below(&stage.scratch, &["env"])?;
+    let told = refused
+        .daemon()?
+        .wait_for_line("could not be fetched yet", LIMIT)?;
+    ensure!(told.contains("/ca.crl"), "{told}");
+    ensure!(!refused.daemon()?.wait(LIMIT)?.success());
+
+    publish(&web, &old, 0)?;
+    let mut collector = stage.collector(None, &settings)?;
+    let port = collector.port();
+    let (bad, good) = (stage.pki.node("worker-1", 90)?, stage.pki.node("worker-2", 90)?);
+    let connect = async |identity, node| Agent::connect(&stage.pki.ca(), identity, port, node, 1).await;
+    connect(&bad, "worker-1").await?;
+    server.wait_for_line("304", LIMIT)?;
+    stage.pki.revoke(&bad.certificate)?;
+    let new = fs::read(&list)?;
+    publish(&web, &new, 1)?;
+    collector
+        .daemon()?
+        .wait_for_line("revocation lists were read again", LIMIT)?;
+    ensure!(connect(&bad, "worker-1").await.is_err());
+    connect(&good, "worker-2").await?;
+
+    publish(&web, &old, 2)?;
+    collector
+        .daemon()?
+        .wait_for_line("it is older than one that was there before", LIMIT)?;
+    ensure!(
+        connect(&bad, "worker-1").await.is_err(),
+        "an old list brought it back"
+    );
+    publish(&web, &new, 3)?;
+    collector.daemon()?.wait_for_line("can be fetched again", LIMIT)?;
+    let foreign = norma_rig::Pki::create(&stage.programs, &stage.scratch.join("foreign"))?;
+    publish(&web, &fs::read(foreign.crl(7)?)?, 4)?;
+    collector
+        .daemon()?
+        .wait_for_line("is not signed by an authority in client_ca", LIMIT)?;
+
+    server.kill()?;
+    collector.stop()?;
+    collector.run(&stage.scratch)?;
+    ensure!(
+        connect(&bad, "worker-1").await.is_err(),
+        "the list that was fetched is not kept"
+    );
+    connect(&good, "worker-2").await.map(drop)
 }

@@ -9,10 +9,12 @@ use std::sync::{Mutex, PoisonError};
 /// Names a folder with such an environment, to be used instead.
 pub const ENV_PYTHON: &str = "NORMA_TEST_PYTHON";
 
-/// What archives are checked with: an object store with Object Lock, its common client, and two readers of Parquet.
+/// What archives are checked with: an object store with Object Lock, its common client, two readers of Parquet, and what
+/// unwraps their keys.
 const ARCHIVE: &[&str] = &[
     "moto[s3,server]==5.2.5",
     "boto3",
+    "cryptography",
     "pyarrow==26.0.1",
     "duckdb==2.0.0",
 ];

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod eval;
+mod fips;
 mod fuzz;
 mod run;
 mod setup;
@@ -40,6 +41,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Measure what is found and what is found wrongly: real programs, real clients, and attacks on them.
     Eval(eval::Arguments),
+    /// Build agent and collector with the validated (FIPS) form of the cryptographic library, and check what they refuse.
+    Fips(fips::Arguments),
     /// Run the fuzz targets on the stable compiler.
     Fuzz(fuzz::Arguments),
     /// Print the table of file sizes and the files that are too long.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Vm(arguments) => vm::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Eval(arguments) => eval::main(&arguments),
+        Command::Fips(arguments) => fips::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Tidy(arguments) => tidy::main(&arguments),
     };

@@ -97,6 +97,7 @@ pub fn identity(target: &CollectorTarget) -> Result<Identity, IdentityError> {
             .with_client_auth_cert(chain, key)
             .map_err(|error| unusable("the client certificate with its key", &target.certificate, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    norma_crypto::check_client(&config).map_err(|error| unusable("TLS with", &target.certificate, &error))?;
     Ok(Identity {
         config: Arc::new(config),
         signer,

@@ -14,6 +14,7 @@ use parquet::column::reader::get_typed_column_reader;
 use parquet::data_type::{
     ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int64Type,
 };
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -22,6 +23,7 @@ use parquet::file::writer::SerializedRowGroupWriter;
 use parquet::schema::types::ColumnPath;
 use prost::Message as _;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Name and version of the schema, in the file's metadata under [`SCHEMA_KEY`].
 pub const SCHEMA: &str = "norma.dev/audit-parquet/v1";
@@ -53,6 +55,12 @@ pub const MESSAGE: &str = "message norma_audit {
     required fixed_len_byte_array(32) leaf_hash;
     required binary payload;
 }";
+
+/// Columns that are not encrypted where the others are: from these a segment is proven without its key.
+pub const PLAIN: [&str; 2] = ["record", "leaf_hash"];
+/// Their places among all.
+const RECORD: usize = 0;
+const LEAF_HASH: usize = 16;
 
 /// zstd beyond this costs much more time than it saves space.
 const ZSTD_LEVEL: i32 = 3;
@@ -215,6 +223,24 @@ impl Rows {
         Ok(rows)
     }
 
+    /// Reads from a row group what is never encrypted: index and leaf hash of each record.
+    pub fn read_plain(group: &dyn RowGroupReader) -> Result<Vec<(u64, Hash)>> {
+        let indexes = Columns { group, next: RECORD }.required::<Int64Type>()?;
+        let leaves = Columns {
+            group,
+            next: LEAF_HASH,
+        }
+        .required::<FixedLenByteArrayType>()?;
+        let leaves = leaves.iter().map(|leaf| {
+            let bytes = leaf.data().try_into();
+            bytes
+                .map(Hash)
+                .map_err(|_| ParquetError::General("a leaf hash has not 32 bytes".to_owned()))
+        });
+        let rows = indexes.into_iter().map(|index| index as u64).zip(leaves);
+        rows.map(|(index, leaf)| Ok((index, leaf?))).collect()
+    }
+
     fn texts(&self) -> [&Optional<ByteArray>; 9] {
         [
             &self.event_kind,
@@ -230,8 +256,12 @@ impl Rows {
     }
 }
 
-/// How files are written: the same bytes for the same records, by the same version of this program.
-pub fn properties(metadata: Vec<KeyValue>) -> Result<WriterProperties> {
+/// How files are written: the same bytes for the same records, by the same version of this program, unless they are
+/// encrypted.
+pub fn properties(
+    metadata: Vec<KeyValue>,
+    encryption: Option<Arc<FileEncryptionProperties>>,
+) -> Result<WriterProperties> {
     let column = |name: &str| ColumnPath::from(name.to_owned());
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
@@ -246,6 +276,9 @@ pub fn properties(metadata: Vec<KeyValue>) -> Result<WriterProperties> {
         properties = properties
             .set_column_dictionary_enabled(column(name), false)
             .set_column_statistics_enabled(column(name), EnabledStatistics::None);
+    }
+    if let Some(encryption) = encryption {
+        properties = properties.with_file_encryption_properties(encryption);
     }
     Ok(properties
         .set_column_compression(column("leaf_hash"), Compression::UNCOMPRESSED)

@@ -1,4 +1,4 @@
-//! One request to a store.
+//! One request to a store, or for what somebody publishes.
 
 use crate::witness::tls;
 use bytes::Bytes;
@@ -101,33 +101,55 @@ impl Endpoint {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body)).map_err(|error| told(&error))?;
-        let is_object = method == "GET";
-        let exchange = async {
-            let tcp = TcpStream::connect((self.host.as_str(), self.port))
-                .await
-                .map_err(|error| told(&error))?;
-            match &self.tls {
-                None => self.exchange(tcp, request, is_object).await,
-                Some(config) => {
-                    let name = ServerName::try_from(self.host.clone()).map_err(|error| told(&error))?;
-                    let stream = TlsConnector::from(Arc::clone(config))
-                        .connect(name, tcp)
-                        .await
-                        .map_err(|error| told(&error))?;
-                    self.exchange(stream, request, is_object).await
-                }
-            }
-        };
+        let most = if method == "GET" { usize::MAX } else { ANSWER_MAX };
+        let exchange = self.reach(request, most);
         timeout(patience, exchange)
             .await
             .map_err(|_| told(&"no answer in time"))?
+    }
+
+    /// Asks for what is at a URL, and takes no more than `most` bytes of it.
+    pub async fn get(
+        &self,
+        url: &url::Url,
+        headers: &[(&str, &str)],
+        most: usize,
+    ) -> Result<Answer, HttpError> {
+        let mut request = Request::builder()
+            .uri(&url[url::Position::BeforePath..url::Position::AfterQuery])
+            .header(header::HOST, &self.authority);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| HttpError(format!("{}: {error}", self.authority)))?;
+        self.reach(request, most).await
+    }
+
+    async fn reach(&self, request: Request<Full<Bytes>>, most: usize) -> Result<Answer, HttpError> {
+        let told = |error: &dyn std::fmt::Display| HttpError(format!("{}: {error}", self.authority));
+        let tcp = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| told(&error))?;
+        match &self.tls {
+            None => self.exchange(tcp, request, most).await,
+            Some(config) => {
+                let name = ServerName::try_from(self.host.clone()).map_err(|error| told(&error))?;
+                let stream = TlsConnector::from(Arc::clone(config))
+                    .connect(name, tcp)
+                    .await
+                    .map_err(|error| told(&error))?;
+                self.exchange(stream, request, most).await
+            }
+        }
     }
 
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         request: Request<Full<Bytes>>,
-        is_object: bool,
+        most: usize,
     ) -> Result<Answer, HttpError> {
         let told = |error: &dyn std::fmt::Display| HttpError(format!("{}: {error}", self.authority));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -137,7 +159,6 @@ impl Endpoint {
         let response: Response<Incoming> =
             sender.send_request(request).await.map_err(|error| told(&error))?;
         let (parts, body) = response.into_parts();
-        let most = if is_object { usize::MAX } else { ANSWER_MAX };
         let body = Limited::new(body, most).collect().await;
         driven.abort();
         Ok(Answer {

@@ -26,6 +26,9 @@ pub struct Kept {
     pub sha256: String,
     /// Its length.
     pub bytes: u64,
+    /// Whether it is encrypted with a key of its own.
+    #[serde(default)]
+    pub encrypted: bool,
     /// Until when the store is to lock it, seconds since 1970; settled before it is put there for the first time.
     pub retain_until: Option<i64>,
     /// What the store proved.

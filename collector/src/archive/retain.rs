@@ -141,7 +141,8 @@ impl Remover {
             }
         };
         let text = tombstone.to_string();
-        if !self.is_recorded(&tombstone, &text)? {
+        let is_this = |body: &Body| matches!(body, Body::Removed(removed) if removed.tombstone == text);
+        if !self.is_recorded(tombstone.after, is_this)? {
             let removed = Removed {
                 segment: tombstone.segment,
                 first_record: tombstone.records.0,
@@ -166,14 +167,17 @@ impl Remover {
         Ok(Removal::Done)
     }
 
-    /// Whether the log has the record of a tombstone that was made before a crash.
-    fn is_recorded(&self, tombstone: &Tombstone, text: &str) -> Result<bool, ReadError> {
+    /// Whether the log has such a record after this one, as of what was begun before a crash.
+    pub(super) fn is_recorded(&self, after: u64, is_this: impl Fn(&Body) -> bool) -> Result<bool, ReadError> {
         let durable = self.log.head().borrow().index;
-        let mut follower = Follower::new(&self.log.directory(), tombstone.after + 1);
+        let mut follower = Follower::new(&self.log.directory(), after + 1);
         while follower.next_index() <= durable {
             let records = follower.read(durable, CHUNK)?;
-            let is_it = |body: &Option<Body>| matches!(body, Some(Body::Removed(removed)) if removed.tombstone == text);
-            if records.iter().any(|record| is_it(&record.body)) {
+            if records
+                .iter()
+                .filter_map(|record| record.body.as_ref())
+                .any(&is_this)
+            {
                 return Ok(true);
             }
         }

@@ -1,8 +1,11 @@
 //! What archives, holds and removes while the collector runs. Nothing waits for it; what fails is tried again.
 
 use super::holds::{self, Facts, Holds, inbox};
+use super::inbox::{self as handed, Inbox, Undone};
 use super::kept::{Books, Kept, Stored};
+use super::keys::{KekError, SegmentKeys};
 use super::retain::{Removal, RemoveError, Remover, Retention, facts};
+use super::shred::{self, ShredError};
 use super::store::{Store, StoreError, Wanted};
 use super::write::{manifest_of, write};
 use super::{ArchiveConfig, ArchiveError, at};
@@ -16,13 +19,16 @@ use norma_wire::audit::ArchiveState;
 use norma_wire::audit::record::Body;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked what is to be archived or removed.
 const EVERY: Duration = Duration::from_secs(1);
+/// Name of the directory of segments' keys, in the collector's state directory.
+pub const SEGMENT_KEYS: &str = "segment-keys";
 /// What failed is tried again after this, and after ever longer up to
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// this.
@@ -38,7 +44,7 @@ pub enum StartError {
     #[error("cannot use {}: {source}", path.display())]
     Directory {
         /// Which.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The operating system's answer.
         source: io::Error,
     },
@@ -48,6 +54,9 @@ pub enum StartError {
     /// The store's settings.
     #[error("archive.store: {0}")]
     Store(String),
+    /// What segments' keys are wrapped under.
+    #[error("archive.encryption.key: {0}")]
+    Encryption(#[from] KekError),
 }
 
 /// What it needs besides the log.
@@ -99,10 +108,21 @@ pub fn start(
         Some(store) => Some(Store::new(store).map_err(StartError::Store)?),
         None => None,
     };
+    let keys_dir = settings.state_dir.join(SEGMENT_KEYS);
+    let encryption = settings.archive.and_then(|archive| archive.encryption.as_ref());
+    let keys = match encryption {
+        Some(source) => Some(SegmentKeys::new(&keys_dir, source.open()?)),
+        None => None,
+    };
+    let shreds_dir = settings.state_dir.join(shred::DIRECTORY);
+    let wishes = Inbox::open(&shreds_dir, shred::REQUEST).map_err(directory(&shreds_dir))?;
     let key = settings.audit.key.open(settings.audit.origin.as_deref())?;
     let inbox = inbox::take(&holds_dir, holds.clone(), stop.clone()).map_err(directory(&holds_dir))?;
     let task = Task {
         archive: settings.archive.cloned(),
+        keys,
+        keys_dir,
+        wishes,
         books,
         remover: Remover {
             log: log.clone(),
@@ -126,6 +146,12 @@ pub fn start(
 
 struct Task {
     archive: Option<ArchiveConfig>,
+    /// Keys of segments, where they are to be encrypted.
+    keys: Option<SegmentKeys>,
+    /// Where they lie, also those of before.
+    keys_dir: PathBuf,
+    /// What is to be shredded.
+    wishes: Inbox,
     store: Option<Store>,
     books: Books,
     remover: Remover,
@@ -159,24 +185,31 @@ impl Task {
             .without_max_times()
             .with_jitter();
         let mut delays = retries.build();
-        let mut wait = Duration::ZERO;
+        let mut looks = tokio::time::interval(EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = Instant::now();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                _ = looks.tick() => {}
                 () = stop.cancelled() => break,
+            }
+            for path in self.wishes.waiting() {
+                let done = self.shred(&path).await;
+                handed::settle(&path, done);
+            }
+            if Instant::now() < due {
+                continue;
             }
             // What is being done when the collector stops is done again at its next start.
             let pass = tokio::select! {
                 pass = self.pass() => pass,
                 () = stop.cancelled() => break,
             };
-            wait = match pass {
-                Ok(()) => {
-                    delays = retries.build();
-                    EVERY
-                }
-                Err(()) => delays.next().unwrap_or(LAST_RETRY),
-            };
+            if pass.is_ok() {
+                delays = retries.build();
+            } else {
+                due = Instant::now() + delays.next().unwrap_or(LAST_RETRY);
+            }
         }
         if let Err(error) = self.remover.holds.settle().await {
             tracing::warn!(%error, "the holds are read from the log at the next start");
@@ -261,8 +294,9 @@ impl Task {
             None => {
                 let (segment, manifest) = (segment.clone(), manifest.clone());
                 let (root, cluster) = (archive.directory.clone(), archive.cluster.clone());
+                let keys = self.keys.clone();
                 let made = tokio::task::spawn_blocking(move || -> Result<Kept, ArchiveError> {
-                    let written = write(&segment, manifest.clone(), &root, &cluster)?;
+                    let written = write(&segment, manifest.clone(), &root, &cluster, keys.as_ref())?;
                     let (digest, bytes) = durable::digest(&written.path).map_err(at(&written.path))?;
                     Ok(Kept {
                         first_record: segment.first_index,
@@ -270,6 +304,7 @@ impl Task {
                         object: written.object,
                         sha256: Hash(digest).to_string(),
                         bytes,
+                        encrypted: keys.is_some(),
                         retain_until: None,
                         stored: None,
                     })
@@ -338,6 +373,60 @@ impl Task {
             "the store keeps a segment"
         );
         self.books.put(kept).map_err(Trouble::Books)
+    }
+
+    /// Makes the contents of one segment unreadable, as a file asks for.
+    async fn shred(&mut self, path: &Path) -> Result<(), Undone> {
+        let (wish, uid) = handed::read::<shred::Wish>(path)?;
+        wish.check()?;
+        match self.shred_segment(&wish, uid).await {
+            Ok(()) => Ok(()),
+            Err(ShredError::Refused(why)) => Err(Undone::Refused(why)),
+            Err(ShredError::Failed(error)) => {
+                tracing::error!(%error, segment = wish.segment, "cannot shred a segment; trying again");
+                Err(Undone::Later)
+            }
+        }
+    }
+
+    async fn shred_segment(&mut self, wish: &shred::Wish, uid: u32) -> Result<(), ShredError> {
+        self.look().map_err(RemoveError::from)?;
+        let number = wish.segment;
+        let kept = self.books.all().find(|kept| kept.facts.segment == number);
+        let kept = kept.cloned().ok_or_else(|| {
+            ShredError::Refused(format!(
+                "segment {number} is not archived: there is no key to be destroyed"
+            ))
+        })?;
+        let about = shred::About::find(&self.remover, &self.keys_dir, &kept)?;
+        about.permit(&self.remover).await?;
+        if about.segment.path.exists() {
+            let is_newest = self.sealed.keys().next_back() == Some(&kept.first_record);
+            let why = if is_newest {
+                Some("it is the newest that is sealed; try again when the next one is")
+            } else if self.delivered.through() < about.manifest.records.1 {
+                Some("a sink has not read all of it yet; try again when it has")
+            } else if self.store.is_some() && kept.stored.is_none() {
+                Some("the store does not have it yet; try again when it has")
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                return Err(ShredError::Refused(format!(
+                    "segment {number} is on this disk in plain and cannot be removed: {why}"
+                )));
+            }
+            let file = match (&self.archive, &self.store) {
+                (Some(archive), Some(_)) => Some(archive.directory.join(&kept.object)),
+                _ => None,
+            };
+            let reason = format!("shredded: {}", wish.reason);
+            let (segment, manifest) = (&about.segment, &about.manifest);
+            self.remover
+                .remove(segment, manifest, reason, Some(&kept), None, file)
+                .await?;
+        }
+        about.destroy(&self.remover, &self.keys_dir, wish, uid).await
     }
 
     /// Records once that archiving fails, and once that it works again.

@@ -1,9 +1,11 @@
 //! All archive files below a directory: each against itself, one against the next, and against the transparency log.
 
-use super::check::{Checked, check, rebuild};
+use super::check::{Checked, Contents, check, rebuild};
+use super::keys::SegmentKeys;
 use super::layout::EXTENSION;
 use super::{ArchiveError, at};
 use crate::audit::Segment;
+use crate::audit::shredding::Shredded;
 use crate::audit::verify::{Expected, LogReport, SealedLog, VerifyError, sealed};
 use crate::durable;
 use serde::Serialize;
@@ -24,6 +26,10 @@ pub struct Report {
     pub records: u64,
     /// First and last segment of each run without a gap, by number.
     pub segments: Vec<(u64, u64)>,
+    /// Files among them whose contents are encrypted and were not read: only their leaf hashes are proven.
+    pub closed: Vec<u64>,
+    /// Those of them whose keys were destroyed, as the log's key signed it.
+    pub shredded: Vec<Shredded>,
     /// Files that were not held against the transparency log.
     pub unbound: u64,
     /// What the transparency log proves; absent where none was given.
@@ -56,8 +62,14 @@ pub enum Unverified {
     NoFiles(PathBuf),
 }
 
-/// Verifies all archive files below `path`; with `log`, the audit directory whose tlog must have sealed them.
-pub fn verify(path: &Path, log: Option<&Path>, expected: &Expected) -> Result<Report, Unverified> {
+/// Verifies all archive files below `path`; with `log`, the audit directory whose tlog must have sealed them. Encrypted
+/// ones are read with `keys`; where these are given, one that has no key must have been shredded.
+pub fn verify(
+    path: &Path,
+    log: Option<&Path>,
+    expected: &Expected,
+    keys: Option<&SegmentKeys>,
+) -> Result<Report, Unverified> {
     let mut report = Report::default();
     let ledger = match log {
         Some(log) => Some(sealed(log, expected)?.ok_or_else(|| Unverified::NoTlog(log.to_owned()))?),
@@ -69,7 +81,7 @@ pub fn verify(path: &Path, log: Option<&Path>, expected: &Expected) -> Result<Re
         return Err(Unverified::NoFiles(path.to_owned()));
     }
     for file in files {
-        match check(&file) {
+        match check(&file, keys) {
             Ok(checked) => {
                 let number = checked.manifest.segment;
                 if let Some((other, _)) = found.get(&number) {
@@ -86,6 +98,7 @@ pub fn verify(path: &Path, log: Option<&Path>, expected: &Expected) -> Result<Re
         }
     }
     report.hold_against_each_other(&found);
+    report.hold_against_keys(&found, ledger.as_ref(), keys.is_some());
     match ledger {
         Some(ledger) => report.hold_against(ledger, &found),
         None => report.unbound = found.len() as u64,
@@ -97,15 +110,23 @@ pub fn verify(path: &Path, log: Option<&Path>, expected: &Expected) -> Result<Re
 ///
 /// # Errors
 /// A file is not what it was, or a segment is there already.
-pub fn restore(files: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+pub fn restore(
+    files: &[PathBuf],
+    out: &Path,
+    keys: Option<&SegmentKeys>,
+) -> Result<Vec<PathBuf>, ArchiveError> {
     durable::create_folders(out).map_err(at(out))?;
     let mut written = Vec::new();
     for file in files {
-        let manifest = check(file)?.manifest;
+        let checked = check(file, keys)?;
+        if checked.contents == Contents::Closed {
+            return Err(ArchiveError::Closed(file.clone()));
+        }
+        let manifest = checked.manifest;
         let segment = Segment::new(out, manifest.records.0);
         let temporary = segment.path.with_extension("new");
         let mut to = io::BufWriter::new(fs::File::create(&temporary).map_err(at(&temporary))?);
-        let rebuilt = rebuild(file, &mut to);
+        let rebuilt = rebuild(file, keys, &mut to);
         let synced = to
             .into_inner()
             .map_err(io::IntoInnerError::into_error)
@@ -181,6 +202,37 @@ impl Report {
         }
     }
 
+    /// Tells what was shredded from what cannot be read for want of a key.
+    fn hold_against_keys(
+        &mut self,
+        found: &BTreeMap<u64, (PathBuf, Checked)>,
+        ledger: Option<&SealedLog>,
+        has_keys: bool,
+    ) {
+        let stated = |number: &u64| ledger.and_then(|ledger| ledger.shredded.get(number));
+        for (number, (file, checked)) in found {
+            if checked.contents != Contents::Closed {
+                continue;
+            }
+            self.closed.push(*number);
+            match stated(number) {
+                Some(shredded) => self.shredded.push(shredded.clone()),
+                None if has_keys => self.faults.push(Fault {
+                    file: file.clone(),
+                    what: format!(
+                        "the key of segment {number} is missing, and {}",
+                        if ledger.is_some() {
+                            "nothing states that it was destroyed: put it back from a backup"
+                        } else {
+                            "only a log says whether it was destroyed (--log)"
+                        }
+                    ),
+                }),
+                None => {}
+            }
+        }
+    }
+
     fn hold_against(&mut self, ledger: SealedLog, found: &BTreeMap<u64, (PathBuf, Checked)>) {
         for (number, (file, checked)) in found {
             let what = match ledger.manifests.get(number) {
@@ -224,6 +276,24 @@ impl fmt::Display for Report {
             .map(|(first, last)| format!("{first}-{last}"))
             .collect();
         writeln!(f, "segments: {}", runs.join(", "))?;
+        let unread = self.closed.len() - self.shredded.len();
+        if unread > 0 {
+            writeln!(
+                f,
+                "not read: the contents of {unread} files are encrypted and no key was given (--keys, --key); their \
+                 leaf hashes are proven"
+            )?;
+        }
+        if !self.shredded.is_empty() {
+            writeln!(
+                f,
+                "shredded: {} files, whose contents nobody can read any more; their leaf hashes are proven",
+                self.shredded.len()
+            )?;
+            for shredded in &self.shredded {
+                writeln!(f, "  {shredded}")?;
+            }
+        }
         match &self.log {
             Some(log) => log.fmt(f),
             None => writeln!(

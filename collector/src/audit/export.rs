@@ -131,7 +131,8 @@ pub fn export(
         } else {
             segment.tombstone()
         };
-        for path in [content, segment.manifest()] {
+        let stated = Some(segment.shredding()).filter(|path| path.exists());
+        for path in [content, segment.manifest()].into_iter().chain(stated) {
             copy(&path, Path::new(path.file_name().unwrap_or_default()))?;
         }
     }

@@ -92,6 +92,9 @@ pub enum ProveError {
     /// Nothing of the kind.
     #[error("the log has no such record; `norma-collector audit gaps` tells what did not arrive")]
     NotFound,
+    /// Its key was destroyed.
+    #[error("the records are not there any more, and nobody can read their archive file: {0}")]
+    Shredded(String),
     /// Policy removed it.
     #[error(
         "records {first} to {last} (segment {segment}) were removed from this disk ({reason}){}; make the segment again \
@@ -191,6 +194,10 @@ fn find(directory: &Path, wanted: &Wanted) -> Result<(Segment, u64), ProveError>
 fn is_there(segment: &Segment) -> Result<(), ProveError> {
     if segment.path.exists() {
         return Ok(());
+    }
+    let stated = super::shredding::read(segment);
+    if let Some((_, stated)) = stated.map_err(|error| io_error(&segment.shredding(), error))? {
+        return Err(ProveError::Shredded(stated.told().to_string()));
     }
     match super::tombstone::read(segment) {
         Ok(Some((_, tombstone))) => Err(ProveError::Removed {

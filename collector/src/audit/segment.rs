@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Ends the names of tombstones.
 const TOMBSTONE: &str = "tombstone";
 
+/// Ends the names of notes that the key of a segment was destroyed.
+const SHREDDING: &str = "shredded";
+
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Segment {
@@ -38,6 +41,11 @@ impl Segment {
     /// Where its tombstone lies once policy has removed it.
     pub fn tombstone(&self) -> PathBuf {
         self.path.with_extension(TOMBSTONE)
+    }
+
+    /// Where it is stated that its key was destroyed.
+    pub fn shredding(&self) -> PathBuf {
+        self.path.with_extension(SHREDDING)
     }
 
     /// The segment at `path`, where its name is that of one.

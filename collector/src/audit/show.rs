@@ -132,6 +132,7 @@ pub fn record_kind(body: Option<&Body>) -> &'static str {
         Some(Body::ClockStep(_)) => "clock_step",
         Some(Body::Administration(_)) => "administration",
         Some(Body::Removed(_)) => "removed",
+        Some(Body::Shredded(_)) => "shredded",
         Some(Body::HoldPlaced(_)) => "hold_placed",
         Some(Body::HoldReleased(_)) => "hold_released",
         Some(Body::ArchiveState(_)) => "archive_state",
@@ -248,6 +249,16 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
                 .lines()
                 .find_map(|line| line.strip_prefix("reason "))
                 .unwrap_or("no reason is stated")
+        ),
+        (Some(Body::Shredded(shredded)), _) => format!(
+            "{} (uid {}) has the key of segment {} (records {} to {}) destroyed, without which its archive file cannot \
+             be read: {}",
+            shredded.who,
+            shredded.uid,
+            shredded.segment,
+            shredded.first_record,
+            shredded.last_record,
+            shredded.reason
         ),
         (Some(Body::HoldPlaced(placed)), _) => format!(
             "{} (uid {}) placed hold {} on {}: {}",

@@ -10,6 +10,7 @@ mod removed;
 mod report;
 mod sealed;
 mod segments;
+mod shredded;
 mod tiles;
 
 pub use ledger::Remembered;
@@ -18,6 +19,7 @@ pub use report::{Fault, LogReport, OutboxReport, Range, Removed, Report, Torn};
 use super::export::EXTENT;
 use super::head::Head;
 use super::segment::Segment;
+use super::shredding::{self, Shredded};
 use super::text::Lines;
 use crate::heads::check::Authorities;
 use ledger::Ledger;
@@ -123,15 +125,26 @@ pub fn sealed(path: &Path, expected: &Expected) -> Result<Option<SealedLog>, Ver
         return Ok(None);
     };
     let mut manifests = BTreeMap::new();
+    let mut shredded = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let keys = ledger.keys();
     for number in 0.. {
-        match ledger.next_segment(number).sealed {
-            Some(sealed) => manifests.insert(number, sealed.manifest),
-            None => break,
+        let Some(sealed) = ledger.next_segment(number).sealed else {
+            break;
         };
+        let segment = Segment::new(path, sealed.records.0);
+        match shredding::examine(&segment, &sealed, &keys) {
+            Some(Ok(stated)) => drop(shredded.insert(number, stated.told())),
+            Some(Err(what)) => wrong.push(Fault::of_file(segment.shredding(), what)),
+            None => {}
+        }
+        manifests.insert(number, sealed.manifest);
     }
-    let (log, faults) = ledger.finish(0);
+    let (log, mut faults) = ledger.finish(0);
+    faults.extend(wrong);
     Ok(Some(SealedLog {
         manifests,
+        shredded,
         log,
         faults,
     }))
@@ -142,6 +155,8 @@ pub fn sealed(path: &Path, expected: &Expected) -> Result<Option<SealedLog>, Ver
 pub struct SealedLog {
     /// Digest of each manifest, by the number of its segment.
     pub manifests: BTreeMap<u64, Hash>,
+    /// Segments of which it is stated that their keys were destroyed, by number.
+    pub shredded: BTreeMap<u64, Shredded>,
     /// What the tlog proves.
     pub log: LogReport,
     /// What is wrong with it.

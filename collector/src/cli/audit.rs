@@ -3,6 +3,7 @@
 mod archive;
 mod evidence;
 mod hold;
+mod shred;
 
 use super::{Failure, Output};
 use crate::audit::key::KeySource;
@@ -44,6 +45,8 @@ pub enum Command {
     /// Keep records from being removed, whatever their age
     #[command(subcommand)]
     Hold(hold::Command),
+    /// Destroy the keys of encrypted segments, so that nobody can read them any more, wherever their archive files are
+    Shred(shred::ShredArgs),
     /// Print the verifier key of a log, as trust policies have it, making the key where there is none
     Key(KeyArgs),
 }
@@ -118,6 +121,7 @@ impl Command {
             Self::Export(args) => args.execute(),
             Self::Archive(command) => command.execute(),
             Self::Hold(command) => command.execute(),
+            Self::Shred(args) => args.execute(),
             Self::Key(args) => args.execute(),
         }
     }

@@ -1,6 +1,7 @@
 //! `archive` and `retention`.
 
 use super::{Check, raw};
+use crate::archive::keys::KekSource;
 use crate::archive::retain::Retention;
 use crate::archive::store::{Store, StoreSettings};
 use crate::archive::{ArchiveConfig, Cluster};
@@ -29,7 +30,19 @@ impl Check<'_> {
             #[expect(clippy::expect_used, reason = "a constant")]
             cluster: cluster.expect("a name of letters"),
             store: raw.store.as_ref().and_then(|store| self.store(store)),
+            encryption: raw
+                .encryption
+                .as_ref()
+                .and_then(|encryption| self.encryption(encryption)),
         }
+    }
+
+    fn encryption(&mut self, raw: &raw::Encryption) -> Option<KekSource> {
+        let source = KekSource::named(&raw.key.value, self.base);
+        let usable = source.and_then(|source| source.open().map(|_| source));
+        usable
+            .map_err(|error| self.fault(&raw.key, format!("archive.encryption.key: {error}")))
+            .ok()
     }
 
     fn store(&mut self, raw: &raw::Store) -> Option<StoreSettings> {

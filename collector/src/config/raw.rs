@@ -31,7 +31,8 @@ pub struct Tls {
     pub key: Spanned<PathBuf>,
     pub client_ca: Spanned<PathBuf>,
     #[serde(default)]
-    pub crl: Vec<Spanned<PathBuf>>,
+    pub crl: Vec<Spanned<String>>,
+    pub crl_refresh: Option<Spanned<String>>,
     #[serde(default)]
     pub crl_expired: WhenExpired,
 }
@@ -107,6 +108,13 @@ pub struct Archive {
     pub cluster: Spanned<String>,
     pub directory: Option<PathBuf>,
     pub store: Option<Store>,
+    pub encryption: Option<Encryption>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    pub key: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -254,6 +254,7 @@ fn build(files: &TlsFiles) -> Result<Built, CredentialError> {
     // A resumed session would not show its certificate to the authorities of today.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    norma_crypto::check_server(&config).map_err(|error| wrong(&files.certificate, &error))?;
     Ok(Built {
         config: Arc::new(config),
         visitors: Arc::new(visitors),

@@ -19,7 +19,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certific
 
 /// A list of one issuer.
 #[derive(Clone, Debug)]
-struct List {
+pub(super) struct List {
     der: CertificateRevocationListDer<'static>,
     issuer: Vec<u8>,
     number: Option<BigUint>,
@@ -39,6 +39,7 @@ pub struct Revocations {
 impl Revocations {
     /// Reads the files, or for those that cannot be read what the cache has of them.
     pub fn load(files: &CrlFiles, authorities: &[CertificateDer<'_>]) -> Result<Self, CredentialError> {
+        super::lists::explain(files)?;
         let mut lists = Vec::new();
         for path in &files.files {
             let cache = cache_file(&files.cache, path);
@@ -112,13 +113,22 @@ impl Revocations {
 pub const OUT_OF_DATE: &str = "the revocation list of the certificate's issuer is out of date; replace it (norma-collector pki crl \
                                makes one), or let certificates count meanwhile with `tls.crl_expired: accept`";
 
-fn read(path: &Path, authorities: &[CertificateDer<'_>]) -> Result<Vec<List>, CredentialError> {
+pub(super) fn read(path: &Path, authorities: &[CertificateDer<'_>]) -> Result<Vec<List>, CredentialError> {
     let bytes = fs::read(path).map_err(|error| wrong(path, &error))?;
+    lists(path, &bytes, authorities)
+}
+
+/// The lists in what came from `path`, each signed by one of the authorities.
+pub(super) fn lists(
+    path: &Path,
+    bytes: &[u8],
+    authorities: &[CertificateDer<'_>],
+) -> Result<Vec<List>, CredentialError> {
     // DER begins with the tag of a sequence.
     let ders: Vec<CertificateRevocationListDer<'static>> = if bytes.first() == Some(&0x30) {
-        vec![bytes.into()]
+        vec![bytes.to_vec().into()]
     } else {
-        CertificateRevocationListDer::pem_slice_iter(&bytes)
+        CertificateRevocationListDer::pem_slice_iter(bytes)
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(path, &error))?
     };
@@ -161,7 +171,7 @@ fn list(
 }
 
 /// Whether a list comes before another of the same issuer.
-fn is_older(these: &[List], those: &[List]) -> bool {
+pub(super) fn is_older(these: &[List], those: &[List]) -> bool {
     these.iter().any(|this| {
         those
             .iter()

@@ -2,6 +2,7 @@
 
 use super::super::head::Head;
 use crate::audit::show::{record_kind, time};
+use crate::audit::shredding::Shredded;
 use crate::heads::check::ChainReport;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::id::EventHead;
@@ -33,6 +34,8 @@ pub struct Report {
     pub proven: Vec<Range>,
     /// Segments that policy removed: each proven by its tombstone, its manifest and its entry in the tlog.
     pub removed: Vec<Removed>,
+    /// Segments whose keys were destroyed: what is left of their archive files is proven by hashes alone.
+    pub shredded: Vec<Shredded>,
     /// Records by what they are.
     pub by_record: BTreeMap<String, u64>,
     /// Events by kind.
@@ -300,6 +303,17 @@ impl fmt::Display for Report {
             log.fmt(f)?;
         }
         self.write_removed(f)?;
+        if !self.shredded.is_empty() {
+            writeln!(
+                f,
+                "shredded: {} segments, whose contents nobody can read any more; hashes, manifests and entries prove \
+                 what they were",
+                self.shredded.len()
+            )?;
+            for shredded in &self.shredded {
+                writeln!(f, "  {shredded}")?;
+            }
+        }
         if let Some(torn) = &self.torn {
             writeln!(
                 f,

@@ -5,6 +5,7 @@ use super::ledger::{Group, Ledger};
 use super::removed::Removals;
 use super::report::{Fault, Range, Report, Torn};
 use super::sealed::{self, disagreement, told};
+use super::shredded::Shreddings;
 use super::{Expected, VerifyError, unreadable};
 use crate::audit::entry::Sealed;
 use crate::audit::format::FrameError;
@@ -44,6 +45,8 @@ pub struct Run {
     keys: Vec<VerifierKey>,
     /// Segments that policy removed.
     removals: Removals,
+    /// Segments whose keys were destroyed.
+    shreddings: Shreddings,
 }
 
 /// How a file was read.
@@ -60,6 +63,7 @@ impl Run {
         Self {
             keys: ledger.as_ref().map(Ledger::keys).unwrap_or_default(),
             removals: Removals::default(),
+            shreddings: Shreddings::default(),
             path: path.to_owned(),
             ledger,
             head,
@@ -112,6 +116,10 @@ impl Run {
                 .as_mut()
                 .map(|ledger| ledger.next_segment(number))
                 .unwrap_or_default();
+            if let Some(sealed) = &group.sealed {
+                let segment = Segment::new(&self.path, sealed.records.0);
+                self.shreddings.take(&segment, sealed, &self.keys);
+            }
             let Some(segment) = self.file_of(&group, &mut files) else {
                 match group.records() {
                     Some(_) if self.is_elsewhere(number) => {
@@ -256,6 +264,7 @@ impl Run {
                     self.report.count(&record);
                     self.coverage.follow(&record);
                     self.removals.follow(&record);
+                    self.shreddings.follow(&record);
                     self.follow_batches(segment, offset, &record);
                     self.report.head = here;
                     self.reached = here.index;
@@ -431,6 +440,9 @@ impl Run {
         }
         let (removed, faults) = std::mem::take(&mut self.removals).finish(&self.path, self.part.is_some());
         self.report.removed = removed;
+        self.report.faults.extend(faults);
+        let (shredded, faults) = std::mem::take(&mut self.shreddings).finish(self.part.is_some());
+        self.report.shredded = shredded;
         self.report.faults.extend(faults);
         match self.ledger.take() {
             Some(ledger) => {

@@ -1,6 +1,7 @@
 //! `norma-collector audit hold`.
 
-use crate::archive::holds::inbox::{Outcome, Wish, hand_over};
+use crate::archive::Outcome;
+use crate::archive::holds::inbox::{Wish, hand_over};
 use crate::archive::holds::{read, scope};
 use crate::cli::{Failure, Output};
 use clap::{Args, Subcommand};
