@@ -7,6 +7,8 @@ mod agent;
 mod api;
 #[path = "collector/archive.rs"]
 mod archive;
+#[path = "collector/archive_boundaries.rs"]
+mod archive_boundaries;
 #[path = "collector/archive_encrypted.rs"]
 mod archive_encrypted;
 #[path = "collector/archive_store.rs"]

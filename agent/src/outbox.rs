@@ -40,7 +40,7 @@ use norma_wire::pb::{EventId, KindCount, Loss, LossCause};
 use pack::Packer;
 use prost::Message as _;
 use segment::{Mark, Record, SegmentFile};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -156,6 +156,29 @@ impl From<&Mark> for Loss {
     }
 }
 
+/// Sequences that cannot be read any more.
+#[derive(Debug, Default)]
+struct Damage {
+    /// What is to be reported.
+    pending: Vec<Loss>,
+    /// First and last sequence of what was met since the spool was opened: every reading meets it again.
+    met: BTreeSet<(u64, u64)>,
+}
+
+impl Damage {
+    /// Has these sequences reported, once.
+    fn meet(&mut self, first: u64, last: u64) {
+        if self.met.insert((first, last)) {
+            self.pending.push(Loss {
+                cause: LossCause::OutboxDamaged as i32,
+                first_sequence: first,
+                last_sequence: last,
+                ..Loss::default()
+            });
+        }
+    }
+}
+
 /// What writer, syncer and reader share.
 struct Shared {
     epoch: u64,
@@ -164,8 +187,8 @@ struct Shared {
     generation: AtomicU64,
     durable: watch::Sender<u64>,
     acked: AtomicU64,
-    /// Damage that the reader met.
-    damage: Mutex<Vec<Loss>>,
+    /// Damage that was met.
+    damage: Mutex<Damage>,
     /// What the kernel side counted as lost, which goes with each batch.
     kernel_lost: Mutex<Vec<KindCount>>,
 }
@@ -173,6 +196,10 @@ struct Shared {
 impl Shared {
     fn index(&self) -> std::sync::MutexGuard<'_, VecDeque<Segment>> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn damage(&self) -> std::sync::MutexGuard<'_, Damage> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -213,10 +240,12 @@ impl Outbox {
             epoch,
             segments,
             losses,
+            mut damage,
         } = recovery::recover(directory, &mut repairs).map_err(fail(directory))?;
         // Without a segment this is a new spool, whatever an older one had acknowledged.
         let acked = if segments.is_empty() { 0 } else { acked };
         let last = segments.back().map_or(acked, |segment| segment.last.max(acked));
+        damage.pending.retain(|loss| loss.last_sequence > acked);
         let (durable, _) = watch::channel(last);
         let shared = Arc::new(Shared {
             epoch,
@@ -224,7 +253,7 @@ impl Outbox {
             generation: AtomicU64::new(0),
             durable,
             acked: AtomicU64::new(acked),
-            damage: Mutex::default(),
+            damage: Mutex::new(damage),
             kernel_lost: Mutex::default(),
         });
         let syncer = Syncer::start(Arc::clone(&shared)).map_err(fail(directory))?;
@@ -307,7 +336,7 @@ impl Outbox {
         self.pack();
         self.expire();
         self.keep_bound();
-        let damage = std::mem::take(&mut *self.shared.damage.lock().unwrap_or_else(PoisonError::into_inner));
+        let damage = std::mem::take(&mut self.shared.damage().pending);
         self.losses
             .extend(damage.into_iter().map(|loss| PendingLoss { loss, of: None }));
         self.report_losses();

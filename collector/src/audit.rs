@@ -46,9 +46,11 @@
 //! follows it, and what is there is not a whole frame itself. Everything else is damage: the collector refuses
 //! to start, names file, offset and record, and changes nothing.
 
+mod ahead;
 mod entry;
 pub mod export;
 mod format;
+mod frames;
 pub mod gaps;
 mod head;
 pub mod inventory;
@@ -77,6 +79,7 @@ mod writer;
 
 pub(crate) use format::{Frame, push_frame};
 pub use format::{Hash, MAGIC, OVERHEAD, PREFIX};
+pub(crate) use frames::{Place, event_hash};
 pub use head::Head;
 pub use log::{Appended, Arrival, AuditLog, AuditSettings, Beside, Content, StorageError, Writing, open};
 pub(crate) use manifest::Manifest;

@@ -6,7 +6,9 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
-use norma_collector::audit::verify::{Expected, Report, verify};
+mod verified;
+
+use norma_collector::audit::verify::{Expected, Report};
 use norma_collector::audit::{
     Arrival, AuditSettings, Content, Head, MAGIC, OVERHEAD, OpenError, Outbox, PREFIX, WriterSettings, open,
     walk,
@@ -20,6 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use verified::verify;
 
 const SMALL_FILES: u64 = 1500;
 

@@ -5,11 +5,13 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+mod verified;
+
 use jiff::Timestamp;
 use norma_collector::audit::export::{Archive, ExportError, Folder, export};
 use norma_collector::audit::gaps::gaps;
 use norma_collector::audit::prove::{CheckError, ProveError, Wanted, check, prove};
-use norma_collector::audit::verify::{Expected, Remembered, Report, verify};
+use norma_collector::audit::verify::{Expected, Remembered, Report};
 use norma_collector::audit::{
     Arrival, AuditSettings, Content, OpenError, Outbox, SealError, WriterSettings, open, reread,
 };
@@ -25,6 +27,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use verified::verify;
 
 struct Log {
     folder: TempDir,

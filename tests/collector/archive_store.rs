@@ -19,8 +19,8 @@ const LOCKLESS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/collector/archive_l
 const RETAIN_SECONDS: u64 = 24 * 60 * 60;
 
 /// A store on a loopback port.
-struct Store {
-    endpoint: String,
+pub struct Store {
+    pub endpoint: String,
     _daemon: Daemon,
 }
 
@@ -34,7 +34,7 @@ impl Store {
         })
     }
 
-    fn moto(stage: &Stage, python: &Python) -> Result<Self> {
+    pub fn moto(stage: &Stage, python: &Python) -> Result<Self> {
         let port = free_port()?;
         let mut command = python.program("moto_server");
         Self::start(
@@ -44,13 +44,13 @@ impl Store {
         )
     }
 
-    fn make(&self, python: &Python, lock: &str) -> Result<()> {
+    pub fn make(&self, python: &Python, lock: &str) -> Result<()> {
         let mut command = python.program("python");
         output(command.args([BUCKETS, &self.endpoint, "make", BUCKET, lock])).map(drop)
     }
 
     /// Every version of every archive file.
-    fn objects(&self, python: &Python) -> Result<Vec<Value>> {
+    pub fn objects(&self, python: &Python) -> Result<Vec<Value>> {
         let mut command = python.program("python");
         let text = output(command.args([BUCKETS, &self.endpoint, "list", BUCKET]))?;
         let objects: Vec<Value> = serde_json::from_str(&text)?;
@@ -62,7 +62,7 @@ impl Store {
         Ok(objects.into_iter().filter(is_archive).collect())
     }
 
-    fn config(&self, stage: &Stage, more: &str) -> Result<String> {
+    pub fn config(&self, stage: &Stage, more: &str) -> Result<String> {
         let credentials = stage.scratch.file(
             "credentials",
             "[default]\naws_access_key_id = norma\naws_secret_access_key = secret\n",
@@ -77,14 +77,14 @@ impl Store {
 }
 
 /// What the collector knows of archived segments.
-fn books(collector: &Collector) -> Result<Vec<Value>> {
+pub fn books(collector: &Collector) -> Result<Vec<Value>> {
     files(&collector.state().join("archived"), "json")?
         .iter()
         .map(|path| Ok(serde_json::from_slice(&std::fs::read(path)?)?))
         .collect()
 }
 
-fn all_stored(collector: &Collector, least: usize) -> Result<Vec<Value>> {
+pub fn all_stored(collector: &Collector, least: usize) -> Result<Vec<Value>> {
     let log = collector.audit().path().to_owned();
     wait_until("every sealed segment in the store", LIMIT, || {
         let (sealed, books) = (files(&log, "manifest")?.len(), books(collector)?);

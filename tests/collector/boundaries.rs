@@ -1,67 +1,19 @@
 //! The collector is killed, or refused by the disk, at each of its writes, syncs and renames: strace injects what a crash
 //! and a bad disk do, without anything in the program knowing of it.
 
-use crate::faults::cycles;
 use crate::node::{Node, target};
 use crate::stage::{LIMIT, Stage};
 use anyhow::{Result, ensure};
-use norma_rig::skip::{skipped, unless_root};
+use norma_rig::inject::{self, can_inject, cycles};
 use norma_rig::{Collector, CollectorSettings};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// With which records, manifests, tiles, checkpoints and the file of heads become durable, and old ones are cut back.
 const BOUNDARIES: [&str; 5] = ["pwrite64", "fdatasync", "fsync", "rename", "write"];
 
-/// Whether strace can be used; says so where not.
-fn can_inject(test: &str) -> bool {
-    if !unless_root(test) {
-        return false;
-    }
-    let tried = Command::new("strace")
-        .args([
-            "-f",
-            "--seccomp-bpf",
-            "-e",
-            "inject=fsync:error=EIO:when=99",
-            "-o",
-            "/dev/null",
-            "true",
-        ])
-        .output();
-    match tried {
-        Ok(output) if output.status.success() => true,
-        Ok(output) => {
-            skipped(
-                test,
-                &format!(
-                    "strace cannot trace here: {}",
-                    String::from_utf8_lossy(&output.stderr)
-                ),
-            );
-            false
-        }
-        Err(_) => {
-            skipped(test, "strace is not installed");
-            false
-        }
-    }
-}
-
-fn run_with(stage: &Stage, collector: &mut Collector, fault: &str) -> Result<()> {
-    let inject = format!("inject={fault}");
-    // -D: the collector is this test's own child, and strace beside it.
-    let wrapper = [
-        "strace",
-        "-D",
-        "-f",
-        "--seccomp-bpf",
-        "-e",
-        &inject,
-        "-o",
-        "/dev/null",
-    ];
-    collector.run_below(&stage.scratch, &wrapper)
+pub fn run_with(stage: &Stage, collector: &mut Collector, fault: &str) -> Result<()> {
+    let wrapper = inject::below(fault);
+    collector.run_below(&stage.scratch, &wrapper.each_ref().map(String::as_str))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,18 +6,13 @@ use crate::signer::Signer;
 use crate::stage::{LIMIT, Stage};
 use anyhow::{Result, ensure};
 use norma_agent::config::CollectorAddress;
+use norma_rig::inject::cycles;
 use norma_rig::pki::KeyPair;
 use norma_rig::{CollectorSettings, Pki, Scratch, wait_until};
 use norma_wire::pb::{Batch, to_collector};
 use rustix::process::Signal;
 use std::fs;
 use std::time::Duration;
-
-/// How often what is done in cycles is done: `NORMA_CYCLES`, few by default.
-pub fn cycles(default: usize) -> usize {
-    let asked = std::env::var("NORMA_CYCLES").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn settings() -> CollectorSettings {
     CollectorSettings {

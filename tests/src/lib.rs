@@ -18,6 +18,7 @@ pub mod containerd;
 pub mod daemon;
 pub mod deed;
 pub mod guest;
+pub mod inject;
 pub mod interrupt;
 mod ledger;
 pub mod net;

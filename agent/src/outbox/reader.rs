@@ -3,7 +3,7 @@
 use super::Shared;
 use super::segment::{Item, Scanner};
 use bytes::Bytes;
-use norma_wire::pb::{KindCount, Loss, LossCause};
+use norma_wire::pb::KindCount;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -172,10 +172,11 @@ impl SpoolReader {
                     );
                     self.damaged = true;
                 }
-                Some(Item::Record { .. } | Item::Torn { .. }) | None => {
+                other @ (Some(Item::Record { .. } | Item::Torn { .. }) | None) => {
                     let (holds_through, last) = (ahead.holds_through, ahead.last);
                     self.read_ahead = None;
                     if self.next <= holds_through {
+                        self.damaged |= matches!(other, Some(Item::Torn { .. }));
                         // It should have been there, and in a segment that was not reduced it is missing.
                         self.next = last.min(durable) + 1;
                     }
@@ -237,15 +238,6 @@ impl SpoolReader {
         if !std::mem::take(&mut self.damaged) || intact <= self.next {
             return;
         }
-        let loss = Loss {
-            cause: LossCause::OutboxDamaged as i32,
-            first_sequence: self.next,
-            last_sequence: intact - 1,
-            ..Loss::default()
-        };
-        let mut damage = self.shared.damage.lock().unwrap_or_else(PoisonError::into_inner);
-        if !damage.contains(&loss) {
-            damage.push(loss);
-        }
+        self.shared.damage().meet(self.next, intact - 1);
     }
 }

@@ -1,9 +1,9 @@
 //! What is found when the spool is opened, and its repair.
 
 use super::bound::Written;
-use super::segment::{Item, Mark, Record, Scanner};
-use super::{Content, OutboxError, PendingLoss, Repair, Segment, remove};
-use norma_wire::pb::Kind;
+use super::segment::{HEADER_LEN, Item, Mark, Record, Scanner};
+use super::{Content, Damage, OutboxError, PendingLoss, Repair, Segment, remove};
+use norma_wire::pb::{Kind, LossCause};
 use norma_wire::{Detail, Event};
 use prost::Message as _;
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +43,8 @@ pub(super) struct Found {
     pub segments: VecDeque<Segment>,
     /// What was dropped and not reported.
     pub losses: Vec<PendingLoss>,
+    /// What closed segments should have and do not.
+    pub damage: Damage,
 }
 
 /// Marks and the reports of them.
@@ -52,6 +54,8 @@ struct Accounts {
     marks: Vec<(u64, Mark)>,
     /// Sequences of the events that report, by cause and range.
     reports: BTreeMap<(i32, u64, u64), u64>,
+    /// First and last sequence of what closed segments should have.
+    missing: Vec<(u64, u64)>,
 }
 
 /// Finds the segments, repairs the newest, and tells the epoch and what is still to be reported.
@@ -71,6 +75,8 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
     let mut epoch = None;
     let mut segments = VecDeque::new();
     let mut accounts = Accounts::default();
+    // From which sequence on segments do not have what they should.
+    let mut broken_from = None;
     let count = paths.len();
     for (position, path) in paths.into_iter().enumerate() {
         let scanner = match Scanner::open(&path) {
@@ -78,6 +84,11 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 // Made and never written to, or not a segment at all: there is no record to lose or save.
                 let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                if bytes > HEADER_LEN as u64 {
+                    set_aside(&path, "has a damaged header", repairs)?;
+                    broken_from = broken_from.or_else(|| first_of(&path));
+                    continue;
+                }
                 repairs.push(Repair {
                     what: format!("segment {} without a header was removed", path.display()),
                     bytes,
@@ -94,19 +105,30 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
         let header = scanner.header();
         if epoch.is_some_and(|epoch| epoch != header.epoch) {
             set_aside(&path, "is of another epoch", repairs)?;
+            broken_from = broken_from.or_else(|| first_of(&path));
             continue;
         }
         epoch = Some(header.epoch);
+        if let Some(from) = broken_from.take().filter(|from| *from < header.first) {
+            accounts.missing.push((from, header.first - 1));
+        }
         let newest = position + 1 == count;
-        let segment = inspect(&path, header.first, scanner, newest, repairs, &mut accounts)?;
+        let (segment, is_whole) = inspect(&path, header.first, scanner, newest, repairs, &mut accounts)?;
+        broken_from = (!newest && !is_whole).then_some(segment.last + 1);
         segments.push_back(segment);
     }
-    let losses = accounts.settle(&mut segments);
+    let (losses, damage) = accounts.settle(&mut segments);
     Ok(Found {
         epoch: epoch.unwrap_or_else(new_epoch),
         segments,
         losses,
+        damage,
     })
+}
+
+/// The first sequence that a segment had, which names its file.
+fn first_of(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 fn set_aside(path: &Path, why: &str, repairs: &mut Vec<Repair>) -> io::Result<()> {
@@ -117,6 +139,7 @@ fn set_aside(path: &Path, why: &str, repairs: &mut Vec<Repair>) -> io::Result<()
     std::fs::rename(path, path.with_extension("foreign"))
 }
 
+/// What a segment has, and whether nothing is wrong with its end.
 fn inspect(
     path: &Path,
     first: u64,
@@ -124,12 +147,14 @@ fn inspect(
     newest: bool,
     repairs: &mut Vec<Repair>,
     accounts: &mut Accounts,
-) -> io::Result<Segment> {
+) -> io::Result<(Segment, bool)> {
     let metadata = std::fs::metadata(path)?;
     let mut segment = Segment::new(path.to_owned(), first.max(1), metadata.len());
     segment.written = Written::at(metadata.modified()?);
     let (mut low, mut records, mut marks, mut gaps) = (false, 0, 0, false);
+    let mut is_whole = true;
     for item in scanner {
+        is_whole = !matches!(item, Item::Torn { .. } | Item::Damaged { .. });
         match item {
             Item::Record { record, .. } => {
                 gaps |= record.sequence > segment.last + 1;
@@ -157,7 +182,7 @@ fn inspect(
                 });
                 segment.bytes = offset;
             }
-            // The reader tells what is missing when it comes to it.
+            // The reader tells what is missing before an intact record when it comes to it.
             Item::Torn { .. } | Item::Damaged { .. } => {}
         }
     }
@@ -170,7 +195,7 @@ fn inspect(
         // After a kill its end may be in memory only, and what is given out must be on stable storage.
         File::open(path)?.sync_all()?;
     }
-    Ok(segment)
+    Ok((segment, is_whole))
 }
 
 impl Accounts {
@@ -184,8 +209,17 @@ impl Accounts {
         }
     }
 
-    /// The losses without a report; each segment is told when its own were reported.
-    fn settle(self, segments: &mut VecDeque<Segment>) -> Vec<PendingLoss> {
+    /// The losses without a report, and the damage; each segment is told when its own losses were reported.
+    fn settle(self, segments: &mut VecDeque<Segment>) -> (Vec<PendingLoss>, Damage) {
+        let mut damage = Damage::default();
+        for ((cause, first, last), _) in &self.reports {
+            if *cause == LossCause::OutboxDamaged as i32 {
+                damage.met.insert((*first, *last));
+            }
+        }
+        for (first, last) in self.missing {
+            damage.meet(first, last);
+        }
         let mut losses = Vec::new();
         for (of, mark) in self.marks {
             match self.reports.get(&(mark.cause, mark.first, mark.last)) {
@@ -200,7 +234,7 @@ impl Accounts {
                 }),
             }
         }
-        losses
+        (losses, damage)
     }
 }
 

@@ -312,3 +312,8 @@ proptest! {
 
 #[path = "tests/bounds.rs"]
 mod bounds;
+
+#[path = "tests/boundaries.rs"]
+mod boundaries;
+#[path = "tests/model.rs"]
+mod model;

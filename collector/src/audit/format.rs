@@ -133,15 +133,33 @@ pub fn read_frame(
     remaining: u64,
     payload: &mut Vec<u8>,
 ) -> Result<([u8; PREFIX], Hash), FrameError> {
+    let mut prefix = [0; PREFIX];
+    if remaining >= PREFIX as u64 {
+        input.read_exact(&mut prefix)?;
+    }
+    let length = payload_length(&prefix, remaining)?;
+    payload.clear();
+    payload.resize(length, 0);
+    input.read_exact(payload)?;
+    let mut hash = Hash::ZERO;
+    input.read_exact(&mut hash.0)?;
+    if is_sound(prefix, payload, &hash) {
+        Ok((prefix, hash))
+    } else {
+        Err(FrameError::Checksum)
+    }
+}
+
+/// Length of the payload of a frame that begins with `prefix`, from which on `remaining` bytes of the file are left; the
+/// prefix is not looked at where it is not whole.
+pub fn payload_length(prefix: &[u8; PREFIX], remaining: u64) -> Result<usize, FrameError> {
     if remaining < PREFIX as u64 {
         return Err(FrameError::Incomplete {
             have: remaining,
             need: OVERHEAD as u64,
         });
     }
-    let mut prefix = [0; PREFIX];
-    input.read_exact(&mut prefix)?;
-    let [l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
+    let [l0, l1, l2, l3, ..] = *prefix;
     let length = u32::from_le_bytes([l0, l1, l2, l3]);
     if length == 0 || length as usize > MAX_PAYLOAD {
         return Err(FrameError::Length(length));
@@ -153,16 +171,13 @@ pub fn read_frame(
             need,
         });
     }
-    payload.clear();
-    payload.resize(length as usize, 0);
-    input.read_exact(payload)?;
-    let mut hash = Hash::ZERO;
-    input.read_exact(&mut hash.0)?;
-    if checksum([l0, l1, l2, l3], payload, &hash) == u32::from_le_bytes([c0, c1, c2, c3]) {
-        Ok((prefix, hash))
-    } else {
-        Err(FrameError::Checksum)
-    }
+    Ok(length as usize)
+}
+
+/// Whether the checksum of a frame holds.
+pub fn is_sound(prefix: [u8; PREFIX], payload: &[u8], hash: &Hash) -> bool {
+    let [l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
+    checksum([l0, l1, l2, l3], payload, hash) == u32::from_le_bytes([c0, c1, c2, c3])
 }
 
 /// Where in `bytes` the first whole frame begins, if any.

@@ -1,11 +1,14 @@
 //! Walking one file record by record, checking everything that can be checked on the way.
 
-use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, PREFIX, read_frame};
+use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, PREFIX};
+use super::frames::{Facts, Frames, Place, Taken, event_hash};
 use super::watermark::{SequenceFault, Watermarks};
+use bytes::Bytes;
 use norma_wire::audit::{FileHeader, Record, record::Body};
+use norma_wire::head;
 use prost::Message as _;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::Path;
 
 /// What is wrong with a record.
@@ -71,8 +74,8 @@ pub struct State {
 
 /// A file being walked.
 #[derive(Debug)]
-pub struct Scan<R> {
-    input: R,
+pub struct Scan<F> {
+    frames: F,
     length: u64,
     offset: u64,
     first_index: u64,
@@ -80,7 +83,10 @@ pub struct Scan<R> {
     header_seen: bool,
     state: State,
     prefix: [u8; PREFIX],
-    payload: Vec<u8>,
+    payload: Bytes,
+    place: Option<Place>,
+    leaf: Option<norma_tlog::Hash>,
+    event: Option<head::Hash>,
 }
 
 impl Scan<BufReader<File>> {
@@ -97,12 +103,12 @@ impl Scan<BufReader<File>> {
     }
 }
 
-impl<R: Read> Scan<R> {
+impl<F: Frames> Scan<F> {
     /// Begins to walk `length` bytes of a file whose first record is `first_index`; `before` is the state
     /// after the file before, where that is known.
-    pub fn new(input: R, length: u64, first_index: u64, before: Option<State>) -> Self {
+    pub fn new(frames: F, length: u64, first_index: u64, before: Option<State>) -> Self {
         Self {
-            input,
+            frames,
             length,
             offset: 0,
             first_index,
@@ -110,16 +116,19 @@ impl<R: Read> Scan<R> {
             header_seen: false,
             state: before.unwrap_or_default(),
             prefix: [0; PREFIX],
-            payload: Vec::new(),
+            payload: Bytes::new(),
+            place: None,
+            leaf: None,
+            event: None,
         }
     }
 
-    /// Goes on with a file of `length` bytes at `offset`, where `input` is and the log stands at `state`.
-    pub fn resume(input: R, length: u64, offset: u64, state: State) -> Self {
+    /// Goes on with a file of `length` bytes at `offset`, where `frames` are and the log stands at `state`.
+    pub fn resume(frames: F, length: u64, offset: u64, state: State) -> Self {
         Self {
             offset,
             header_seen: true,
-            ..Self::new(input, length, state.index, Some(state))
+            ..Self::new(frames, length, state.index, Some(state))
         }
     }
 
@@ -133,16 +142,42 @@ impl<R: Read> Scan<R> {
         } else if self.offset == self.length && self.header_seen {
             return Ok(None);
         }
-        let (prefix, hash) = read_frame(&mut self.input, self.length - self.offset, &mut self.payload)?;
+        let Taken {
+            prefix,
+            payload,
+            hash,
+            facts,
+        } = self.frames.next_frame(self.length - self.offset)?;
         self.prefix = prefix;
+        self.payload = payload;
         if !self.header_seen && !self.continues {
             self.state.hash = self.claimed_hash()?;
             self.state.index = self.first_index.wrapping_sub(1);
         }
-        if self.state.hash.then(&self.payload) != hash {
+        // What is stored before it was found to be the hash that the log stood at.
+        let link = facts.as_ref().and_then(|facts| facts.link);
+        if link.unwrap_or_else(|| self.state.hash.then(&self.payload)) != hash {
             return Err(Defect::Chain);
         }
-        let record = Record::decode(self.payload.as_slice())?;
+        let (record, place) = match facts {
+            None => {
+                (self.leaf, self.event) = (None, None);
+                let record = Record::decode(self.payload.clone())?;
+                let place = Place::of(&record);
+                (record, place)
+            }
+            Some(Facts {
+                record,
+                place,
+                leaf,
+                event,
+                ..
+            }) => {
+                (self.leaf, self.event) = (Some(leaf), event);
+                (record?, place)
+            }
+        };
+        self.place = place;
         let expected = self.next_index();
         if record.index != expected {
             return Err(Defect::Index {
@@ -154,7 +189,7 @@ impl<R: Read> Scan<R> {
             Some(Body::Header(header)) if !self.header_seen => self.check_header(header)?,
             Some(Body::Header(_)) => return Err(Defect::Header),
             _ if !self.header_seen => return Err(Defect::Header),
-            Some(body) => self.state.watermarks.follow(body)?,
+            Some(body) => self.state.watermarks.follow(body, self.place.as_ref())?,
             // A kind of record that only a newer version knows.
             None => {}
         }
@@ -172,6 +207,21 @@ impl<R: Read> Scan<R> {
             payload: &self.payload,
             hash: self.state.hash,
         }
+    }
+
+    /// Where the event of the record that was read last belongs.
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// The leaf of the record that was read last in its segment's tree.
+    pub fn leaf(&self) -> norma_tlog::Hash {
+        self.leaf.unwrap_or_else(|| norma_tlog::Hash::leaf(&self.payload))
+    }
+
+    /// SHA-256 of the event of `record`, the one that was read last.
+    pub fn event_hash(&self, record: &Record) -> Option<head::Hash> {
+        self.event.or_else(|| event_hash(record))
     }
 
     /// Where in the file the next record begins.
@@ -208,27 +258,30 @@ impl<R: Read> Scan<R> {
         self.state
     }
 
+    /// As [`Self::into_state`], with where the frames came from.
+    pub fn into_parts(self) -> (State, F) {
+        (self.state, self.frames)
+    }
+
     fn read_magic(&mut self) -> Result<(), Defect> {
-        let mut magic = [0; MAGIC.len()];
-        if self.length < magic.len() as u64 {
-            let need = (magic.len() + OVERHEAD) as u64;
+        if self.length < MAGIC.len() as u64 {
+            let need = (MAGIC.len() + OVERHEAD) as u64;
             return Err(FrameError::Incomplete {
                 have: self.length,
                 need,
             }
             .into());
         }
-        self.input.read_exact(&mut magic).map_err(FrameError::Io)?;
-        if magic != MAGIC {
+        if self.frames.magic().map_err(FrameError::Io)? != MAGIC {
             return Err(Defect::Magic);
         }
-        self.offset = magic.len() as u64;
+        self.offset = MAGIC.len() as u64;
         Ok(())
     }
 
     /// The hash before a file that is read without the one before it, as its header claims it.
     fn claimed_hash(&self) -> Result<Hash, Defect> {
-        match Record::decode(self.payload.as_slice())?.body {
+        match Record::decode(self.payload.clone())?.body {
             Some(Body::Header(header)) => header
                 .previous_hash
                 .as_slice()

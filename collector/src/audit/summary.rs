@@ -1,11 +1,10 @@
 //! What a segment holds, told record by record: all that its manifest says.
 
 use super::format::{Frame, Hash, MAGIC};
+use super::frames::Place;
 use super::watermark::Outbox;
 use norma_tlog::tree::Growing;
 use norma_wire::audit::{Record, record::Body};
-use norma_wire::id::EventHead;
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -28,7 +27,16 @@ pub struct Summary {
     pub outboxes: BTreeMap<Outbox, Held>,
     /// Sequences that did not arrive, in the order in which that was noticed.
     pub gaps: Vec<Missing>,
-    digest: Sha256,
+    digest: Digest,
+}
+
+/// SHA-256 of a file.
+#[derive(Clone, Debug)]
+enum Digest {
+    /// Of what was followed of it so far.
+    Growing(Sha256),
+    /// Somebody else computes it, and may not have told it yet.
+    Elsewhere(Option<[u8; 32]>),
 }
 
 /// What a segment has of one outbox.
@@ -67,50 +75,81 @@ impl Summary {
             bytes: MAGIC.len() as u64,
             outboxes: BTreeMap::new(),
             gaps: Vec::new(),
-            digest: Sha256::new_with_prefix(MAGIC),
+            digest: Digest::Growing(Sha256::new_with_prefix(MAGIC)),
         }
+    }
+
+    /// As [`Self::new`], where somebody else computes the digest of the file and tells it in the end.
+    pub fn without_digest(first: u64) -> Self {
+        Self {
+            digest: Digest::Elsewhere(None),
+            ..Self::new(first)
+        }
+    }
+
+    /// What somebody else computed of the file.
+    pub fn tell_digest(&mut self, digest: [u8; 32]) {
+        self.digest = Digest::Elsewhere(Some(digest));
     }
 
     /// Takes the next frame into account, of which `record` is the payload decoded.
     pub fn follow(&mut self, frame: &Frame<'_>, record: &Record) {
+        let leaf = norma_tlog::Hash::leaf(frame.payload);
+        self.follow_placed(frame, record, leaf, Place::of(record).as_ref());
+    }
+
+    /// As [`Self::follow`], where the leaf of the record and the place of its event are known.
+    pub fn follow_placed(
+        &mut self,
+        frame: &Frame<'_>,
+        record: &Record,
+        leaf: norma_tlog::Hash,
+        place: Option<&Place>,
+    ) {
         self.last = self.last.wrapping_add(1);
         self.time_ns.0 = self.time_ns.0.min(record.received_wall_ns);
         self.time_ns.1 = self.time_ns.1.max(record.received_wall_ns);
-        self.tree.push(norma_tlog::Hash::leaf(frame.payload));
+        self.tree.push(leaf);
         self.chain.1 = frame.hash;
         self.bytes += frame.len();
-        self.digest.update(frame.prefix);
-        self.digest.update(frame.payload);
-        self.digest.update(frame.hash.0);
-        self.account(record);
+        if let Digest::Growing(digest) = &mut self.digest {
+            digest.update(frame.prefix);
+            digest.update(frame.payload);
+            digest.update(frame.hash.0);
+        }
+        self.account(record, place);
     }
 
-    /// SHA-256 of the file.
+    /// SHA-256 of the file; that of nothing where it was not told.
     pub fn digest(&self) -> [u8; 32] {
-        self.digest.clone().finalize().into()
+        match &self.digest {
+            Digest::Growing(digest) => digest.clone().finalize().into(),
+            Digest::Elsewhere(digest) => digest.unwrap_or_else(|| Sha256::digest([]).into()),
+        }
     }
 
-    fn account(&mut self, record: &Record) {
+    fn account(&mut self, record: &Record, place: Option<&Place>) {
         match &record.body {
             Some(Body::Header(header)) => {
                 if let Ok(previous) = header.previous_hash.as_slice().try_into() {
                     self.chain.0 = Hash(previous);
                 }
             }
-            Some(Body::Event(bytes)) => {
-                if let Ok(EventHead { id: Some(id), .. }) = EventHead::decode(bytes.clone()) {
-                    self.reach(&id.node, id.epoch, id.sequence, id.sequence).events += 1;
+            Some(Body::Event(_)) => {
+                if let Some(place) = place {
+                    self.reach(&place.outbox, place.sequence, place.sequence, |held| held.events += 1);
                 }
             }
             Some(Body::Rejected(rejected)) => {
                 let sequence = rejected.sequence;
-                self.reach(&rejected.node, rejected.epoch, sequence, sequence)
-                    .rejected += 1;
+                let outbox = Outbox::new(&rejected.node, rejected.epoch);
+                self.reach(&outbox, sequence, sequence, |held| held.rejected += 1);
             }
             Some(Body::Gap(gap)) => {
-                self.reach(&gap.node, gap.epoch, gap.first_sequence, gap.last_sequence);
+                let outbox = Outbox::new(&gap.node, gap.epoch);
+                self.reach(&outbox, gap.first_sequence, gap.last_sequence, |_| ());
                 self.gaps.push(Missing {
-                    outbox: outbox(&gap.node, gap.epoch),
+                    outbox,
                     first: gap.first_sequence,
                     last: gap.last_sequence,
                 });
@@ -119,19 +158,18 @@ impl Summary {
         }
     }
 
-    fn reach(&mut self, node: &str, epoch: u64, first: u64, last: u64) -> &mut Held {
-        let held = self.outboxes.entry(outbox(node, epoch)).or_insert(Held {
+    fn reach(&mut self, outbox: &Outbox, first: u64, last: u64, count: impl FnOnce(&mut Held)) {
+        if let Some(held) = self.outboxes.get_mut(outbox) {
+            held.last = last;
+            count(held);
+            return;
+        }
+        let mut held = Held {
             first,
+            last,
             ..Held::default()
-        });
-        held.last = last;
-        held
-    }
-}
-
-fn outbox(node: &str, epoch: u64) -> Outbox {
-    Outbox {
-        node: node.to_owned(),
-        epoch,
+        };
+        count(&mut held);
+        self.outboxes.insert(outbox.clone(), held);
     }
 }

@@ -28,6 +28,7 @@ use segments::Run;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Why nothing could be verified.
@@ -67,6 +68,9 @@ pub struct Expected {
     pub checkpoints: Vec<Remembered>,
     /// Whose certificates nodes must have had.
     pub node_authorities: Option<Authorities>,
+    /// Threads that hash and decode beside the one that follows the log; `None` for one for each processor. What is
+    /// found is the same with any number.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl Expected {
@@ -85,6 +89,7 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     if !metadata.is_dir() {
         let segment = Segment::from_path(path).ok_or_else(|| VerifyError::Name(path.to_owned()))?;
         let mut run = Run::new(path, None, None, expected);
+        run.with_threads(threads(expected));
         run.note(
             "one file alone: that it continues the file before it, that nothing follows it, and what it was sealed \
              as is not proven",
@@ -102,6 +107,7 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
         return Err(VerifyError::NoFiles(path.to_owned()));
     }
     let mut run = Run::new(path, ledger, head, expected);
+    run.with_threads(threads(expected));
     if let Some(problem) = problem {
         run.note(&problem);
     }
@@ -116,6 +122,13 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
     }
     run.directory(segments)?;
     Ok(run.finish())
+}
+
+fn threads(expected: &Expected) -> usize {
+    let asked = expected
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok());
+    asked.map_or(1, NonZeroUsize::get)
 }
 
 /// What the tlog of an audit directory has sealed: the digest of each segment's manifest, by number, and what is wrong

@@ -1,8 +1,7 @@
 //! How far each outbox has been stored.
 
+use super::frames::Place;
 use norma_wire::audit::{Watermark, record::Body};
-use norma_wire::id::EventHead;
-use prost::Message as _;
 use std::collections::BTreeMap;
 
 /// The source of one gap-free sequence: the outbox of a node, which is made anew with a new epoch.
@@ -12,6 +11,16 @@ pub struct Outbox {
     pub node: String,
     /// Epoch of its outbox.
     pub epoch: u64,
+}
+
+impl Outbox {
+    /// Of a node, with this epoch.
+    pub fn new(node: &str, epoch: u64) -> Self {
+        Self {
+            node: node.to_owned(),
+            epoch,
+        }
+    }
 }
 
 /// Highest sequence stored of each outbox.
@@ -54,34 +63,41 @@ impl Watermarks {
         self.0.insert(outbox, sequence);
     }
 
-    /// Follows one record; says what is wrong where the record cannot be there.
-    pub fn follow(&mut self, body: &Body) -> Result<(), SequenceFault> {
-        let (node, epoch, first, last) = match body {
-            Body::Event(bytes) => {
-                let id = EventHead::decode(bytes.clone()).ok().and_then(|head| head.id);
-                let id = id.ok_or(SequenceFault::NoId)?;
-                (id.node, id.epoch, id.sequence, id.sequence)
+    /// Follows one record, of whose event `place` tells where it belongs; says what is wrong where the record cannot be
+    /// there.
+    pub fn follow(&mut self, body: &Body, place: Option<&Place>) -> Result<(), SequenceFault> {
+        match body {
+            Body::Event(_) => {
+                let place = place.ok_or(SequenceFault::NoId)?;
+                self.reach(&place.outbox, place.sequence, place.sequence)
             }
-            Body::Rejected(rejected) => (
-                rejected.node.clone(),
-                rejected.epoch,
-                rejected.sequence,
-                rejected.sequence,
-            ),
-            Body::Gap(gap) => (gap.node.clone(), gap.epoch, gap.first_sequence, gap.last_sequence),
-            _ => return Ok(()),
-        };
-        let outbox = Outbox { node, epoch };
-        let mark = self.get(&outbox);
+            Body::Rejected(rejected) => {
+                let outbox = Outbox::new(&rejected.node, rejected.epoch);
+                self.reach(&outbox, rejected.sequence, rejected.sequence)
+            }
+            Body::Gap(gap) => {
+                let outbox = Outbox::new(&gap.node, gap.epoch);
+                self.reach(&outbox, gap.first_sequence, gap.last_sequence)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn reach(&mut self, outbox: &Outbox, first: u64, last: u64) -> Result<(), SequenceFault> {
+        let known = self.0.get_mut(outbox);
+        let mark = known.as_ref().map_or(0, |mark| **mark);
         if mark.checked_add(1) != Some(first) || last < first {
             return Err(SequenceFault::OutOfOrder {
-                node: outbox.node,
-                epoch,
+                node: outbox.node.clone(),
+                epoch: outbox.epoch,
                 found: first,
                 expected: mark.saturating_add(1),
             });
         }
-        self.0.insert(outbox, last);
+        match known {
+            Some(mark) => *mark = last,
+            None => self.set(outbox.clone(), last),
+        }
         Ok(())
     }
 

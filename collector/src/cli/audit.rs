@@ -14,6 +14,7 @@ use crate::heads::check::Authorities;
 use clap::{Args, Subcommand};
 use norma_tlog::{Note, Policy};
 use std::io::{self, BufWriter, Write as _};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Nothing could be verified: a file cannot be read, or a policy is wrong.
@@ -83,6 +84,10 @@ pub struct VerifyArgs {
     /// A revocation list of one of them: what was signed after a revocation counts as wrong
     #[arg(long, value_name = "FILE", requires = "node_ca")]
     node_crl: Vec<PathBuf>,
+    /// Threads that hash and decode beside the one that follows the log; one for each processor if not given. The report
+    /// is the same with any number
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
     /// Form of the report
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
@@ -139,6 +144,7 @@ impl VerifyArgs {
                 .map(|path| remembered(path))
                 .collect::<Result<_, _>>()?,
             node_authorities: self.node_authorities()?,
+            threads: self.threads,
         };
         let report = verify(&self.path, &expected)
             .map_err(|error| Failure::Code(EXIT_NOT_VERIFIED, error.to_string()))?;

@@ -7,11 +7,10 @@
 
 pub use super::authorities::Authorities;
 use super::key::NodeKey;
-use crate::audit::Outbox;
+use crate::audit::{Outbox, Place, event_hash};
 use crate::pki::node_of;
 use norma_wire::audit::{HandedOver, Record, record::Body};
 use norma_wire::head::{Hash, digest, hash};
-use norma_wire::id::EventHead;
 use norma_wire::pb::{BatchHead, Handover, SignedHead};
 use norma_wire::text::Hex;
 use prost::Message as _;
@@ -96,11 +95,21 @@ impl Chains {
 
     /// Takes the next record into account; says what in it contradicts what a node signed.
     pub fn follow(&mut self, record: &Record) -> Vec<String> {
+        let place = Place::of(record);
+        self.follow_hashed(record, place.as_ref().zip(event_hash(record)))
+    }
+
+    /// As [`Self::follow`], where the place and the hash of the record's event are known.
+    pub fn follow_hashed(&mut self, record: &Record, event: Option<(&Place, Hash)>) -> Vec<String> {
         let mut contradictions = Vec::new();
         match &record.body {
-            Some(Body::Event(bytes)) => {
-                if let Ok(EventHead { id: Some(id), .. }) = EventHead::decode(bytes.clone()) {
-                    self.outbox(id.node, id.epoch).take(id.sequence, hash(bytes));
+            Some(Body::Event(_)) => {
+                if let Some((place, hash)) = event {
+                    let seen = match self.outboxes.get_mut(&place.outbox) {
+                        Some(seen) => seen,
+                        None => self.outboxes.entry(place.outbox.clone()).or_default(),
+                    };
+                    seen.take(place.sequence, hash);
                 }
             }
             Some(Body::Rejected(rejected)) => {

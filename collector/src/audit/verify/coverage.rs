@@ -1,10 +1,10 @@
 //! Whether the sequence of each outbox is complete, or what accounts for its gaps.
 
+use super::super::frames::Place;
 use super::super::manifest::Manifest;
 use super::super::watermark::Outbox;
 use super::report::{OutboxReport, Range};
 use norma_wire::audit::{Record, record::Body};
-use norma_wire::id::EventHead;
 use norma_wire::pb::{Handover, Held, Kind, event::Detail};
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -25,17 +25,18 @@ struct Seen {
 }
 
 impl Coverage {
-    /// Takes one record into account.
-    pub fn follow(&mut self, record: &Record) {
+    /// Takes one record into account, of whose event `place` tells where it belongs.
+    pub fn follow(&mut self, record: &Record, place: Option<&Place>) {
         match &record.body {
             Some(Body::Event(bytes)) => {
-                let Ok(EventHead { id: Some(id), kind }) = EventHead::decode(bytes.clone()) else {
-                    return;
+                let Some(place) = place else { return };
+                let seen = match self.0.get_mut(&place.outbox) {
+                    Some(seen) => seen,
+                    None => self.outbox(&place.outbox.node, place.outbox.epoch),
                 };
-                let seen = self.outbox(&id.node, id.epoch);
-                seen.report.reach(id.sequence, id.sequence);
+                seen.report.reach(place.sequence, place.sequence);
                 seen.report.events += 1;
-                if kind == Kind::Loss as i32
+                if place.kind == Kind::Loss as i32
                     && let Ok(event) = norma_wire::Event::decode(bytes.clone())
                     && let Some(Detail::Loss(loss)) = event.detail
                     && loss.last_sequence >= loss.first_sequence.max(1)

@@ -1,14 +1,13 @@
 //! What verification found, for people and for programs.
 
+use super::super::frames::Place;
 use super::super::head::Head;
 use crate::audit::show::{record_kind, time};
 use crate::audit::shredding::Shredded;
 use crate::heads::check::ChainReport;
-use norma_wire::audit::{Record, record::Body};
-use norma_wire::id::EventHead;
+use norma_wire::audit::Record;
 use norma_wire::json;
 use norma_wire::pb;
-use prost::Message as _;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -197,14 +196,38 @@ impl Report {
         Ok(())
     }
 
-    pub(super) fn count(&mut self, record: &Record) {
-        self.records += 1;
-        if let Some(Body::Event(bytes)) = &record.body {
-            let kind = EventHead::decode(bytes.clone()).map_or(0, |head| head.kind);
-            *self.by_kind.entry(json::name::<pb::Kind>(kind)).or_default() += 1;
+    /// States what was counted.
+    pub(super) fn counted(&mut self, counts: Counts) {
+        self.by_kind = counts
+            .by_kind
+            .into_iter()
+            .map(|(kind, count)| (json::name::<pb::Kind>(kind), count))
+            .collect();
+        self.by_record = counts
+            .by_record
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
+    }
+}
+
+/// Records and events by what they are, while they are counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    by_record: BTreeMap<&'static str, u64>,
+    by_kind: BTreeMap<i32, u64>,
+}
+
+impl Counts {
+    /// Counts a record, of whose event `place` tells what it is.
+    pub fn count(&mut self, record: &Record, place: Option<&Place>) {
+        if let Some(place) = place {
+            *self.by_kind.entry(place.kind).or_default() += 1;
         }
-        let name = record_kind(record.body.as_ref());
-        *self.by_record.entry(name.to_owned()).or_default() += 1;
+        *self
+            .by_record
+            .entry(record_kind(record.body.as_ref()))
+            .or_default() += 1;
     }
 }
 

@@ -3,12 +3,14 @@
 use super::coverage::Coverage;
 use super::ledger::{Group, Ledger};
 use super::removed::Removals;
-use super::report::{Fault, Range, Report, Torn};
+use super::report::{Counts, Fault, Range, Report, Torn};
 use super::sealed::{self, disagreement, told};
 use super::shredded::Shreddings;
 use super::{Expected, VerifyError, unreadable};
+use crate::audit::ahead::{Ahead, Pool};
 use crate::audit::entry::Sealed;
 use crate::audit::format::FrameError;
+use crate::audit::frames::Frames;
 use crate::audit::head::Head;
 use crate::audit::manifest::Manifest;
 use crate::audit::recover::frame_follows;
@@ -20,7 +22,6 @@ use crate::heads::check::Chains;
 use norma_tlog::{Hash, VerifierKey};
 use norma_wire::audit::Record;
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// One verification.
@@ -34,7 +35,10 @@ pub struct Run {
     /// What nodes signed; `None` from where it cannot be followed from the first record on.
     chains: Option<Chains>,
     contradictions: Vec<Fault>,
+    counts: Counts,
     report: Report,
+    /// Threads that hash ahead; none where one thread does everything.
+    pool: Option<Pool>,
     /// Digest of the manifest before, as the tlog has it.
     previous: Hash,
     /// The newest record read.
@@ -72,10 +76,22 @@ impl Run {
             coverage: Coverage::default(),
             chains: Some(Chains::new(expected.node_authorities.clone())),
             contradictions: Vec::new(),
+            counts: Counts::default(),
             report: Report::default(),
+            pool: None,
             previous: Hash::default(),
             reached: 0,
             part: None,
+        }
+    }
+
+    /// Has so many threads hash and decode ahead; one or none leaves everything to the caller's.
+    pub fn with_threads(&mut self, threads: usize) {
+        if threads > 1 {
+            match Pool::start(threads) {
+                Ok(pool) => self.pool = Some(pool),
+                Err(error) => tracing::warn!(%error, "cannot start threads; verifying with one"),
+            }
         }
     }
 
@@ -233,11 +249,36 @@ impl Run {
         group: &Group,
         newest: bool,
     ) -> Result<Walked, VerifyError> {
-        let mut scan =
-            Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
+        let first = segment.first_index;
+        let Some(pool) = self.pool.clone() else {
+            let scan = Scan::open(&segment.path, first, before).map_err(unreadable(&segment.path))?;
+            let (walked, _) = self.follow(scan, Summary::new(first), segment, group, newest)?;
+            return Ok(walked);
+        };
+        let (frames, length) = Ahead::open(&segment.path, &pool).map_err(unreadable(&segment.path))?;
+        let scan = Scan::new(frames, length, first, before);
+        let summary = Summary::without_digest(first);
+        let (mut walked, mut frames) = self.follow(scan, summary, segment, group, newest)?;
+        if walked.after.is_some()
+            && let Some(digest) = frames.digest()
+        {
+            walked.summary.tell_digest(digest);
+        }
+        Ok(walked)
+    }
+
+    /// Follows a file record by record; gives back where the frames came from.
+    fn follow<F: Frames>(
+        &mut self,
+        mut scan: Scan<F>,
+        summary: Summary,
+        segment: &Segment,
+        group: &Group,
+        newest: bool,
+    ) -> Result<(Walked, F), VerifyError> {
         self.report.files += 1;
         let mut walked = Walked {
-            summary: Summary::new(segment.first_index),
+            summary,
             after: None,
             agreed: 0,
         };
@@ -246,7 +287,10 @@ impl Run {
             let offset = scan.offset();
             match scan.next() {
                 Ok(Some(record)) => {
-                    walked.summary.follow(&scan.frame(), &record);
+                    let place = scan.place();
+                    walked
+                        .summary
+                        .follow_placed(&scan.frame(), &record, scan.leaf(), place);
                     let here = Head {
                         index: record.index,
                         hash: scan.state().hash,
@@ -259,13 +303,14 @@ impl Run {
                     if let Some(what) = fault {
                         self.bad_record(segment, offset, here.index, what, group);
                         walked.summary.last = here.index - 1;
-                        return Ok(walked);
+                        return Ok((walked, scan.into_parts().1));
                     }
-                    self.report.count(&record);
-                    self.coverage.follow(&record);
+                    self.report.records += 1;
+                    self.counts.count(&record, place);
+                    self.coverage.follow(&record, place);
                     self.removals.follow(&record);
                     self.shreddings.follow(&record);
-                    self.follow_batches(segment, offset, &record);
+                    self.follow_batches(segment, offset, &scan, &record);
                     self.report.head = here;
                     self.reached = here.index;
                 }
@@ -279,7 +324,7 @@ impl Run {
                             defect.to_string(),
                             group,
                         );
-                        return Ok(walked);
+                        return Ok((walked, scan.into_parts().1));
                     }
                     break;
                 }
@@ -293,7 +338,7 @@ impl Run {
                 head.records.1
             );
             self.bad_record(segment, scan.offset(), last + 1, what, group);
-            return Ok(walked);
+            return Ok((walked, scan.into_parts().1));
         }
         if let Some(sealed) = group
             .sealed
@@ -305,14 +350,21 @@ impl Run {
                 "the file ends with record {last}, and was sealed with record {sealed}: its end was removed"
             );
             self.bad_record(segment, scan.offset(), last + 1, what, group);
-            return Ok(walked);
+            return Ok((walked, scan.into_parts().1));
         }
-        walked.after = Some(scan.into_state());
-        Ok(walked)
+        let (state, frames) = scan.into_parts();
+        walked.after = Some(state);
+        Ok((walked, frames))
     }
 
     /// Holds events against what nodes signed of them, for as long as every record from the first on was there.
-    fn follow_batches(&mut self, segment: &Segment, offset: u64, record: &Record) {
+    fn follow_batches<F: Frames>(
+        &mut self,
+        segment: &Segment,
+        offset: u64,
+        scan: &Scan<F>,
+        record: &Record,
+    ) {
         if record.index != self.reached + 1 || !self.report.faults.is_empty() {
             if self.chains.take().is_some() {
                 self.note(&format!(
@@ -323,7 +375,11 @@ impl Run {
             }
             return;
         }
-        let told = self.chains.as_mut().map(|chains| chains.follow(record));
+        let event = scan.place().zip(scan.event_hash(record));
+        let told = self
+            .chains
+            .as_mut()
+            .map(|chains| chains.follow_hashed(record, event));
         for what in told.into_iter().flatten() {
             self.contradictions.push(Fault {
                 file: segment.path.clone(),
@@ -369,10 +425,10 @@ impl Run {
         None
     }
 
-    fn is_unfinished<R: io::Read>(
+    fn is_unfinished<F: Frames>(
         &mut self,
         segment: &Segment,
-        scan: &Scan<R>,
+        scan: &Scan<F>,
         defect: &Defect,
         newest: bool,
     ) -> Result<bool, VerifyError> {
@@ -461,6 +517,7 @@ impl Run {
                  anew. A collector of this version makes one at its next start",
             ),
         }
+        self.report.counted(self.counts);
         self.report.outboxes = self.coverage.finish();
         self.report.batches = self.chains.map(Chains::finish).unwrap_or_default();
         self.report.faults.append(&mut self.contradictions);
