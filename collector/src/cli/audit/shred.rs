@@ -70,8 +70,10 @@ impl ShredArgs {
                 self.shred(segment)?
             };
             refused += u64::from(state == "refused");
-            if matches!(self.output, Output::Human) {
-                println!("{words}");
+            match self.output {
+                Output::Human if state == "refused" => eprintln!("{words}"),
+                Output::Human => println!("{words}"),
+                Output::Json => {}
             }
             done.push(json!({ "segment": segment, "state": state, "detail": words }));
         }
