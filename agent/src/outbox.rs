@@ -472,7 +472,11 @@ impl Outbox {
                 let path = self.directory.join(format!("{:020}.spool", record.sequence));
                 let file = SegmentFile::create(&path, self.shared.epoch, record.sequence)?;
                 let segment = Segment::new(path, record.sequence, file.bytes());
-                self.shared.index().push_back(segment);
+                let mut index = self.shared.index();
+                // A crash can leave a segment without a record, whose file this one has replaced.
+                index.retain(|it| it.first != segment.first);
+                index.push_back(segment);
+                drop(index);
                 self.opened = Written::now();
                 self.current.insert(file)
             }
@@ -489,12 +493,13 @@ impl Outbox {
 
     /// Stores what must be admitted, as long as it can be stored.
     fn report_losses(&mut self) {
-        while let Some(PendingLoss { loss, of }) = self.losses.last().cloned() {
+        // Storing one may drop events, which adds another.
+        while let Some(PendingLoss { loss, of }) = self.losses.pop() {
             let sequence = self.next;
-            if !self.write_loss(loss) {
+            if !self.write_loss(loss.clone()) {
+                self.losses.push(PendingLoss { loss, of });
                 return;
             }
-            self.losses.pop();
             let mut index = self.shared.index();
             if let Some(segment) = index.iter_mut().find(|segment| Some(segment.first) == of) {
                 segment.loss_at = segment.loss_at.max(Some(sequence));

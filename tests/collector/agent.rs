@@ -249,6 +249,8 @@ pub fn client_config(ca: &Path, identity: Option<&KeyPair>) -> Result<Arc<Client
 
 pub async fn connect_tls(config: Arc<ClientConfig>, port: u16) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
+    // As agents do: otherwise the end of a batch waits for the acknowledgement of its beginning.
+    tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
     TlsConnector::from(config).connect(name, tcp).await
 }

@@ -176,9 +176,12 @@ impl SpoolReader {
                     let (holds_through, last) = (ahead.holds_through, ahead.last);
                     self.read_ahead = None;
                     if self.next <= holds_through {
-                        self.damaged |= matches!(other, Some(Item::Torn { .. }));
                         // It should have been there, and in a segment that was not reduced it is missing.
-                        self.next = last.min(durable) + 1;
+                        let through = last.min(durable);
+                        if std::mem::take(&mut self.damaged) || matches!(other, Some(Item::Torn { .. })) {
+                            self.shared.damage().meet(self.next, through);
+                        }
+                        self.next = through + 1;
                     }
                 }
             }

@@ -73,10 +73,10 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
     unfinished.iter().for_each(|path| remove(path));
     paths.sort();
     let mut epoch = None;
-    let mut segments = VecDeque::new();
+    let mut segments: VecDeque<Segment> = VecDeque::new();
     let mut accounts = Accounts::default();
-    // From which sequence on segments do not have what they should.
-    let mut broken_from = None;
+    // The end of the segment before is damaged; from which sequence on segments cannot be read.
+    let (mut is_broken, mut broken_from) = (false, None);
     let count = paths.len();
     for (position, path) in paths.into_iter().enumerate() {
         let scanner = match Scanner::open(&path) {
@@ -109,12 +109,15 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
             continue;
         }
         epoch = Some(header.epoch);
-        if let Some(from) = broken_from.take().filter(|from| *from < header.first) {
-            accounts.missing.push((from, header.first - 1));
+        match (segments.back_mut(), broken_from.take()) {
+            // What it should have is told as damage by whoever reads it or writes it anew.
+            (Some(before), _) if is_broken => before.last = before.last.max(header.first - 1),
+            (_, Some(from)) if from < header.first => accounts.missing.push((from, header.first - 1)),
+            _ => {}
         }
         let newest = position + 1 == count;
         let (segment, is_whole) = inspect(&path, header.first, scanner, newest, repairs, &mut accounts)?;
-        broken_from = (!newest && !is_whole).then_some(segment.last + 1);
+        is_broken = !newest && !is_whole;
         segments.push_back(segment);
     }
     let (losses, damage) = accounts.settle(&mut segments);

@@ -27,13 +27,12 @@ const BOUNDARIES: [(&str, usize); 8] = [
     ("utimensat", 2),
 ];
 /// What the disk refuses for a while.
-const REFUSALS: [&str; 9] = [
+const REFUSALS: [&str; 8] = [
     "pwrite64:error=EIO:when=40..44",
     "pwrite64:error=ENOSPC:when=90+41",
     "fdatasync:error=EIO:when=3+4",
     "fsync:error=EIO:when=2+3",
     "rename:error=EIO:when=2+3",
-    "write:error=ENOSPC:when=4+3",
     "unlink:error=EIO:when=1+3",
     "utimensat:error=EIO:when=1+2",
     "fallocate:error=ENOSPC:when=1",
