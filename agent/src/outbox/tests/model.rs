@@ -59,12 +59,14 @@ impl Model {
         if let Some(taken) = self.taken.get(&sequence)
             && *taken != text
         {
-            return Err(format!("{sequence} was taken as `{taken}` and is given as `{text}`"));
+            return Err(format!(
+                "{sequence} was taken as `{taken}` and is given as `{text}`"
+            ));
         }
         match self.sent.insert(sequence, text.clone()) {
-            Some(before) if before != text => Err(format!(
-                "{sequence} was sent as `{before}` and again as `{text}`"
-            )),
+            Some(before) if before != text => {
+                Err(format!("{sequence} was sent as `{before}` and again as `{text}`"))
+            }
             _ => Ok(()),
         }
     }
@@ -303,12 +305,7 @@ impl Run<'_> {
 
     /// Something of a closed segment is not what was written.
     fn damage(&mut self, outbox: Outbox, segment: f64, at: f64, how: Wreck) -> Outbox {
-        let paths: Vec<PathBuf> = outbox
-            .shared
-            .index()
-            .iter()
-            .map(|it| it.path.clone())
-            .collect();
+        let paths: Vec<PathBuf> = outbox.shared.index().iter().map(|it| it.path.clone()).collect();
         drop(outbox);
         // The end of the newest tells the next sequence, which a collector would know better.
         let closed = &paths[..paths.len().saturating_sub(1)];
