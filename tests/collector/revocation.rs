@@ -188,12 +188,12 @@ async fn people_may_not_deliver_events() -> Result<()> {
             .err()
             .and_then(|error| Some(error.downcast_ref::<tonic::Status>()?.code()));
         ensure!(code == Some(tonic::Code::PermissionDenied), "{role}: {code:?}");
-        let refused = collector.audit().records_of(&["--kind", "refused"])?;
-        ensure!(refused.iter().any(|record| {
-            record
-                .to_string()
-                .contains(&format!("{role} worker-1 wants to deliver events"))
-        }));
+        let told = format!("{role} worker-1 wants to deliver events");
+        wait_until("the refusal in the audit log", LIMIT, || {
+            let refused = collector.audit().records_of(&["--kind", "refused"])?;
+            let is_there = refused.iter().any(|record| record.to_string().contains(&told));
+            Ok(is_there.then_some(()))
+        })?;
     }
     Ok(())
 }

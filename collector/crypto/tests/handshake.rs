@@ -1,5 +1,10 @@
 //! What a peer must be able to do, in either build.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure in a helper is a failure of the test"
+)]
+
 use norma_crypto::{IS_FIPS, check, check_client, check_server};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::CryptoProvider;
