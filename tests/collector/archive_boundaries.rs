@@ -194,7 +194,10 @@ async fn an_upload_that_is_cut_at_any_step_goes_on_and_leaves_each_segment_in_th
         ensure!(found[0]["retain_until"] == kept["retain_until"], "{found:?}");
     }
     collector.stop()?;
-    let (log, archive) = (collector.audit().path().to_owned(), collector.state().join("archive"));
+    let (log, archive) = (
+        collector.audit().path().to_owned(),
+        collector.state().join("archive"),
+    );
     ensure!(files(&archive, "new")?.is_empty(), "unfinished files were left");
     let policy = collector.policy(&stage.scratch)?;
     let told = audit(

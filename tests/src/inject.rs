@@ -27,7 +27,16 @@ pub fn can_inject(test: &str) -> bool {
 /// has its own count. The program stays the caller's own child, and strace is beside it.
 pub fn below(fault: &str) -> [String; 8] {
     let inject = format!("inject={fault}");
-    let words = ["strace", "-D", "-f", "--seccomp-bpf", "-e", &inject, "-o", "/dev/null"];
+    let words = [
+        "strace",
+        "-D",
+        "-f",
+        "--seccomp-bpf",
+        "-e",
+        &inject,
+        "-o",
+        "/dev/null",
+    ];
     words.map(str::to_owned)
 }
 

@@ -137,7 +137,9 @@ impl Summary {
             }
             Some(Body::Event(_)) => {
                 if let Some(place) = place {
-                    self.reach(&place.outbox, place.sequence, place.sequence, |held| held.events += 1);
+                    self.reach(&place.outbox, place.sequence, place.sequence, |held| {
+                        held.events += 1
+                    });
                 }
             }
             Some(Body::Rejected(rejected)) => {

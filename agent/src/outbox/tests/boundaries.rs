@@ -162,7 +162,10 @@ fn killed_or_refused_at_each_boundary_every_event_is_delivered_or_accounted_for(
             ));
         }
     }
-    println!("{killed} of {} were killed at a boundary", rounds * BOUNDARIES.len());
+    println!(
+        "{killed} of {} were killed at a boundary",
+        rounds * BOUNDARIES.len()
+    );
     assert!(killed > rounds * BOUNDARIES.len() / 2, "{killed}");
     for (number, refusal) in REFUSALS.into_iter().enumerate() {
         let folder = scratch.folder(&format!("refused-{number}")).unwrap();

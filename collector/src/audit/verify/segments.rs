@@ -349,13 +349,7 @@ impl Run {
     }
 
     /// Holds events against what nodes signed of them, for as long as every record from the first on was there.
-    fn follow_batches<F: Frames>(
-        &mut self,
-        segment: &Segment,
-        offset: u64,
-        scan: &Scan<F>,
-        record: &Record,
-    ) {
+    fn follow_batches<F: Frames>(&mut self, segment: &Segment, offset: u64, scan: &Scan<F>, record: &Record) {
         if record.index != self.reached + 1 || !self.report.faults.is_empty() {
             if self.chains.take().is_some() {
                 self.note(&format!(
