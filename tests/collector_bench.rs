@@ -231,18 +231,35 @@ impl Bench {
             self.load.event_bytes(),
             read / 1e6
         );
-        disk::forget(audit.path())?;
         let policy = self.collector.policy(&self.stage.scratch)?;
-        let started = Instant::now();
-        let report = audit.verify_with(&["--policy".as_ref(), policy.as_os_str()])?;
-        let rate = bytes as f64 / started.elapsed().as_secs_f64();
-        let line = report.lines().next().unwrap_or_default();
-        println!(
-            "audit verify: {:.0} MB/s, {:.2} of the disk, {:.2} of SHA-256 ({line})",
-            rate / 1e6,
-            rate / read,
-            rate / hashed
+        let threads = std::thread::available_parallelism()?.get();
+        let mut reports = Vec::new();
+        for threads in [1, threads] {
+            disk::forget(audit.path())?;
+            let count = threads.to_string();
+            let started = Instant::now();
+            let report = audit.verify_with(&[
+                "--policy".as_ref(),
+                policy.as_os_str(),
+                "--threads".as_ref(),
+                count.as_ref(),
+            ])?;
+            let rate = bytes as f64 / started.elapsed().as_secs_f64();
+            let line = report.lines().next().unwrap_or_default();
+            println!(
+                "audit verify, {threads} threads: {:.0} MB/s, {:.2} of the disk, {:.2} of SHA-256, of which it takes \
+                 four ({line})",
+                rate / 1e6,
+                rate / read,
+                rate / hashed
+            );
+            reports.push(report);
+        }
+        ensure!(
+            reports.iter().all(|report| *report == reports[0]),
+            "threads find something else than one"
         );
+        let report = &reports[0];
         ensure!(report.contains("intact"), "{report}");
         Ok(())
     }

@@ -336,9 +336,6 @@ impl Outbox {
         self.pack();
         self.expire();
         self.keep_bound();
-        let damage = std::mem::take(&mut self.shared.damage().pending);
-        self.losses
-            .extend(damage.into_iter().map(|loss| PendingLoss { loss, of: None }));
         self.report_losses();
         self.remove_empty();
         self.ledger.sync();
@@ -493,6 +490,9 @@ impl Outbox {
 
     /// Stores what must be admitted, as long as it can be stored.
     fn report_losses(&mut self) {
+        let damage = std::mem::take(&mut self.shared.damage().pending);
+        self.losses
+            .extend(damage.into_iter().map(|loss| PendingLoss { loss, of: None }));
         // Storing one may drop events, which adds another.
         while let Some(PendingLoss { loss, of }) = self.losses.pop() {
             let sequence = self.next;

@@ -137,8 +137,8 @@ pub async fn start(
         shares: Shares::new(config.nodes),
         stop: stop.clone(),
     })
+    // Answers go out as they are: each would take megabytes to be compressed, and nearly all have a few bytes.
     .accept_compressed(CompressionEncoding::Zstd)
-    .send_compressed(CompressionEncoding::Zstd)
     .max_decoding_message_size(MAX_MESSAGE_BYTES);
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -6,6 +6,7 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+#[path = "verified/both.rs"]
 mod verified;
 
 use norma_collector::audit::verify::{Expected, Report};

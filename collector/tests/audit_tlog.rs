@@ -5,6 +5,7 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+#[path = "verified/both.rs"]
 mod verified;
 
 use jiff::Timestamp;

@@ -130,7 +130,7 @@ async fn an_upload_that_is_cut_at_any_step_goes_on_and_leaves_each_segment_in_th
 
     // The first three exchanges ask whether locks hold; after them each segment is put, and what was put is asked for.
     let last = 5 + cycles(0);
-    for exchange in 2..=last {
+    for exchange in 3..=last {
         for moment in [Moment::Request, Moment::Answer, Moment::After] {
             collector.run(&stage.scratch)?;
             let pid = collector.daemon()?.pid();
@@ -140,7 +140,7 @@ async fn an_upload_that_is_cut_at_any_step_goes_on_and_leaves_each_segment_in_th
                 victim: Pid::from_raw(pid.cast_signed()),
             });
             wait_until("the collector killed", LIMIT, || {
-                node.append(100);
+                node.append(40);
                 Ok(collector.daemon()?.try_wait()?.map(drop))
             })
             .with_context(|| format!("exchange {exchange}, {moment:?}"))?;
@@ -152,7 +152,7 @@ async fn an_upload_that_is_cut_at_any_step_goes_on_and_leaves_each_segment_in_th
         for fault in ["rename", "fsync", "write"] {
             run_with(&stage, &mut collector, &format!("{fault}:signal=KILL:when=3"))?;
             wait_until("the collector killed", LIMIT, || {
-                node.append(100);
+                node.append(40);
                 Ok(collector.daemon()?.try_wait()?.map(drop))
             })
             .context(fault)?;
@@ -168,7 +168,7 @@ async fn an_upload_that_is_cut_at_any_step_goes_on_and_leaves_each_segment_in_th
             victim: None,
         });
         wait_until("a connection cut", LIMIT, || {
-            node.append(100);
+            node.append(40);
             Ok(relay.is_done().then_some(()))
         })?;
     }

@@ -215,7 +215,7 @@ impl Accounts {
     /// The losses without a report, and the damage; each segment is told when its own losses were reported.
     fn settle(self, segments: &mut VecDeque<Segment>) -> (Vec<PendingLoss>, Damage) {
         let mut damage = Damage::default();
-        for ((cause, first, last), _) in &self.reports {
+        for (cause, first, last) in self.reports.keys() {
             if *cause == LossCause::OutboxDamaged as i32 {
                 damage.met.insert((*first, *last));
             }

@@ -138,14 +138,16 @@ impl Summary {
             Some(Body::Event(_)) => {
                 if let Some(place) = place {
                     self.reach(&place.outbox, place.sequence, place.sequence, |held| {
-                        held.events += 1
+                        held.events += 1;
                     });
                 }
             }
             Some(Body::Rejected(rejected)) => {
                 let sequence = rejected.sequence;
                 let outbox = Outbox::new(&rejected.node, rejected.epoch);
-                self.reach(&outbox, sequence, sequence, |held| held.rejected += 1);
+                self.reach(&outbox, sequence, sequence, |held| {
+                    held.rejected += 1;
+                });
             }
             Some(Body::Gap(gap)) => {
                 let outbox = Outbox::new(&gap.node, gap.epoch);
