@@ -481,8 +481,10 @@ fn judged(norm: &Norm, fact: &Fact) -> Membership {
 
 #[test]
 fn what_nobody_looked_at_is_not_judged_whatever_it_was_held_for() {
-    let mut case = Case::default();
-    case.settled = [Some(at(5)); Field::ALL.len()];
+    let mut case = Case {
+        settled: [Some(at(5)); Field::ALL.len()],
+        ..Case::default()
+    };
     // As an agent left it that did not see capabilities, and as the next one begins with it.
     for seen in [None, Some(watched(8, 6))] {
         case.seen = common().into_iter().chain(seen).collect();
