@@ -536,8 +536,14 @@ impl Baselines {
             }
             learner.learned_ns = learner.learned_ns.saturating_add(step);
             match self.terms.learning {
-                Learning::Window(window) if learner.learned_ns >= window.as_nanos() as u64 => {
-                    let settled = [Some(wall); Field::ALL.len()];
+                Learning::Window(window)
+                    if learner.learned_ns >= window.as_nanos() as u64
+                        && learner.is_watched_for(window, passed) =>
+                {
+                    // What was settled before stays so.
+                    let settled = learner
+                        .settled(subject, self.decisions.overlay())
+                        .map(|since| since.or(Some(wall)));
                     learner.compile(subject, &self.terms, self.decisions.overlay(), &settled);
                     learner.save(&self.directory, subject);
                     completed.push(learner.completed(subject, &self.terms));

@@ -12,7 +12,7 @@ use crate::observation::BootTime;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -163,7 +163,7 @@ impl Keeper {
     }
 }
 
-fn write_all(path: &PathBuf, receiver: &Receiver<Memory>) {
+fn write_all(path: &Path, receiver: &Receiver<Memory>) {
     let mut failing = false;
     while let Ok(memory) = receiver.recv() {
         match memory.write(path) {

@@ -199,6 +199,8 @@ impl Norm {
         }
         match self.survey.field(fact.field()).state {
             State::Learning(_) => Membership::NotReady,
+            // That nobody saw any is no norm.
+            _ if !self.is_watched(fact.field()) => Membership::NotReady,
             State::Open { .. } => Membership::OpenField,
             State::Ready { .. } => Membership::Novel(Novelty {
                 pending: id

@@ -99,6 +99,16 @@ impl Learner {
         }
     }
 
+    /// Whether each field was looked at for so long, or never: then there is nothing to wait for.
+    pub fn is_watched_for(&self, window: Duration, now: Timestamp) -> bool {
+        let evidence = self.recorder.evidence();
+        Field::ALL
+            .into_iter()
+            .filter(|field| fact::Fact::watch(*field).is_some())
+            .filter_map(|field| evidence.watched(field))
+            .all(|watched| now.since(watched.from) >= window)
+    }
+
     /// What this node and all others saw.
     pub fn evidence(&self) -> Cow<'_, Evidence> {
         if self.is_alone() {

@@ -32,7 +32,7 @@ pub fn security_context(norm: &Norm) -> Result<String, ExportError> {
                 }
             }
             Fact::Privilege { operation, .. } if needs_more(operation) => {
-                lines.push(format!("CHECK, may need a capability more: {fact}."))
+                lines.push(format!("CHECK, may need a capability more: {fact}."));
             }
             _ => {}
         }

@@ -462,3 +462,68 @@ proptest! {
         prop_assert_eq!(one.patterns().facts().collect::<Vec<_>>(), other.patterns().facts().collect::<Vec<_>>());
     }
 }
+
+fn capability(name: &str) -> Fact {
+    Fact::Capability {
+        exe: "/bin/x".into(),
+        capability: name.into(),
+    }
+}
+
+/// Capabilities were looked at from this day on, for so many hours.
+fn watched(day: u64, hours: u32) -> Seen {
+    (Fact::watch(Field::Capability).unwrap().owned(), day, hours, 3)
+}
+
+fn judged(norm: &Norm, fact: &Fact) -> Membership {
+    norm.judge(fact, &Unprotected)
+}
+
+#[test]
+fn what_nobody_looked_at_is_not_judged_whatever_it_was_held_for() {
+    let mut case = Case {
+        settled: [Some(at(5)); Field::ALL.len()],
+        ..Case::default()
+    };
+    // As an agent left it that did not see capabilities, and as the next one begins with it.
+    for seen in [None, Some(watched(8, 6))] {
+        case.seen = common().into_iter().chain(seen).collect();
+        let norm = case.norm();
+        assert_eq!(judged(&norm, &capability("CAP_KILL")), Membership::NotReady);
+        let other = judged(&norm, &read_of("/etc/shadow"));
+        assert!(matches!(other, Membership::Novel(_)), "{other:?}");
+    }
+    let state = case.norm().survey().field(Field::Capability).state;
+    assert!(matches!(state, State::Learning(_)), "{state}");
+}
+
+#[test]
+fn that_none_was_used_is_a_norm_where_somebody_looked() {
+    let mut case = Case::default();
+    case.seen.push(watched(0, 700));
+    case.seen.push((capability("CAP_CHOWN"), 0, 300, 3));
+    let norm = case.norm();
+    assert!(matches!(
+        judged(&norm, &capability("CAP_CHOWN")),
+        Membership::Expected(_)
+    ));
+    assert!(matches!(
+        judged(&norm, &capability("CAP_KILL")),
+        Membership::Novel(_)
+    ));
+    // Who looked is no behaviour.
+    assert!(norm.standings().all(|(fact, _)| !fact.is_watch()));
+    assert!(norm.expected().all(|fact| !fact.is_watch()));
+    assert_eq!(norm.survey().field(Field::Capability).distinct, 1);
+
+    // The next revision is judged from its first second.
+    let next = Case {
+        seen: common().into_iter().chain([watched(9, 1)]).collect(),
+        predecessor: Some(norm),
+        ..Case::default()
+    };
+    let Membership::Novel(novelty) = judged(&next.norm(), &capability("CAP_KILL")) else {
+        panic!("{:?}", next.norm().survey().field(Field::Capability).state);
+    };
+    assert!(novelty.of_release);
+}
