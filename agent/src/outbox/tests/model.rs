@@ -40,7 +40,7 @@ impl Model {
             }
             other => return Err(format!("{other:?} was never appended")),
         };
-        self.take_sent(sequence, text)
+        self.take_sent(sequence, &text)
     }
 
     fn loss(&mut self, loss: &Loss, counted: u64, sequence: u64) {
@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// A sequence is never given to another event once it may have been sent, and no event changes.
-    fn take_sent(&mut self, sequence: u64, text: String) -> Result<(), String> {
+    fn take_sent(&mut self, sequence: u64, text: &str) -> Result<(), String> {
         if let Some(taken) = self.taken.get(&sequence)
             && *taken != text
         {
@@ -63,7 +63,7 @@ impl Model {
                 "{sequence} was taken as `{taken}` and is given as `{text}`"
             ));
         }
-        match self.sent.insert(sequence, text.clone()) {
+        match self.sent.insert(sequence, text.to_owned()) {
             Some(before) if before != text => {
                 Err(format!("{sequence} was sent as `{before}` and again as `{text}`"))
             }
@@ -129,7 +129,7 @@ impl Model {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Append { count: u32, alerts: bool },
     Sync,
