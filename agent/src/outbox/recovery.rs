@@ -79,9 +79,12 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
     let (mut is_broken, mut broken_from) = (false, None);
     let count = paths.len();
     for (position, path) in paths.into_iter().enumerate() {
-        let scanner = match Scanner::open(&path) {
+        let scanner = match open(&path) {
             Ok(scanner) => scanner,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                if is_broken && let (Some(before), Some(first)) = (segments.back_mut(), first_of(&path)) {
+                    before.last = before.last.max(first.saturating_sub(1));
+                }
                 // Made and never written to, or not a segment at all: there is no record to lose or save.
                 let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
                 if bytes > HEADER_LEN as u64 {
@@ -129,6 +132,16 @@ pub(super) fn recover(directory: &Path, repairs: &mut Vec<Repair>) -> io::Result
     })
 }
 
+/// Opens a segment, whose name and header say the same: of a header that never came to the disk as a whole the
+/// sequences to come must not be told.
+fn open(path: &Path) -> io::Result<Scanner> {
+    let scanner = Scanner::open(path)?;
+    if first_of(path).is_some_and(|first| first != scanner.header().first) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(scanner)
+}
+
 /// The first sequence that a segment had, which names its file.
 fn first_of(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
@@ -155,13 +168,15 @@ fn inspect(
     let mut segment = Segment::new(path.to_owned(), first.max(1), metadata.len());
     segment.written = Written::at(metadata.modified()?);
     let (mut low, mut records, mut marks, mut gaps) = (false, 0, 0, false);
-    let mut is_whole = true;
+    let (mut is_whole, mut is_intact) = (true, true);
     for item in scanner {
         is_whole = !matches!(item, Item::Torn { .. } | Item::Damaged { .. });
+        is_intact &= is_whole;
         match item {
             Item::Record { record, .. } => {
                 gaps |= record.sequence > segment.last + 1;
-                segment.last = record.sequence;
+                // Marks stand before the records that were kept.
+                segment.last = segment.last.max(record.sequence);
                 low |= !record.keep;
                 records += 1;
                 accounts.report(&record);
@@ -190,7 +205,9 @@ fn inspect(
         }
     }
     segment.content = match (low, records, marks) {
-        (false, 0, 1..) => Content::Marks,
+        // One of nothing but marks goes when these are reported; what damage took from it is not, until it is read.
+        (false, 0, 1..) if is_intact => Content::Marks,
+        (false, 0, 1..) => Content::Important,
         (false, 1.., _) if marks > 0 || gaps => Content::Important,
         _ => Content::Everything,
     };

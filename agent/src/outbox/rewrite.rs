@@ -2,7 +2,8 @@
 //!
 //! What is dropped is stated by a [`Mark`] in the same file, which takes the place of the old one by a rename: after a
 //! crash there is either the old segment, or one that still says what it had. The event of loss follows, and a mark
-//! without one is reported when the spool is opened. A mark also keeps the last sequence known where no record is left.
+//! without one is reported when the spool is opened. What states the last sequence stays, a mark or the last record: a
+//! full disk may have nothing else that does, and a sequence must not be given twice.
 
 use super::segment::{Item, Mark, PACK_BYTES, Record, Scanner, SegmentFile, frame};
 use super::{Content, kind_name};
@@ -25,7 +26,7 @@ pub struct Job {
     pub last: u64,
     /// Epoch of the spool.
     pub epoch: u64,
-    /// What is acknowledged is left out and needs no mark.
+    /// What is acknowledged is left out, but for what states the last sequence, and needs no mark.
     pub acked: u64,
     /// What stays.
     pub keep: Content,
@@ -54,12 +55,16 @@ pub fn rewrite(job: &Job) -> io::Result<Rewritten> {
     let mut kept = Vec::new();
     let mut damage = Damage::default();
     let mut last = job.first.saturating_sub(1);
+    let is_settled = |mark: &Mark| mark.last <= job.acked && mark.last != job.last;
     for item in Scanner::open(&job.path)? {
         match item {
             Item::Record { record, .. } => {
                 damage.ends_before(record.sequence, last);
                 last = record.sequence;
                 if record.sequence <= job.acked {
+                    if record.sequence == job.last {
+                        kept.push(record);
+                    }
                     continue;
                 }
                 match job.keep {
@@ -68,7 +73,7 @@ pub fn rewrite(job: &Job) -> io::Result<Rewritten> {
                     Content::Important | Content::Marks => dropped.count(&record),
                 }
             }
-            Item::Mark { mark, .. } if mark.last <= job.acked => {}
+            Item::Mark { mark, .. } if is_settled(&mark) => {}
             Item::Mark { mark, .. } => marks.push(mark),
             Item::Damaged { .. } | Item::Torn { .. } => damage.begins(),
         }
@@ -78,7 +83,7 @@ pub fn rewrite(job: &Job) -> io::Result<Rewritten> {
         .into_mark(job.cause)
         .into_iter()
         .chain(damage.marks)
-        .filter(|mark| mark.last > job.acked)
+        .filter(|mark| !is_settled(mark))
         .collect();
     let written = write(job, &kept, marks.iter().chain(&new)).and_then(|bytes| {
         // Its age is that of what is in it.
