@@ -114,6 +114,12 @@ pub const TABLE: &[Metric] = &[
         &[],
         "Events that the collector refused to take as events",
     ),
+    Metric {
+        name: "norma_agent_acknowledge_seconds",
+        kind: Kind::Histogram,
+        labels: &[],
+        help: "From the sending of events until a collector has them on stable storage",
+    },
     gauge("norma_agent_baselines", &[], "Baselines that are kept"),
     gauge(
         "norma_agent_baselines_untold",
@@ -209,6 +215,7 @@ fn one(is: bool) -> f64 {
 }
 
 fn tell_shipping(page: &mut Page, status: &ShipStatus) {
+    page.tell_histogram("norma_agent_acknowledge_seconds", &status.answers);
     page.tell("norma_agent_connected", &[], one(status.connected));
     page.tell("norma_agent_sessions", &[], status.sessions as f64);
     page.tell("norma_agent_rejected", &[], status.rejected as f64);

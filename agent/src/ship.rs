@@ -13,6 +13,7 @@ mod holders;
 mod route;
 mod session;
 mod tls;
+mod unanswered;
 
 use crate::config::CollectorTarget;
 use crate::fleet::ShippingEnd;
@@ -81,6 +82,9 @@ pub struct ShipStatus {
     pub sessions: u64,
     /// Events that the collector refused to take as events.
     pub rejected: u64,
+    /// From a batch's sending to its acknowledgement.
+    #[serde(skip)]
+    pub answers: Arc<norma_metrics::Histogram>,
 }
 
 /// The status, shared.

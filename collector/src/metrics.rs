@@ -1,5 +1,6 @@
 //! What the collector tells scrapers: the table of its metrics, and where their values come from.
 
+use crate::archive::task::Backlog;
 use crate::audit::AuditLog;
 use crate::ingest::counts::{Counts, get};
 use crate::sinks;
@@ -83,6 +84,11 @@ pub const TABLE: &[Metric] = &[
         &["sink"],
         "Records that a sink has not delivered yet",
     ),
+    gauge(
+        "norma_collector_archive_waiting_segments",
+        &[],
+        "Sealed segments that are not archived yet, where there is an archive",
+    ),
     PROCESS[0],
     PROCESS[1],
 ];
@@ -98,6 +104,8 @@ pub struct Sources {
     pub counts: Arc<Counts>,
     /// How far sinks are.
     pub delivered: sinks::Delivered,
+    /// What is still to be archived.
+    pub backlog: Option<Backlog>,
 }
 
 impl Sources {
@@ -116,6 +124,10 @@ impl Sources {
         for (sink, delivered) in self.delivered.each() {
             let lag = head.saturating_sub(delivered);
             page.tell("norma_collector_sink_lag_records", &[&sink], lag as f64);
+        }
+        if let Some(backlog) = &self.backlog {
+            let waiting = backlog.segments();
+            page.tell("norma_collector_archive_waiting_segments", &[], waiting as f64);
         }
         self.tell_files(&mut page);
         tell_process(&mut page);

@@ -123,6 +123,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
                     directory: config.audit_dir(),
                     counts: Arc::clone(ingest.refused.counts()),
                     delivered: sinks::Delivered::of(config),
+                    backlog: archive.backlog(),
                 };
                 let serving = norma_metrics::serve(listen, Arc::new(move || sources.page()))
                     .await

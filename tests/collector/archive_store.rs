@@ -4,7 +4,7 @@ use crate::archive::{audit, deliver, files, python, settings, words};
 use crate::stage::{LIMIT, Stage};
 use anyhow::{Context as _, Result, ensure};
 use norma_rig::daemon::Daemon;
-use norma_rig::net::{free_port, is_listening};
+use norma_rig::net::{free_port, is_listening, scrape};
 use norma_rig::program::output;
 use norma_rig::python::Python;
 use norma_rig::{Collector, sha256_of, wait_until};
@@ -101,7 +101,9 @@ async fn a_store_keeps_each_segment_once_and_locked_through_crashes() -> Result<
     };
     let store = Store::moto(&stage, &python)?;
     store.make(&python, "lock")?;
-    let mut collector = stage.collector(None, &settings(&store.config(&stage, "")?))?;
+    let metrics = free_port()?;
+    let config = store.config(&stage, &format!("metrics:\n  listen: 127.0.0.1:{metrics}\n"))?;
+    let mut collector = stage.collector(None, &settings(&config))?;
     let begun = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)?
         .as_secs();
@@ -134,7 +136,19 @@ async fn a_store_keeps_each_segment_once_and_locked_through_crashes() -> Result<
             "{found:?}"
         );
     }
+    wait_until("nothing that waits", LIMIT, || {
+        Ok((waiting(metrics)? == 0).then_some(()))
+    })?;
     collector.stop()
+}
+
+/// How many segments the collector says are not archived yet.
+fn waiting(metrics: u16) -> Result<u64> {
+    let page = scrape(metrics)?;
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("norma_collector_archive_waiting_segments "));
+    Ok(line.context("no such metric")?.parse()?)
 }
 
 #[tokio::test]
@@ -151,7 +165,10 @@ async fn a_store_that_does_not_lock_is_refused_and_that_is_recorded() -> Result<
             command.arg(LOCKLESS).arg(port.to_string()).arg(mode),
             port,
         )?;
-        let config = store.config(&stage, "retention:\n  after_archive: 0s\n  keep: 1s\n")?;
+        let metrics = free_port()?;
+        let more =
+            format!("retention:\n  after_archive: 0s\n  keep: 1s\nmetrics:\n  listen: 127.0.0.1:{metrics}\n");
+        let config = store.config(&stage, &more)?;
         let mut collector = stage.collector(None, &settings(&config))?;
         deliver(&stage, &collector, "worker-1", 1, 1000).await?;
         let record = wait_until("a record that archiving fails", LIMIT, || {
@@ -171,6 +188,7 @@ async fn a_store_that_does_not_lock_is_refused_and_that_is_recorded() -> Result<
             Ok((!books.is_empty()).then_some(books))
         })?;
         ensure!(books.iter().all(|kept| kept["stored"].is_null()), "{books:?}");
+        ensure!(waiting(metrics)? > 0, "what is in no store does not wait");
         let log = collector.audit().path().to_owned();
         ensure!(
             files(&log, "tombstone")?.is_empty(),

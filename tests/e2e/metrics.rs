@@ -1,29 +1,16 @@
 //! What scrapers are told.
 
 use super::line::{LIMIT, Line};
-use norma_rig::net::free_port;
+use norma_rig::net::{free_port, scrape};
 use norma_rig::python::Python;
 use norma_rig::{AgentSettings, Collector, CollectorSettings, Pki, Programs, Scratch, skip, wait_until};
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 fn listen(port: u16) -> String {
     format!("metrics:\n  listen: 127.0.0.1:{port}\n")
-}
-
-fn scrape(port: u16) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, page) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(" 200 ") && head.contains("openmetrics"), "{head}");
-    page.to_owned()
 }
 
 /// A reader that is not ours; `None` where there is none, after saying so.
@@ -73,7 +60,7 @@ fn both_programs_tell_scrapers_how_they_are() {
     let line = Line::start("metrics", &settings);
     line.learn();
     let page = wait_until("metrics of the baseline", LIMIT, || {
-        let page = scrape(port);
+        let page = scrape(port).unwrap();
         let ready = page.lines().any(|sample| {
             sample.starts_with("norma_agent_field_state{")
                 && sample.contains(line.container.id())
@@ -85,6 +72,11 @@ fn both_programs_tell_scrapers_how_they_are() {
     assert!(
         has(&page, "norma_agent_coverage{capability=\"exec\",tier="),
         "{page}"
+    );
+    assert!(
+        has(&page, "norma_agent_acknowledge_seconds_count ")
+            && !has(&page, "norma_agent_acknowledge_seconds_count 0"),
+        "what the collector stored was not timed: {page}"
     );
     assert!(
         has(&page, "norma_agent_kernel_records_total{kind=\"open\"} "),
@@ -116,7 +108,7 @@ fn the_collector_tells_scrapers_how_it_is() {
         ..CollectorSettings::default()
     };
     let _collector = Collector::start(&scratch, &programs, &pki, None, &settings).unwrap();
-    let page = scrape(port);
+    let page = scrape(port).unwrap();
     let found = names(&python, &page);
     for name in [
         "norma_collector_log_records",

@@ -1,8 +1,9 @@
 //! Ports of the loopback interface, and a peer that takes connections.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 /// A port that nothing uses now.
 pub fn free_port() -> Result<u16> {
@@ -27,6 +28,18 @@ pub fn is_listening(port: u16) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The page of metrics that a program of ours serves on this port of the loopback interface.
+pub fn scrape(port: u16) -> Result<String> {
+    let mut stream =
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("nothing serves metrics there")?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, page) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
+    ensure!(head.contains(" 200 ") && head.contains("openmetrics"), "{head}");
+    Ok(page.to_owned())
 }
 
 /// Takes connections on the loopback interface and closes them at once, until the process ends.

@@ -3,6 +3,7 @@
 use super::chain::Chain;
 use super::holders::Holders;
 use super::route::Place;
+use super::unanswered::Unanswered;
 use super::{Beside, SharedStatus, ShipError, Standing, tls};
 use crate::config::{CollectorAddress, CollectorTarget};
 use crate::fleet::ShippingEnd;
@@ -145,6 +146,7 @@ pub async fn run(
         tokio::task::block_in_place(|| holders.deliver_to(&welcome.log, acknowledged))
             .map_err(ShipError::Holders)?;
     }
+    let mut unanswered;
     {
         let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
         status.connected = true;
@@ -152,6 +154,7 @@ pub async fn run(
         status.log = Some(welcome.log.clone()).filter(|log| !log.is_empty());
         status.last_error = None;
         status.sessions += 1;
+        unanswered = Unanswered::new(Arc::clone(&status.answers));
     }
     tracing::info!(
         collector = place.at.address,
@@ -182,6 +185,7 @@ pub async fn run(
                 }
                 if let Some(message) = answer.message {
                     take(reader, chain, status, fleet.as_deref(), message).await;
+                    unanswered.acknowledged(reader.acked());
                 }
             }
             },
@@ -193,6 +197,7 @@ pub async fn run(
                     let head = chain.head(&signer, &batch, sent, reader.kernel_lost())?;
                     sent = batch.last;
                     holders.sent(sent);
+                    unanswered.sent(sent);
                     paced = tokio::time::Instant::now() + PACE;
                     place.send(message(to_collector::Message::Batch(Batch {
                         events: batch.events,

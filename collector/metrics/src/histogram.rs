@@ -38,6 +38,12 @@ impl Histogram {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
+    /// How many were added.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts().count
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let bounds = SECONDS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds

@@ -20,6 +20,8 @@ use norma_wire::audit::record::Body;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -79,9 +81,32 @@ pub struct Settings<'a> {
 pub struct Running {
     inbox: JoinHandle<()>,
     task: JoinHandle<()>,
+    backlog: Option<Backlog>,
+}
+
+/// How many sealed segments are not yet where they are to be archived, for telemetry.
+#[derive(Clone, Debug, Default)]
+pub struct Backlog(Arc<AtomicU64>);
+
+impl Backlog {
+    /// As of the last look, which comes every second unless the last one failed.
+    #[must_use]
+    pub fn segments(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, segments: usize) {
+        self.0.store(segments as u64, Ordering::Relaxed);
+    }
 }
 
 impl Running {
+    /// What is still to be archived; `None` where nothing is.
+    #[must_use]
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.backlog.clone()
+    }
+
     /// Waits until they have ended.
     pub async fn ended(self) {
         if self.inbox.await.is_err() || self.task.await.is_err() {
@@ -118,8 +143,10 @@ pub fn start(
     let wishes = Inbox::open(&shreds_dir, shred::REQUEST).map_err(directory(&shreds_dir))?;
     let key = settings.audit.key.open(settings.audit.origin.as_deref())?;
     let inbox = inbox::take(&holds_dir, holds.clone(), stop.clone()).map_err(directory(&holds_dir))?;
+    let backlog = settings.archive.map(|_| Backlog::default());
     let task = Task {
         archive: settings.archive.cloned(),
+        backlog: backlog.clone().unwrap_or_default(),
         keys,
         keys_dir,
         wishes,
@@ -141,11 +168,13 @@ pub fn start(
     Ok(Running {
         inbox,
         task: tokio::spawn(task.run(stop)),
+        backlog,
     })
 }
 
 struct Task {
     archive: Option<ArchiveConfig>,
+    backlog: Backlog,
     /// Keys of segments, where they are to be encrypted.
     keys: Option<SegmentKeys>,
     /// Where they lie, also those of before.
@@ -228,6 +257,7 @@ impl Task {
             .filter(|(segment, _)| self.has_work(segment))
             .cloned()
             .collect();
+        self.backlog.set(sealed.len());
         let mut failed = None;
         if let Some(archive) = self.archive.clone() {
             for (segment, manifest) in &sealed {
@@ -239,6 +269,12 @@ impl Task {
                     }
                 }
             }
+            self.backlog.set(
+                sealed
+                    .iter()
+                    .filter(|(segment, _)| self.has_work(segment))
+                    .count(),
+            );
             self.report(&archive, failed.as_ref()).await;
         }
         let held = self.sync_holds().await;
