@@ -33,10 +33,12 @@ const WORKLOADS: u64 = 100;
 const BEHAVIOURS: u64 = 3_000;
 /// Behaviours that are judged as new.
 const NOVEL: u64 = 2_000;
-/// Most times that everything is done until it is recognised: acts on probation take each other's places.
+/// Most times that everything is done until it is recognised: acts on probation wait for each other's places.
 const ROUNDS_MAX: u32 = 20;
 /// Between two times that the same is done: long enough for it to be entered.
 const AGAIN: Duration = Duration::from_secs(4);
+/// As statfs(2) tells it.
+const OVERLAYFS: u32 = 0x794c_7630;
 /// Process ids that no kernel gives, so that none is looked up in /proc.
 const FIRST_PID: u32 = 1 << 23;
 
@@ -132,6 +134,10 @@ impl Node {
             let exec = Act::Exec(Exec {
                 program: Executable {
                     path: path(format!("/usr/bin/server-{group}")),
+                    // One of the image, on the overlay that is the root.
+                    magic: OVERLAYFS,
+                    links: 1,
+                    on_root: true,
                     ..Executable::default()
                 },
                 ..Exec::default()

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// How long an act is watched before it is entered; sensitive files are looked up every second.
 const PROBATION: Duration = Duration::from_secs(3);
+/// How long an act that is watched keeps its place without coming again.
+const GIVEN_UP: Duration = Duration::from_secs(10);
 /// How often what was counted is taken over.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 /// Entries that are looked at in one go, so that the rings do not fill up meanwhile.
@@ -53,8 +55,8 @@ pub struct Known {
     groups: HashMap<CgroupId, Group>,
     /// In the order in which they are swept.
     turns: VecDeque<CgroupId>,
-    /// Acts on probation, as many as there is room for in the table; one that takes the place of another has that one
-    /// begin anew.
+    /// Acts on probation, as many as there is room for in the table. One whose place is taken waits until that other one
+    /// is entered or does not come again.
     probation: Box<[Candidate]>,
     refused: u64,
 }
@@ -149,15 +151,21 @@ impl Known {
         let slot = id.0.get() as usize & (self.probation.len() - 1);
         let candidate = &mut self.probation[slot];
         let mark = (id.0.get() >> 32) as u32;
+        let watched = u64::from(seconds(now).saturating_sub(candidate.since));
         if candidate.mark != mark {
-            *candidate = Candidate {
-                mark,
-                since: seconds(now),
-            };
-        }
-        if u64::from(seconds(now).saturating_sub(candidate.since)) < PROBATION.as_secs() {
+            // Two that come in turn must not keep each other from ever being entered.
+            if candidate.mark == 0 || watched > GIVEN_UP.as_secs() {
+                *candidate = Candidate {
+                    mark,
+                    since: seconds(now),
+                };
+            }
             return;
         }
+        if watched < PROBATION.as_secs() {
+            return;
+        }
+        *candidate = Candidate::default();
         // It came in before it was entered.
         if table.find(id).is_some() {
             return;
