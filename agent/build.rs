@@ -4,6 +4,8 @@
 //! `NORMA_SKIP_EBPF=1` puts an empty object there instead, for checking and fuzzing what does not touch
 //! the kernel on machines without the tools; an agent built so says so when it is started.
 
+#[path = "build/strip.rs"]
+mod strip;
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
@@ -50,8 +52,9 @@ fn main() -> anyhow::Result<()> {
         toolchain.llvm
     );
     let built = build(&toolchain, &workspace, &out.join("ebpf"))?;
-    fs::copy(&built, &object).with_context(|| format!("copy {}", built.display()))?;
-    Ok(())
+    let programs = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    let stripped = strip::debug_sections(&programs).with_context(|| format!("strip {}", built.display()))?;
+    fs::write(&object, stripped).context("write the object")
 }
 
 /// The server half is for the tests, which stand in for a runtime.
