@@ -1,9 +1,9 @@
 //! Leaves DWARF out of the compiled programs.
 //!
-//! LLVM makes BTF of it, which stays; nothing reads it afterwards. It is three quarters of the object, which every agent
+//! LLVM makes BTF of it, which stays; nothing reads it afterwards. It is five sixths of the object, which every agent
 //! has in its image and goes through at its start.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use object::build::elf::{Builder, SectionData};
 use object::elf;
 
@@ -16,6 +16,13 @@ pub fn debug_sections(object: &[u8]) -> anyhow::Result<Vec<u8>> {
             .iter()
             .any(|beginning| name.starts_with(beginning));
     }
+    for section in &mut builder.sections {
+        if &section.name[..] == b".BTF.ext"
+            && let SectionData::Data(data) = &mut section.data
+        {
+            *data = without_lines(data)?.into();
+        }
+    }
     // LLVM keeps the names of sections and of symbols in one table, for which this writer has two.
     let names = builder.sections.add();
     names.name = b".shstrtab"[..].into();
@@ -26,4 +33,37 @@ pub fn debug_sections(object: &[u8]) -> anyhow::Result<Vec<u8>> {
         .write(&mut stripped)
         .context("it cannot be written anew")?;
     Ok(stripped)
+}
+
+/// What `.BTF.ext` has besides the lines of the source: loaders keep each in several forms for each program.
+fn without_lines(section: &[u8]) -> anyhow::Result<Vec<u8>> {
+    /// Places in the header (Documentation/bpf/btf.rst) of its length, and of where lines and relocations begin and how
+    /// long they are.
+    const HEADER_LENGTH: usize = 4;
+    const LINES: usize = 16;
+    const LINES_LENGTH: usize = 20;
+    const RELOCATIONS: usize = 24;
+    const RELOCATIONS_LENGTH: usize = 28;
+    /// Lines begin with the size of a record, also where there is none.
+    const RECORD_SIZE: usize = 4;
+    let word = |at: usize| -> anyhow::Result<usize> {
+        let bytes = section.get(at..at + 4).context(".BTF.ext is cut off")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?) as usize)
+    };
+    let header = word(HEADER_LENGTH)?;
+    let (lines, length) = (word(LINES)?, word(LINES_LENGTH)?);
+    ensure!(
+        word(RELOCATIONS)? == lines + length && word(RELOCATIONS_LENGTH)? == 0,
+        ".BTF.ext has something behind its lines"
+    );
+    ensure!(length >= RECORD_SIZE, ".BTF.ext has no lines");
+    let end = lines + RECORD_SIZE;
+    let mut rest = section
+        .get(..header + end)
+        .context(".BTF.ext is cut off")?
+        .to_vec();
+    for (at, value) in [(LINES_LENGTH, RECORD_SIZE), (RELOCATIONS, end)] {
+        rest[at..at + 4].copy_from_slice(&u32::try_from(value)?.to_le_bytes());
+    }
+    Ok(rest)
 }
