@@ -71,6 +71,7 @@ pub(crate) mod shredding;
 mod summary;
 pub(crate) mod text;
 mod tlog;
+pub mod together;
 pub(crate) mod tombstone;
 pub mod verify;
 pub mod walk;
