@@ -294,3 +294,74 @@ async fn a_collector_that_does_not_answer_is_left_for_the_next_and_a_restart_rem
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_stays_busy_is_left_for_the_next_and_what_it_acknowledged_is_not_sent_again()
+-> Result<()> {
+    const NAME: &str =
+        "a_collector_that_stays_busy_is_left_for_the_next_and_what_it_acknowledged_is_not_sent_again";
+    if !norma_rig::skip::unless_root(NAME) {
+        return Ok(());
+    }
+    let stage = Stage::new("stays-busy")?;
+    let (east_files, west_files) = (Scratch::new("busy-east")?, Scratch::new("busy-west")?);
+    let disk = east_files.small_disk("state", 4 << 20)?;
+    let settings = |name: &str, state: Option<PathBuf>| CollectorSettings {
+        state,
+        audit: format!("  origin: logs.example.org/{name}\n"),
+        ..Default::default()
+    };
+    let start = |files: &Scratch, settings: &CollectorSettings| {
+        Collector::start(files, &stage.programs, &stage.pki, None, settings)
+    };
+    let mut east = start(&east_files, &settings("east", Some(disk.clone())))?;
+    let mut west = start(&west_files, &settings("west", None))?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let target = both(&stage, &identity, &east, &west)?;
+    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    let filler = disk.join("filler");
+    crate::disk::fill(&filler)?;
+    // More than there is room for in the blocks that the log has already.
+    node.append(2000);
+    node.shipped(LIMIT).await?;
+    let status = node
+        .status
+        .lock()
+        .map_err(|_| anyhow::anyhow!("poisoned"))?
+        .clone();
+    ensure!(
+        status.log.as_deref() == Some("logs.example.org/west"),
+        "{status:?}"
+    );
+    // It stays there when the other one can store again.
+    std::fs::remove_file(&filler)?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    let sessions = node
+        .status
+        .lock()
+        .map_err(|_| anyhow::anyhow!("poisoned"))?
+        .sessions;
+    ensure!(sessions == status.sessions, "it moved again");
+    let total = node.outbox.next_sequence() - 1;
+    drop(node);
+    east.stop()?;
+    west.stop()?;
+    // What the busy one stored in the end although nobody waited for it is stated, and counts once.
+    let paths = [east.audit().path().to_owned(), west.audit().path().to_owned()];
+    let paths = paths.each_ref().map(|path| path.as_os_str());
+    let (status, text) = audit(&stage, "verify", &paths)?;
+    ensure!(
+        status == Some(0) && text.contains("intact and complete"),
+        "{text}"
+    );
+    ensure!(
+        text.contains(&format!("sequences 1-{total}, {total} of them here")),
+        "{text}"
+    );
+    let first = *events(&west)?.keys().next().context("nothing in west")?;
+    ensure!(first > 500, "{first} was acknowledged by the other one");
+    Ok(())
+}
