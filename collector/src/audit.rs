@@ -90,7 +90,7 @@ pub use recover::OpenError;
 pub use rotation::RotationError;
 pub use scan::Defect;
 pub(crate) use scan::Scan;
-pub use sealer::SealError;
+pub use sealer::{SealError, Signing};
 pub(crate) use segment::Segment;
 pub(crate) use summary::Summary;
 pub use watermark::Outbox;
