@@ -159,7 +159,7 @@ pub fn together(paths: &[PathBuf], expected: &Expected) -> Result<Together, Toge
     compare(&logs, &mut outboxes);
     Ok(Together {
         logs,
-        outboxes: outboxes.into_iter().map(|(_, joining)| joining.joined).collect(),
+        outboxes: outboxes.into_values().map(|joining| joining.joined).collect(),
     })
 }
 
