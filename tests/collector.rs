@@ -53,6 +53,8 @@ mod reload;
 mod revocation;
 #[path = "collector/rotation.rs"]
 mod rotation;
+#[path = "collector/shred_boundaries.rs"]
+mod shred_boundaries;
 #[path = "collector/siem.rs"]
 mod siem;
 #[path = "collector/signer.rs"]

@@ -241,7 +241,7 @@ impl Outbox {
             segments,
             losses,
             mut damage,
-        } = recovery::recover(directory, &mut repairs).map_err(fail(directory))?;
+        } = recovery::recover(directory, acked, &mut repairs).map_err(fail(directory))?;
         // Without a segment this is a new spool, whatever an older one had acknowledged.
         let acked = if segments.is_empty() { 0 } else { acked };
         let last = segments.back().map_or(acked, |segment| segment.last.max(acked));

@@ -5,11 +5,13 @@
 //! Each batch goes with a head that is signed with this node's key and names the head before it ([`chain`]).
 //! What is told of baselines goes over the same stream, a message at a time, and waits for nothing else than itself.
 //! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays. Where there are
-//! several, the next one is tried at once ([`route`]), and is told what the others hold ([`holders`]).
+//! several, the next one is tried at once ([`route`]), or after a while where one cannot store ([`patience`]), and is told
+//! what the others hold ([`holders`]).
 
 mod chain;
 mod checkpoints;
 mod holders;
+mod patience;
 mod route;
 mod session;
 mod tls;
@@ -23,6 +25,7 @@ use chain::Chain;
 use holders::Holders;
 use norma_wire::Event;
 use norma_wire::pb::Hello;
+use patience::Patience;
 use route::Route;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,6 +121,9 @@ pub enum ShipError {
         /// After which time it wants to be asked again.
         retry_after: Duration,
     },
+    /// The collector could not store for so long that another one is tried.
+    #[error("the collector still cannot store: {0}")]
+    StaysBusy(String),
     /// Another outbox delivered under this epoch.
     #[error(
         "the collector holds events up to {0} of this epoch that are not those of this outbox; its own get new places first"
@@ -220,6 +226,7 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
     let holders_file = chain_file.with_file_name("holders");
     let mut holders = Holders::open(&holders_file, &hello.node, hello.epoch, reader.durable());
     let mut route = Route::new(&target);
+    let mut patience = Patience::new();
     let mut identity = None;
     loop {
         beside.promises.checkpoints.tell(&mut hello);
@@ -227,6 +234,7 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
         let ends = session::Ends {
             target: &target,
             place: &place,
+            is_only: !route.has_others(&place).await,
             hello: &hello,
             status: &status,
             standing: &standing,
@@ -238,6 +246,7 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
             session::Memory {
                 chain: &mut chain,
                 holders: &mut holders,
+                patience: &mut patience,
             },
             &mut beside,
             &mut stop,
@@ -261,6 +270,12 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
             }
             Err(error) => error,
         };
+        if let ShipError::StaysBusy(_) = error {
+            tracing::warn!(%error, collector = place.at.address, "leaving it for the next collector");
+            patience.over();
+            route.left(place);
+            continue;
+        }
         if was_connected {
             route.worked(place);
         } else if route.failed(place).await && !*stop.borrow() {

@@ -18,6 +18,7 @@ use norma_wire::audit::record::Body;
 use norma_wire::audit::{Administration, AdministrativeAct as Act};
 use norma_wire::describe;
 use norma_wire::pb::Attribute;
+use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,48 @@ pub async fn begin(config: &Config, log: &AuditLog) -> Result<(), StorageError> 
         record(log, own(Act::SegmentKeys, kek.id(), facts)).await?;
     }
     Ok(())
+}
+
+/// Records when the key of the log, which may be in a token, does not sign, and when it does again, until told to stop.
+pub fn watch_signing(log: AuditLog, stop: CancellationToken) -> JoinHandle<()> {
+    let mut signing = log.signing();
+    let name = log.promises().key().name().to_owned();
+    tokio::spawn(async move {
+        let mut since: Option<Instant> = None;
+        loop {
+            let fault = signing.borrow_and_update().fault.clone();
+            let done = match (fault, since) {
+                (Some(fault), None) => {
+                    since = Some(Instant::now());
+                    let mut done = own(
+                        Act::Signing,
+                        &name,
+                        vec![fact("checkpoints", "unsigned from now on")],
+                    );
+                    done.refused = fault;
+                    Some(done)
+                }
+                (None, Some(begin)) => {
+                    since = None;
+                    let seconds = begin.elapsed().as_secs();
+                    let facts = vec![fact("checkpoints", format!("signed again after {seconds} s"))];
+                    Some(own(Act::Signing, &name, facts))
+                }
+                // Another reason is in the program's log.
+                _ => None,
+            };
+            if let Some(done) = done {
+                tracing::info!("{}", describe::administration(&done));
+                if note(&log, Body::Administration(done), &stop).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = signing.changed() => if changed.is_err() { return },
+            }
+        }
+    })
 }
 
 /// Records credentials whenever they are taken or refused, until told to stop.

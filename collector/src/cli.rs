@@ -80,6 +80,18 @@ enum Output {
     Json,
 }
 
+impl Output {
+    /// A report in this form, with the newline at its end.
+    fn of<T: std::fmt::Display + serde::Serialize>(self, report: &T) -> Result<String, Failure> {
+        match self {
+            Self::Human => Ok(report.to_string()),
+            Self::Json => serde_json::to_string_pretty(report)
+                .map(|text| text + "\n")
+                .map_err(|error| Failure::Other(error.to_string())),
+        }
+    }
+}
+
 impl Cli {
     /// Does what the command line asks for.
     pub fn execute(self) -> ExitCode {

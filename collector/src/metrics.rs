@@ -74,6 +74,16 @@ pub const TABLE: &[Metric] = &[
         "Records under the newest checkpoint",
     ),
     gauge(
+        "norma_collector_key_signs",
+        &[],
+        "1 where the log's key signed when it was asked last, 0 where it did not",
+    ),
+    counter(
+        "norma_collector_unsigned_checkpoints",
+        &[],
+        "Times that the log's key did not sign a checkpoint",
+    ),
+    gauge(
         "norma_collector_disk_used_percent",
         &[],
         "How full the audit log's file system is",
@@ -121,6 +131,14 @@ impl Sources {
         page.tell("norma_collector_log_records", &[], head as f64);
         let promised = promises.newest().map_or(0, |(checkpoint, _)| checkpoint.size);
         page.tell("norma_collector_checkpoint_records", &[], promised as f64);
+        let signing = self.log.signing().borrow().clone();
+        let signs = f64::from(u8::from(signing.fault.is_none()));
+        page.tell("norma_collector_key_signs", &[], signs);
+        page.tell(
+            "norma_collector_unsigned_checkpoints",
+            &[],
+            signing.failures as f64,
+        );
         for (sink, delivered) in self.delivered.each() {
             let lag = head.saturating_sub(delivered);
             page.tell("norma_collector_sink_lag_records", &[&sink], lag as f64);

@@ -107,6 +107,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
                 beside_stop.clone(),
             ),
             administration::watch(log.clone(), ingest.credentials.news(), beside_stop.clone()),
+            administration::watch_signing(log.clone(), beside_stop.clone()),
         ];
         let api = match &config.api {
             Some(offered) => {

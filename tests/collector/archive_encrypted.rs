@@ -15,18 +15,18 @@ use std::path::{Path, PathBuf};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/collector/archive_encrypted.py");
 
 /// A collector that encrypts what it archives, and where everything is.
-struct Encrypted {
-    stage: Stage,
-    collector: Collector,
-    log: PathBuf,
+pub struct Encrypted {
+    pub stage: Stage,
+    pub collector: Collector,
+    pub log: PathBuf,
     archive: PathBuf,
-    keys: PathBuf,
-    kek: PathBuf,
+    pub keys: PathBuf,
+    pub kek: PathBuf,
 }
 
 impl Encrypted {
     /// With some sealed segments in its archive.
-    async fn new(purpose: &str) -> Result<Self> {
+    pub async fn new(purpose: &str) -> Result<Self> {
         let stage = Stage::new(purpose)?;
         let kek = make_kek(&stage, "kek", b'a')?;
         let extra = format!(
@@ -58,7 +58,7 @@ impl Encrypted {
         Ok(serde_json::from_str::<Value>(&told)?["readable"].clone())
     }
 
-    fn verify_archive(&self, kek: Option<&Path>) -> Result<Value> {
+    pub fn verify_archive(&self, kek: Option<&Path>) -> Result<Value> {
         let policy = self.collector.policy(&self.stage.scratch)?;
         let mut all = words![
             "archive",
@@ -88,7 +88,7 @@ impl Encrypted {
         )
     }
 
-    fn verify_log(&self) -> Result<Value> {
+    pub fn verify_log(&self) -> Result<Value> {
         let policy = self.collector.policy(&self.stage.scratch)?;
         let told = audit(
             &self.stage,
@@ -97,7 +97,7 @@ impl Encrypted {
         Ok(serde_json::from_str(&told)?)
     }
 
-    fn shred(&self, segment: &str) -> Result<String> {
+    pub fn shred(&self, segment: &str) -> Result<String> {
         let state = self.collector.state();
         audit(
             &self.stage,

@@ -84,7 +84,7 @@ async fn a_disk_that_fills_up_is_told_of_before_it_is_full() -> Result<()> {
 }
 
 /// Leaves no block free.
-fn fill(path: &std::path::Path) -> Result<()> {
+pub fn fill(path: &std::path::Path) -> Result<()> {
     use std::io::Write as _;
     let mut file = fs::File::create(path)?;
     for chunk in [64 << 10, 4096, 1] {

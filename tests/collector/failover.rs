@@ -9,6 +9,8 @@ use norma_rig::pki::KeyPair;
 use norma_rig::{Collector, CollectorSettings, Scratch, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A collector with a log and a name of its own, under the authority of the stage.
@@ -132,7 +134,125 @@ async fn killed_collectors_lose_and_double_nothing_but_what_is_stated() -> Resul
         );
         collector.audit().check_accounted()?;
     }
+    let in_both = in_east
+        .keys()
+        .filter(|sequence| in_west.contains_key(sequence))
+        .count();
+    check_together(&stage, &east, &west, total, in_both as u64)
+}
+
+/// `audit verify` or `audit gaps` of several logs: exit status and what is printed.
+fn audit(stage: &Stage, command: &str, arguments: &[&OsStr]) -> Result<(Option<i32>, String)> {
+    let mut program = stage.programs.collector();
+    let output = program.args(["audit", command]).args(arguments).output()?;
+    let text = String::from_utf8(output.stdout)? + std::str::from_utf8(&output.stderr)?;
+    Ok((output.status.code(), text))
+}
+
+fn check_together(stage: &Stage, east: &Collector, west: &Collector, total: u64, in_both: u64) -> Result<()> {
+    let (east, west) = (east.audit().path().to_owned(), west.audit().path().to_owned());
+    let (east, west) = (east.as_os_str(), west.as_os_str());
+    let json = [OsStr::new("--output"), OsStr::new("json")];
+    // All there is: every sequence once, what is in both counted once and compared.
+    let (status, text) = audit(stage, "verify", &[east, west])?;
+    ensure!(
+        status == Some(0) && text.contains("intact and complete: 1 nodes and epochs"),
+        "{text}"
+    );
+    let (status, text) = audit(stage, "verify", &[&json[..], &[west, east]].concat())?;
+    let report: Value = serde_json::from_str(&text)?;
+    let joined = &report["outboxes"][0];
+    ensure!(status == Some(0), "{text}");
+    ensure!(
+        joined["last_sequence"] == total && joined["arrived"] == total,
+        "{joined}"
+    );
+    ensure!(
+        joined["in_doubt"] == in_both && joined["same"] == in_both,
+        "{joined}"
+    );
+    let (status, text) = audit(stage, "gaps", &[east, west])?;
+    ensure!(
+        status == Some(0) && text == "complete: 1 nodes and epochs\n",
+        "{text}"
+    );
+
+    // One of them is left out.
+    let (status, text) = audit(stage, "gaps", &[OsStr::new("--together"), east])?;
+    ensure!(status == Some(1) && text.contains("NOT GIVEN: "), "{text}");
+    ensure!(
+        text.contains("said to be in logs.example.org/west, which is not here"),
+        "{text}"
+    );
+    let (status, text) = audit(stage, "verify", &[OsStr::new("--together"), east])?;
+    ensure!(
+        status == Some(0) && text.contains("intact, and NOT COMPLETE"),
+        "{text}"
+    );
+
+    // One of them twice, which would double everything.
+    let (status, text) = audit(stage, "verify", &[east, east])?;
+    ensure!(
+        status == Some(2) && text.contains("are the same log, logs.example.org/east"),
+        "{text}"
+    );
+
+    // One has lost its second half: whoever reads it alone without its tlog sees no fault, the other one does.
+    let cut = stage.scratch.path().join("cut");
+    copy(Path::new(west), &cut)?;
+    let segment = only_segment(&cut)?;
+    let length = std::fs::metadata(&segment)?.len();
+    std::fs::File::options()
+        .write(true)
+        .open(&segment)?
+        .set_len(length / 2)?;
+    std::fs::remove_file(cut.join("head"))?;
+    std::fs::remove_dir_all(cut.join("tlog"))?;
+    let (status, text) = audit(stage, "verify", &[cut.as_os_str()])?;
+    ensure!(status == Some(0), "{text}");
+    for command in ["verify", "gaps"] {
+        let (status, text) = audit(stage, command, &[east, cut.as_os_str()])?;
+        ensure!(status == Some(1), "{text}");
+        ensure!(
+            text.contains("NOT THERE: ") && text.contains("were acknowledged by logs.example.org/west"),
+            "{text}"
+        );
+    }
+
+    // One byte of one of them is another.
+    let changed = stage.scratch.path().join("changed");
+    copy(Path::new(west), &changed)?;
+    let segment = only_segment(&changed)?;
+    let mut bytes = std::fs::read(&segment)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes)?;
+    for command in ["verify", "gaps"] {
+        let (status, text) = audit(stage, command, &[east, changed.as_os_str()])?;
+        ensure!(status == Some(1), "{text}");
+        ensure!(
+            text.contains("NOT INTACT") && text.contains("NOT THERE: "),
+            "{text}"
+        );
+    }
     Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    norma_rig::program::output(std::process::Command::new("cp").arg("-r").args([from, to])).map(drop)
+}
+
+fn only_segment(audit: &Path) -> Result<PathBuf> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(audit)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            segments.push(path);
+        }
+    }
+    let one = segments.pop().context("no segment")?;
+    ensure!(segments.is_empty(), "there are several segments");
+    Ok(one)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,5 +292,76 @@ async fn a_collector_that_does_not_answer_is_left_for_the_next_and_a_restart_rem
         west.audit().records_of(&["--kind", "handed_over"])?.is_empty(),
         "a node that was nowhere else says that it was"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_stays_busy_is_left_for_the_next_and_what_it_acknowledged_is_not_sent_again()
+-> Result<()> {
+    const NAME: &str =
+        "a_collector_that_stays_busy_is_left_for_the_next_and_what_it_acknowledged_is_not_sent_again";
+    if !norma_rig::skip::unless_root(NAME) {
+        return Ok(());
+    }
+    let stage = Stage::new("stays-busy")?;
+    let (east_files, west_files) = (Scratch::new("busy-east")?, Scratch::new("busy-west")?);
+    let disk = east_files.small_disk("state", 4 << 20)?;
+    let settings = |name: &str, state: Option<PathBuf>| CollectorSettings {
+        state,
+        audit: format!("  origin: logs.example.org/{name}\n"),
+        ..Default::default()
+    };
+    let start = |files: &Scratch, settings: &CollectorSettings| {
+        Collector::start(files, &stage.programs, &stage.pki, None, settings)
+    };
+    let mut east = start(&east_files, &settings("east", Some(disk.clone())))?;
+    let mut west = start(&west_files, &settings("west", None))?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let target = both(&stage, &identity, &east, &west)?;
+    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    let filler = disk.join("filler");
+    crate::disk::fill(&filler)?;
+    // More than there is room for in the blocks that the log has already.
+    node.append(2000);
+    node.shipped(LIMIT).await?;
+    let status = node
+        .status
+        .lock()
+        .map_err(|_| anyhow::anyhow!("poisoned"))?
+        .clone();
+    ensure!(
+        status.log.as_deref() == Some("logs.example.org/west"),
+        "{status:?}"
+    );
+    // It stays there when the other one can store again.
+    std::fs::remove_file(&filler)?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    let sessions = node
+        .status
+        .lock()
+        .map_err(|_| anyhow::anyhow!("poisoned"))?
+        .sessions;
+    ensure!(sessions == status.sessions, "it moved again");
+    let total = node.outbox.next_sequence() - 1;
+    drop(node);
+    east.stop()?;
+    west.stop()?;
+    // What the busy one stored in the end although nobody waited for it is stated, and counts once.
+    let paths = [east.audit().path().to_owned(), west.audit().path().to_owned()];
+    let paths = paths.each_ref().map(|path| path.as_os_str());
+    let (status, text) = audit(&stage, "verify", &paths)?;
+    ensure!(
+        status == Some(0) && text.contains("intact and complete"),
+        "{text}"
+    );
+    ensure!(
+        text.contains(&format!("sequences 1-{total}, {total} of them here")),
+        "{text}"
+    );
+    let first = *events(&west)?.keys().next().context("nothing in west")?;
+    ensure!(first > 500, "{first} was acknowledged by the other one");
     Ok(())
 }

@@ -9,6 +9,9 @@ use norma_rig::program::output;
 use norma_rig::skip::skipped;
 use norma_rig::{Collector, CollectorSettings, wait_until};
 use norma_tlog::{Checkpoint, Note, PublicKey, VerifierKey};
+use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -191,6 +194,30 @@ async fn signs(stage: &Stage, token: &Token, label: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the log has of whether its key signs.
+fn signing(collector: &Collector) -> Result<Vec<Value>> {
+    let records = collector.audit().records_of(&["--kind", "administration"])?;
+    let done = records
+        .into_iter()
+        .map(|mut record| record["administration"].take());
+    Ok(done.filter(|done| done["act"] == "signing").collect())
+}
+
+/// What a scraper reads.
+fn sample(port: u16, name: &str) -> Result<f64> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value
+        .with_context(|| format!("no {name} in {page}"))?
+        .trim()
+        .parse()?)
+}
+
 #[tokio::test]
 async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
     let stage = Stage::new("token-away")?;
@@ -198,8 +225,15 @@ async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
         return Ok(());
     };
     token.make("audit", "EC:prime256v1", "01")?;
-    let settings = token.settings("audit", stage.scratch.join("state"));
+    let metrics = norma_rig::net::free_port()?;
+    let settings = CollectorSettings {
+        extra: format!("metrics:\n  listen: 127.0.0.1:{metrics}\n"),
+        ..token.settings("audit", stage.scratch.join("state"))
+    };
     let mut collector = stage.collector(None, &settings)?;
+    ensure!(signing(&collector)?.is_empty(), "it was never away");
+    ensure!(sample(metrics, "norma_collector_key_signs")? == 1.0);
+    ensure!(sample(metrics, "norma_collector_unsigned_checkpoints_total")? == 0.0);
     let mut agent = Agent::of_node(&stage.pki, collector.port(), "worker-1", EPOCH, 90).await?;
     agent.send(agent.events(1, 500)).await?;
     agent.acknowledged(500).await?;
@@ -210,6 +244,16 @@ async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
     collector
         .daemon()?
         .wait_for_line("the checkpoint cannot be signed", LIMIT)?;
+    let told = wait_until("the record that the key does not sign", LIMIT, || {
+        Ok(signing(&collector)?.pop())
+    })?;
+    let why = told["refused"].as_str().unwrap_or_default();
+    ensure!(
+        why.contains("no such token is there") && told["object"] == ORIGIN,
+        "{told}"
+    );
+    ensure!(sample(metrics, "norma_collector_key_signs")? == 0.0);
+    ensure!(sample(metrics, "norma_collector_unsigned_checkpoints_total")? >= 1.0);
     let (before, _) = checkpoint(&collector)?;
     // Enough to complete segments meanwhile.
     for first in [501, 1001, 1501] {
@@ -223,6 +267,16 @@ async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
     wait_until("a checkpoint with the token back", LIMIT, || {
         Ok((checkpoint(&collector)?.0.size > before.size).then_some(()))
     })?;
+    let told = wait_until("the record that it signs again", LIMIT, || {
+        let told = signing(&collector)?;
+        Ok((told.len() > 1).then_some(told))
+    })?;
+    ensure!(
+        told.len() == 2 && told[1].get("refused").is_none_or(|why| why == ""),
+        "{told:?}"
+    );
+    ensure!(told[1].to_string().contains("signed again after"), "{told:?}");
+    ensure!(sample(metrics, "norma_collector_key_signs")? == 1.0);
     agent.send(agent.events(2001, 2001)).await?;
     agent.acknowledged(2001).await?;
     drop(agent);

@@ -3,26 +3,34 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use norma_agent::outbox::segment::{HEADER_LEN, Item, Scanner};
+use norma_agent::outbox::segment::{Item, Scanner, UNCHECKED_LEN};
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes.to_vec());
     // Past the header, which arbitrary bytes rarely have.
-    let header = [
+    let older = header(2);
+    check([older.as_slice(), bytes].concat());
+    let checksum: u32 = 0x2d2d_4fc0;
+    let whole = [header(3).as_slice(), &checksum.to_le_bytes(), bytes].concat();
+    assert!(Scanner::new(whole.clone()).is_ok());
+    check(whole);
+});
+
+/// What the checksum of version 3 is of, and the whole header of the older ones.
+fn header(version: u32) -> Vec<u8> {
+    [
         b"NORMASPL".as_slice(),
-        &2u32.to_le_bytes(),
+        &version.to_le_bytes(),
         &7u64.to_le_bytes(),
         &1u64.to_le_bytes(),
     ]
-    .concat();
-    assert_eq!(header.len(), HEADER_LEN);
-    check([header.as_slice(), bytes].concat());
-});
+    .concat()
+}
 
 fn check(bytes: Vec<u8>) {
     let len = bytes.len() as u64;
     let Ok(scanner) = Scanner::new(bytes) else { return };
-    let (mut at, mut last) = (HEADER_LEN as u64, None);
+    let (mut at, mut last) = (UNCHECKED_LEN as u64, None);
     for item in scanner {
         match item {
             Item::Record { record, end } => {

@@ -1,7 +1,7 @@
 //! Segment files.
 //!
 //! ```text
-//! header   "NORMASPL"  u32 version = 2  u64 epoch  u64 first sequence         28 bytes
+//! header   "NORMASPL"  u32 version = 3  u64 epoch  u64 first sequence  u32 CRC-32C of these     32 bytes
 //! frame    u32 length of payload  u32 CRC-32C of payload  payload             repeated
 //! payload  record: MessagePack array [sequence, kind, keep, event bytes]
 //!          mark:   MessagePack array [1, first sequence, last sequence, cause, counts by kind]
@@ -10,7 +10,8 @@
 //!
 //! Integers are little-endian. Sequences ascend. A segment is written as records; one that was rewritten has
 //! packs, and marks that state what was dropped from it ([`super::rewrite`]). 0xc1 begins no MessagePack value.
-//! Version 1 had records only. [`Scanner`] reads any bytes without trusting them: after damage it goes on with
+//! Version 1 had records only, and version 2 no checksum in its header; a later one must keep this header, so that a
+//! changed version is told from another one. [`Scanner`] reads any bytes without trusting them: after damage it goes on with
 //! the next intact frame, and an unfinished record at the end is told apart from damage.
 
 use serde::{Deserialize, Serialize};
@@ -22,11 +23,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"NORMASPL";
-const VERSION: u32 = 2;
-/// The version without marks and packs, which is read as well.
-const VERSION_WITHOUT_PACKS: u32 = 1;
+const VERSION: u32 = 3;
+/// The versions without a checksum in the header, which are read as well.
+const UNCHECKED: std::ops::RangeInclusive<u32> = 1..=2;
 /// Length of the header.
-pub const HEADER_LEN: usize = 28;
+pub const HEADER_LEN: usize = 32;
+/// Length of the header of the older versions, which is what the checksum is of.
+pub const UNCHECKED_LEN: usize = 28;
 /// Length of what stands before each payload.
 pub const FRAME_LEN: usize = 8;
 /// Longest payload; an event is far shorter.
@@ -51,6 +54,83 @@ pub struct Header {
     pub epoch: u64,
     /// Sequence of the first record that was ever in it.
     pub first: u64,
+    /// A checksum says that this is what was written.
+    pub checked: bool,
+}
+
+impl Header {
+    /// Reads it, with its length.
+    fn read(bytes: &[u8]) -> io::Result<(Self, usize)> {
+        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        let head = bytes
+            .get(..UNCHECKED_LEN)
+            .ok_or_else(|| invalid("too short for a segment header"))?;
+        if &head[..8] != MAGIC {
+            return Err(invalid("not an outbox segment"));
+        }
+        let version = u32_at(head, 8).unwrap_or(0);
+        let checked = u32_at(bytes, UNCHECKED_LEN) == Some(crc32c::crc32c(head));
+        // The version itself may be what was damaged.
+        let would_be = [&head[..8], &VERSION.to_le_bytes(), &head[12..]].concat();
+        let length = match version {
+            VERSION if checked => HEADER_LEN,
+            _ if u32_at(bytes, UNCHECKED_LEN) == Some(crc32c::crc32c(&would_be)) => {
+                return Err(invalid("damaged segment header"));
+            }
+            _ if UNCHECKED.contains(&version) => UNCHECKED_LEN,
+            VERSION.. if checked => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "outbox segment of a version that this agent does not know",
+                ));
+            }
+            _ => return Err(invalid("damaged segment header")),
+        };
+        let header = Self {
+            epoch: u64_at(head, 12).unwrap_or(0),
+            first: u64_at(head, 20).unwrap_or(0),
+            checked: checked && length == HEADER_LEN,
+        };
+        Ok((header, length))
+    }
+
+    /// Reads that of a file.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut bytes = Vec::with_capacity(HEADER_LEN);
+        File::open(path)?
+            .take(HEADER_LEN as u64)
+            .read_to_end(&mut bytes)?;
+        Ok(Self::read(&bytes)?.0)
+    }
+
+    fn bytes(self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.first.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..UNCHECKED_LEN]);
+        bytes[28..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Writes it over what stands there, in the form that the frames of the file leave room for.
+    pub fn mend(self, path: &Path) -> io::Result<()> {
+        let modified = std::fs::metadata(path)?.modified()?;
+        let mut bytes = self.bytes();
+        let is_older = payload_at(&std::fs::read(path)?, UNCHECKED_LEN).is_some();
+        let bytes = if is_older {
+            bytes[8..12].copy_from_slice(&UNCHECKED.end().to_le_bytes());
+            &bytes[..UNCHECKED_LEN]
+        } else {
+            &bytes[..]
+        };
+        let file = File::options().write(true).open(path)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        // Its age is that of what is in it.
+        file.set_modified(modified)
+    }
 }
 
 /// A stored event.
@@ -150,29 +230,30 @@ impl Scanner {
     /// # Errors
     /// `InvalidData` where they do not begin with a header, `Unsupported` where they are of a later version.
     pub fn new(bytes: Vec<u8>) -> io::Result<Self> {
-        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        let head = bytes
-            .get(..HEADER_LEN)
-            .ok_or_else(|| invalid("too short for a segment header"))?;
-        if &head[..8] != MAGIC {
-            return Err(invalid("not an outbox segment"));
-        }
-        if !matches!(u32_at(head, 8), Some(VERSION | VERSION_WITHOUT_PACKS)) {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "outbox segment of a version that this agent does not know",
-            ));
-        }
-        let header = Header {
-            epoch: u64_at(head, 12).unwrap_or(0),
-            first: u64_at(head, 20).unwrap_or(0),
-        };
+        let (header, offset) = Header::read(&bytes)?;
         Ok(Self {
             bytes,
             base: 0,
-            offset: HEADER_LEN,
+            offset,
             last: header.first.saturating_sub(1),
             header,
+            unpacked: VecDeque::new(),
+        })
+    }
+
+    /// Reads the frames of a file whose header says nothing, and which is named by `first`.
+    pub fn open_headless(path: &Path, first: u64) -> io::Result<Self> {
+        let bytes = std::fs::read(path)?;
+        Ok(Self {
+            offset: UNCHECKED_LEN.min(bytes.len()),
+            bytes,
+            base: 0,
+            last: first.saturating_sub(1),
+            header: Header {
+                epoch: 0,
+                first,
+                checked: false,
+            },
             unpacked: VecDeque::new(),
         })
     }
@@ -189,6 +270,7 @@ impl Scanner {
             header: Header {
                 epoch: 0,
                 first: last + 1,
+                checked: false,
             },
             offset: 0,
             last,
@@ -324,16 +406,18 @@ pub struct SegmentFile {
 impl SegmentFile {
     /// Makes a new segment; one of the same name, which can only be a leftover without records, is replaced.
     pub fn create(path: &Path, epoch: u64, first: u64) -> io::Result<Self> {
-        let mut head = Vec::with_capacity(HEADER_LEN);
-        head.extend_from_slice(MAGIC);
-        head.extend_from_slice(&VERSION.to_le_bytes());
-        head.extend_from_slice(&epoch.to_le_bytes());
-        head.extend_from_slice(&first.to_le_bytes());
+        let header = Header {
+            epoch,
+            first,
+            checked: true,
+        };
         let mut file = File::create(path)?;
-        let written = file.write_all(&head).and_then(|()| match path.parent() {
-            Some(parent) => File::open(parent)?.sync_all(),
-            None => Ok(()),
-        });
+        let written = file
+            .write_all(&header.bytes())
+            .and_then(|()| match path.parent() {
+                Some(parent) => File::open(parent)?.sync_all(),
+                None => Ok(()),
+            });
         if let Err(error) = written {
             drop(file);
             std::fs::remove_file(path)?;

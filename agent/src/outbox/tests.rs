@@ -260,6 +260,123 @@ fn a_collector_that_is_ahead_is_never_given_a_sequence_twice() {
     assert_eq!(sequences(&read_all(&mut outbox.reader())), [10, 11]);
 }
 
+/// A spool of several segments, whose files it gives.
+fn several(directory: &Path) -> (u64, Vec<PathBuf>) {
+    let (mut outbox, _) = open(directory, LIMITS);
+    for number in 0..300 {
+        outbox.append(&mut event(&format!("/{number}"), false));
+    }
+    outbox.close();
+    let paths: Vec<PathBuf> = outbox.shared.index().iter().map(|it| it.path.clone()).collect();
+    assert!(paths.len() > 3);
+    (outbox.epoch(), paths)
+}
+
+#[test]
+fn any_damage_of_a_header_costs_no_event_and_no_epoch_in_either_form() {
+    for older in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (epoch, paths) = several(dir.path());
+        if older {
+            paths.iter().for_each(|path| model::make_older(path));
+        }
+        let length = if older {
+            segment::UNCHECKED_LEN
+        } else {
+            segment::HEADER_LEN
+        };
+        for (path, position) in (0..length).flat_map(|at| paths.iter().map(move |path| (path, at))) {
+            let sound = std::fs::read(path).unwrap();
+            let mut bytes = sound.clone();
+            bytes[position] ^= 0x41;
+            std::fs::write(path, bytes).unwrap();
+            let (outbox, repairs) = open(dir.path(), LIMITS);
+            assert_eq!(
+                (outbox.epoch(), repairs.len()),
+                (epoch, 1),
+                "{position} of {path:?}: {repairs:?}"
+            );
+            assert_eq!(
+                sequences(&read_all(&mut outbox.reader())),
+                (1..=300).collect::<Vec<_>>()
+            );
+            drop(outbox);
+            // A first version may have become a second one: what it has is the same.
+            assert_eq!(std::fs::read(path).unwrap(), sound, "{position}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_of_another_spool_decides_nothing_wherever_it_stands() {
+    for place in [1, 2, 150, 10_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let (epoch, paths) = several(dir.path());
+        let name = dir.path().join(format!("{place:020}.spool"));
+        let mut foreign = SegmentFile::create(&name, 7, place).unwrap();
+        let mut other = event("/elsewhere", false);
+        other.id = Some(EventId {
+            node: "m".into(),
+            epoch: 7,
+            sequence: place,
+        });
+        let event = other.encode_to_vec().into();
+        foreign
+            .append(&Record {
+                sequence: place,
+                kind: 3,
+                keep: false,
+                event,
+            })
+            .unwrap();
+        let before: u64 = if place == 1 {
+            paths[1].file_stem().unwrap().to_str().unwrap().parse().unwrap()
+        } else {
+            1
+        };
+        let (mut outbox, repairs) = open(dir.path(), LIMITS);
+        assert_eq!((outbox.epoch(), outbox.next_sequence()), (epoch, 301));
+        assert_eq!(repairs.len(), 1, "{repairs:?}");
+        assert_eq!(
+            sequences(&read_all(&mut outbox.reader())),
+            (before..=300).collect::<Vec<_>>()
+        );
+        outbox.tick();
+        outbox.close();
+        let losses = read_all(&mut outbox.reader())
+            .iter()
+            .filter(|event| event.kind == Kind::Loss as i32)
+            .count();
+        assert_eq!(losses, 0);
+    }
+}
+
+#[test]
+fn a_header_that_cannot_be_mended_tells_by_its_name_where_the_segment_before_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, paths) = several(dir.path());
+    let bytes = std::fs::read(&paths[0]).unwrap();
+    std::fs::write(&paths[0], &bytes[..bytes.len() - 5]).unwrap();
+    let length = std::fs::metadata(&paths[1]).unwrap().len();
+    std::fs::write(&paths[1], vec![0; usize::try_from(length).unwrap()]).unwrap();
+    let (mut outbox, _) = open(dir.path(), LIMITS);
+    let mut reader = outbox.reader();
+    let read = sequences(&read_all(&mut reader));
+    outbox.tick();
+    outbox.close();
+    let mut told = Vec::new();
+    for event in read_all(&mut reader) {
+        if let Some(norma_wire::Detail::Loss(loss)) = event.detail {
+            told.extend(loss.first_sequence..=loss.last_sequence);
+        }
+    }
+    assert!(told.len() > 20);
+    told.extend(read);
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told, (1..=300).collect::<Vec<_>>());
+}
+
 fn spool(count: u64) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");

@@ -57,6 +57,17 @@ impl Route {
         self.tried.clear();
     }
 
+    /// A place works and is left all the same: it is tried again after the others.
+    pub fn left(&mut self, place: Place) {
+        self.worked = None;
+        self.tried = vec![place];
+    }
+
+    /// Whether there is another place than this one.
+    pub async fn has_others(&self, place: &Place) -> bool {
+        self.places().await.iter().any(|other| other != place)
+    }
+
     /// A place did not work; whether another one is left before all were tried.
     pub async fn failed(&mut self, place: Place) -> bool {
         self.tried.push(place);
@@ -122,5 +133,24 @@ mod tests {
         assert_eq!(port(&other), Some(1));
         assert!(!route.failed(other).await);
         assert_eq!(port(&route.next().await), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_left_comes_after_the_others() {
+        let mut route = Route {
+            addresses: vec![address("127.0.0.1:1"), address("127.0.0.1:2")],
+            worked: None,
+            tried: Vec::new(),
+        };
+        let first = route.next().await;
+        assert!(route.has_others(&first).await);
+        route.worked(first.clone());
+        route.left(first.clone());
+        let second = route.next().await;
+        assert_ne!(second, first);
+        assert!(!route.failed(second).await);
+        assert_eq!(route.next().await, first);
+        route.addresses.pop();
+        assert!(!route.has_others(&first).await);
     }
 }

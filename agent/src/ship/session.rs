@@ -2,6 +2,7 @@
 
 use super::chain::Chain;
 use super::holders::Holders;
+use super::patience::Patience;
 use super::route::Place;
 use super::unanswered::Unanswered;
 use super::{Beside, SharedStatus, ShipError, Standing, tls};
@@ -58,6 +59,8 @@ pub struct Ends<'a> {
     pub target: &'a CollectorTarget,
     /// The one that is tried.
     pub place: &'a Place,
+    /// There is no other one.
+    pub is_only: bool,
     /// This node.
     pub hello: &'a Hello,
     /// Told how it goes.
@@ -72,6 +75,8 @@ pub struct Memory<'a> {
     pub chain: &'a mut Chain,
     /// Who holds what.
     pub holders: &'a mut Holders,
+    /// Who cannot store.
+    pub patience: &'a mut Patience,
 }
 
 /// Opens a stream and ships until it ends. `identity` is the last one that could be used.
@@ -83,10 +88,15 @@ pub async fn run(
     beside: &mut Beside,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Ended, ShipError> {
-    let Memory { chain, holders } = memory;
+    let Memory {
+        chain,
+        holders,
+        patience,
+    } = memory;
     let Ends {
         target,
         place,
+        is_only,
         hello,
         status,
         standing,
@@ -184,10 +194,21 @@ pub async fn run(
                     promises.hear(&place.at.address, checkpoint);
                 }
                 if let Some(message) = answer.message {
+                    let acknowledged = reader.acked();
+                    if let to_agent::Message::Busy(_) = &message {
+                        patience.busy(place, tokio::time::Instant::now());
+                    }
                     take(reader, chain, status, fleet.as_deref(), message).await;
                     unanswered.acknowledged(reader.acked());
+                    if reader.acked() > acknowledged {
+                        patience.stored();
+                    }
                 }
             }
+            },
+            () = until(patience.ends(place)), if !is_only => {
+                let last_error = status.lock().unwrap_or_else(PoisonError::into_inner).last_error.clone();
+                return Err(ShipError::StaysBusy(last_error.unwrap_or_default()));
             },
             () = ready(reader, paced, full), if room && !outgoing.is_closed() => {
                 // Reserved first: a batch that was read is never dropped by another branch.
@@ -286,6 +307,14 @@ async fn ready(reader: &mut SpoolReader, paced: tokio::time::Instant, full: bool
     reader.ready().await;
     if !full {
         tokio::time::sleep_until(paced).await;
+    }
+}
+
+/// Waits until then, or for ever.
+async fn until(end: Option<tokio::time::Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 

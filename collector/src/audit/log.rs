@@ -7,7 +7,7 @@ use super::lock::Lock;
 use super::promise::Promises;
 use super::recover::{OpenError, at, recover};
 use super::rotation::{self, Keys, RotationError};
-use super::sealer::{SealError, Sealer, Told};
+use super::sealer::{SealError, Sealer, Signing, Told};
 use super::segment::Segment;
 use super::tlog::{self, Tlog};
 use super::watermark::Outbox;
@@ -36,6 +36,7 @@ pub struct AuditLog {
     requests: mpsc::Sender<Request>,
     head: watch::Receiver<Head>,
     promises: Promises,
+    signing: watch::Receiver<Signing>,
     sealer: SyncSender<Told>,
 }
 
@@ -137,7 +138,9 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
         );
     }
     let (publish_note, checkpoint) = watch::channel(None);
-    let sealing = Sealer::open(directory, settings.checkpoint_interval, tlog, &tail, publish_note)?;
+    let (tell_signing, signing) = watch::channel(Signing::default());
+    let interval = settings.checkpoint_interval;
+    let sealing = Sealer::open(directory, interval, tlog, &tail, publish_note, tell_signing)?;
     let (sealer, told) = std::sync::mpsc::sync_channel(TOLD);
     let recovered = tail.recovered.clone();
     let (publish, head) = watch::channel(Head {
@@ -165,6 +168,7 @@ pub fn open(directory: &Path, settings: &AuditSettings) -> Result<(AuditLog, Wri
         directory: shared,
         requests: requests.clone(),
         head,
+        signing,
         sealer: sealer.clone(),
     };
     let writing = Writing {
@@ -241,6 +245,11 @@ impl AuditLog {
     /// The checkpoints, for those who remember them.
     pub fn promises(&self) -> &Promises {
         &self.promises
+    }
+
+    /// Whether the key of the log signs, now and whenever that changes.
+    pub fn signing(&self) -> watch::Receiver<Signing> {
+        self.signing.clone()
     }
 
     /// Keeps a checkpoint with the cosignatures of witnesses, which are a `quorum` or not. Where the sealer has too much

@@ -84,6 +84,15 @@ pub enum SealError {
     },
 }
 
+/// Whether the key of the log signs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signing {
+    /// Why it did not sign the last time that it was asked.
+    pub fault: Option<String>,
+    /// Checkpoints that it did not sign since the start.
+    pub failures: u64,
+}
+
 impl From<CheckpointError> for SealError {
     fn from(error: CheckpointError) -> Self {
         match error {
@@ -105,6 +114,7 @@ pub struct Sealer {
     complete: VecDeque<Summary>,
     open: Option<Summary>,
     published: watch::Sender<Option<Note>>,
+    signing: watch::Sender<Signing>,
 }
 
 impl Sealer {
@@ -115,6 +125,7 @@ impl Sealer {
         tlog: Tlog,
         tail: &Tail,
         published: watch::Sender<Option<Note>>,
+        signing: watch::Sender<Signing>,
     ) -> Result<Self, SealError> {
         let mut sealer = Self {
             directory: directory.to_owned(),
@@ -124,6 +135,7 @@ impl Sealer {
             complete: VecDeque::new(),
             open: None,
             published,
+            signing,
         };
         // Those that policy removed are sealed, and have their manifests.
         let segments = Segment::known(directory).map_err(io_error(directory))?;
@@ -228,10 +240,26 @@ impl Sealer {
         });
         match done {
             Ok(note) => {
+                self.tell_signing(None);
                 self.published.send_replace(Some(note));
             }
-            Err(error) => tracing::error!(%error, "no checkpoint of the audit log; trying again"),
+            Err(error) => {
+                tracing::error!(%error, "no checkpoint of the audit log; trying again");
+                if let SealError::Sign(fault) = error {
+                    self.tell_signing(Some(fault.to_string()));
+                }
+            }
         }
+    }
+
+    /// Tells whether the key signed. What the disk refuses says nothing of the key.
+    fn tell_signing(&self, fault: Option<String>) {
+        self.signing.send_if_modified(|signing| {
+            let is_news = signing.fault != fault;
+            signing.failures += u64::from(fault.is_some());
+            signing.fault = fault;
+            is_news
+        });
     }
 
     fn seal(&mut self) -> Result<(), SealError> {

@@ -14,6 +14,7 @@ mod shredded;
 mod tiles;
 
 pub use ledger::Remembered;
+pub(in crate::audit) use report::Told;
 pub use report::{Fault, LogReport, OutboxReport, Range, Removed, Report, Torn};
 
 use super::export::EXTENT;

@@ -8,6 +8,7 @@ mod shred;
 use super::{Failure, Output};
 use crate::audit::key::KeySource;
 use crate::audit::show::{Filter, Form, ShowError, show};
+use crate::audit::together::together;
 use crate::audit::verify::{Expected, Remembered, verify};
 use crate::audit::{Head, ReadError};
 use crate::heads::check::Authorities;
@@ -66,8 +67,13 @@ pub struct KeyArgs {
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Directory of an audit log, or one file of it; it may be one that is being written
-    path: PathBuf,
+    /// Directory of an audit log, or one file of it; it may be one that is being written. Several are verified one by one
+    /// and then held against one another: no event is in two of them unsaid, and what one says that another has is there
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// These are all the logs: have what another one is said to hold told as missing, also of one log alone
+    #[arg(long)]
+    together: bool,
     /// A head that was kept elsewhere, as an earlier verification printed it; the log must still hold it
     #[arg(long, value_name = "INDEX:HASH")]
     expect_head: Option<Head>,
@@ -146,20 +152,25 @@ impl VerifyArgs {
             node_authorities: self.node_authorities()?,
             threads: self.threads,
         };
-        let report = verify(&self.path, &expected)
-            .map_err(|error| Failure::Code(EXIT_NOT_VERIFIED, error.to_string()))?;
-        let text = match self.output {
-            Output::Human => report.to_string(),
-            Output::Json => serde_json::to_string_pretty(&report).map_err(|error| other(&error))? + "\n",
+        let unverified = |error: String| Failure::Code(EXIT_NOT_VERIFIED, error);
+        let (text, is_intact) = match self.paths.as_slice() {
+            [path] if !self.together => {
+                let report = verify(path, &expected).map_err(|error| unverified(error.to_string()))?;
+                (self.output.of(&report)?, report.is_intact())
+            }
+            paths => {
+                if expected.head.is_some() {
+                    let why = "--expect-head does not say of which log it is: verify that log alone, or use --expect";
+                    return Err(unverified(why.to_owned()));
+                }
+                let report = together(paths, &expected).map_err(|error| unverified(error.to_string()))?;
+                (self.output.of(&report)?, report.is_intact())
+            }
         };
         io::stdout()
             .write_all(text.as_bytes())
             .map_err(|error| other(&error))?;
-        if report.is_intact() {
-            Ok(())
-        } else {
-            Err(Failure::Told)
-        }
+        if is_intact { Ok(()) } else { Err(Failure::Told) }
     }
 }
 

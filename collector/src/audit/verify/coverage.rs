@@ -3,7 +3,7 @@
 use super::super::frames::Place;
 use super::super::manifest::Manifest;
 use super::super::watermark::Outbox;
-use super::report::{OutboxReport, Range};
+use super::report::{Contents, OutboxReport, Range, Told};
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::pb::{Handover, Held, Kind, event::Detail};
 use prost::Message as _;
@@ -20,8 +20,21 @@ struct Seen {
     admitted: Vec<Range>,
     /// What the node says that other logs acknowledged.
     elsewhere: Vec<Range>,
+    /// What is in the log, and what is said of other logs, to be held against them.
+    detail: Contents,
     /// Some of the gaps are of segments that were removed, and with them maybe what accounts for them.
     removed: bool,
+}
+
+impl Seen {
+    /// These are in the log.
+    fn arrived(&mut self, first: u64, last: u64) {
+        self.report.reach(first, last);
+        match self.detail.arrived.last_mut() {
+            Some(range) if range.last + 1 == first => range.last = last,
+            _ => self.detail.arrived.push(Range { first, last }),
+        }
+    }
 }
 
 impl Coverage {
@@ -34,7 +47,7 @@ impl Coverage {
                     Some(seen) => seen,
                     None => self.outbox(&place.outbox.node, place.outbox.epoch),
                 };
-                seen.report.reach(place.sequence, place.sequence);
+                seen.arrived(place.sequence, place.sequence);
                 seen.report.events += 1;
                 if place.kind == Kind::Loss as i32
                     && let Ok(event) = norma_wire::Event::decode(bytes.clone())
@@ -49,7 +62,7 @@ impl Coverage {
             }
             Some(Body::Rejected(rejected)) => {
                 let seen = self.outbox(&rejected.node, rejected.epoch);
-                seen.report.reach(rejected.sequence, rejected.sequence);
+                seen.arrived(rejected.sequence, rejected.sequence);
                 seen.report.rejected += 1;
             }
             Some(Body::Gap(gap)) => {
@@ -68,6 +81,11 @@ impl Coverage {
                 };
                 let others = |held: &&Held| held.logs.iter().any(|log| *log != handed.log);
                 let seen = self.outbox(&handover.node, handover.epoch);
+                seen.detail.names.insert(handed.log.clone());
+                seen.detail.held.extend(handover.held.iter().map(Told::from));
+                seen.detail
+                    .in_doubt
+                    .extend(handover.in_doubt.iter().map(Told::from));
                 for held in handover.held.iter().filter(others) {
                     seen.elsewhere.push(Range {
                         first: held.first_sequence,
@@ -85,10 +103,26 @@ impl Coverage {
     /// Takes a segment that is not there any more into account, by its proven manifest.
     pub fn follow_removed(&mut self, manifest: &Manifest) {
         for (Outbox { node, epoch }, held) in &manifest.outboxes {
-            let report = &mut self.outbox(node, *epoch).report;
-            report.reach(held.first, held.last);
-            report.events += held.events;
-            report.rejected += held.rejected;
+            let mut gaps: Vec<Range> = manifest
+                .gaps
+                .iter()
+                .filter(|gap| gap.outbox.node == *node && gap.outbox.epoch == *epoch)
+                .map(|gap| Range {
+                    first: gap.first,
+                    last: gap.last,
+                })
+                .collect();
+            let whole = Range {
+                first: held.first,
+                last: held.last,
+            };
+            let seen = self.outbox(node, *epoch);
+            for range in subtract(whole, &mut gaps) {
+                seen.arrived(range.first, range.last);
+            }
+            seen.report.reach(held.first, held.last);
+            seen.report.events += held.events;
+            seen.report.rejected += held.rejected;
         }
         for gap in &manifest.gaps {
             let seen = self.outbox(&gap.outbox.node, gap.outbox.epoch);
@@ -122,6 +156,8 @@ impl Coverage {
                     .flat_map(|gap| subtract(gap, &mut seen.admitted))
                     .collect();
                 seen.report.removed = seen.removed;
+                seen.detail.admitted = seen.admitted;
+                seen.report.detail = seen.detail;
                 seen.report
             })
             .collect()

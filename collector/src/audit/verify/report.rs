@@ -140,6 +140,45 @@ pub struct OutboxReport {
     /// Some of the missing ones are known from the manifests of removed segments, and an event that accounts for them
     /// may have been removed as well.
     pub removed: bool,
+    /// The same in a form that other logs can be held against.
+    #[serde(skip)]
+    pub(in crate::audit) detail: Contents,
+}
+
+/// What is in a log of one node and epoch, and what is said there of other logs.
+#[derive(Debug, Default)]
+pub(in crate::audit) struct Contents {
+    /// Names that the log has for itself.
+    pub names: BTreeSet<String>,
+    /// What is in it, in ascending order.
+    pub arrived: Vec<Range>,
+    /// What loss events admit.
+    pub admitted: Vec<Range>,
+    /// What the node says that logs acknowledged.
+    pub held: Vec<Told>,
+    /// What the node says that may be in two logs.
+    pub in_doubt: Vec<Told>,
+}
+
+/// Sequences, and the logs that a node names for them.
+#[derive(Debug)]
+pub(in crate::audit) struct Told {
+    /// The sequences.
+    pub range: Range,
+    /// Names of logs.
+    pub logs: BTreeSet<String>,
+}
+
+impl From<&pb::Held> for Told {
+    fn from(held: &pb::Held) -> Self {
+        Self {
+            range: Range {
+                first: held.first_sequence,
+                last: held.last_sequence,
+            },
+            logs: held.logs.iter().cloned().collect(),
+        }
+    }
 }
 
 /// A segment that policy removed.

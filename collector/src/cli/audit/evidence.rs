@@ -3,6 +3,8 @@
 use super::{EXIT_NOT_VERIFIED, policy};
 use crate::audit::export::{self, Archive, ExportError, Folder, Target};
 use crate::audit::prove::{self, Wanted};
+use crate::audit::together::together;
+use crate::audit::verify::Expected;
 use crate::audit::{gaps, show};
 use crate::cli::{Failure, Output};
 use clap::Args;
@@ -44,8 +46,12 @@ pub struct CheckArgs {
 /// Options of `gaps`.
 #[derive(Debug, Args)]
 pub struct GapsArgs {
-    /// Directory of the audit log
-    path: PathBuf,
+    /// Directory of the audit log; of several, what is missing in all of them together is told
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// These are all the logs: have what another one is said to hold told as missing, also of one log alone
+    #[arg(long)]
+    together: bool,
     /// Form of the answer
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
@@ -139,16 +145,18 @@ impl CheckArgs {
 
 impl GapsArgs {
     pub fn execute(self) -> Result<(), Failure> {
-        let gaps = gaps::gaps(&self.path).map_err(unverified)?;
-        match self.output {
-            Output::Human => print!("{gaps}"),
-            Output::Json => println!("{}", serde_json::to_string_pretty(&gaps).map_err(unverified)?),
-        }
-        if gaps.are_explained() {
-            Ok(())
-        } else {
-            Err(Failure::Told)
-        }
+        let (text, are_explained) = match self.paths.as_slice() {
+            [path] if !self.together => {
+                let gaps = gaps::gaps(path).map_err(unverified)?;
+                (self.output.of(&gaps)?, gaps.are_explained())
+            }
+            paths => {
+                let report = together(paths, &Expected::default()).map_err(unverified)?;
+                (self.output.of(&report.gaps())?, report.is_complete())
+            }
+        };
+        print!("{text}");
+        if are_explained { Ok(()) } else { Err(Failure::Told) }
     }
 }
 
