@@ -84,7 +84,7 @@ async fn run(options: Options, sender: watch::Sender<Arc<Snapshot>>, poke: Arc<N
             _ if told => {}
             Ok(()) => tracing::info!(
                 looked_for = SOCKETS.join(", "),
-                "no container runtime socket: containers are known from the state of their OCI runtime alone \
+                "no container runtime socket: pods are known from the state of their OCI runtime alone \
                  (`runtime.cri_socket` names another)"
             ),
             Err(error) => tracing::warn!(
