@@ -11,6 +11,8 @@ mod cri;
 mod deploy;
 #[path = "e2e/drift.rs"]
 mod drift;
+#[path = "e2e/engines.rs"]
+mod engines;
 #[path = "e2e/events.rs"]
 mod events;
 #[path = "e2e/existing.rs"]

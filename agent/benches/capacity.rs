@@ -8,7 +8,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use norma_agent::clock::boot_now;
-use norma_agent::identity::{Hierarchy, Identified, Identity, Naming, Place, Sources};
+use norma_agent::identity::{Hierarchy, Identified, Identity, Place, Sources};
 use norma_agent::judge::baseline::{Baselines, Learning, Settings};
 use norma_agent::judge::policy::PolicySet;
 use norma_agent::judge::{Judge, Sensitive};
@@ -121,8 +121,7 @@ impl Node {
                 Hierarchy::find().context("no cgroup v2 hierarchy is mounted")?,
                 Sources {
                     runtime_roots: vec![groups.state.clone()],
-                    cri: None,
-                    naming: Naming::default(),
+                    ..Sources::default()
                 },
             ),
             judge: Judge::new(PolicySet::default(), baselines, Sensitive::default()),

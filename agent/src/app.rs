@@ -11,7 +11,7 @@ use crate::enrol;
 use crate::event::{self, Hashes, ProcessNames};
 use crate::fleet;
 use crate::identity::system::Running;
-use crate::identity::{Hierarchy, Identity, Naming, cri};
+use crate::identity::{Hierarchy, Identity, Naming, Tellers, cri, engine};
 use crate::judge::baseline::{Baselines, Settings};
 use crate::judge::memory::Keeper;
 use crate::judge::{Finder, Judge};
@@ -110,13 +110,7 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
         .build()
         .context("cannot start the I/O runtime")?;
     // Asks while the sensors are attached.
-    let mut cri = cri::start(
-        runtime.handle(),
-        cri::Options {
-            socket: config.cri_socket.clone(),
-            workload_key: config.workload_label.clone(),
-        },
-    );
+    let mut tellers = tellers(runtime.handle(), config);
 
     let (mut sensor, coverage) = Sensor::start(&config.sensor)?;
     log_coverage(&coverage);
@@ -140,8 +134,8 @@ pub fn run(config: &Config, options: &RunOptions) -> anyhow::Result<()> {
     let hierarchy = Hierarchy::find().context(
         "no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified",
     )?;
-    runtime.block_on(cri.asked(RUNTIME_PATIENCE));
-    let running = Running::new(hierarchy, &config.runtime_roots, Some(cri));
+    runtime.block_on(tellers.asked(RUNTIME_PATIENCE));
+    let running = Running::new(hierarchy, &config.runtime_roots, &config.engines, tellers);
     let identity = Identity::of(
         match &tape {
             Some(tape) => Arc::new(Recorded::new(running, tape.clone())),
@@ -414,6 +408,23 @@ fn opening(config: &Config, coverage: &CoverageReport, repairs: &[Repair]) -> Ve
         )
     });
     [started, coverage].into_iter().chain(repairs).collect()
+}
+
+/// Starts to ask the container runtime and the engines beside it.
+fn tellers(handle: &tokio::runtime::Handle, config: &Config) -> Tellers {
+    let pods = cri::start(
+        handle,
+        cri::Options {
+            socket: config.cri_socket.clone(),
+            workload_key: config.workload_label.clone(),
+        },
+    );
+    let engines = engine::ENGINES.into_iter().filter(|_| config.ask_engines);
+    let engines = engines.map(|engine| {
+        let socket = config.engines.socket(engine).clone();
+        engine::start(handle, engine::Options { engine, socket })
+    });
+    Tellers::new(Some(pods), engines.collect())
 }
 
 fn log_coverage(coverage: &CoverageReport) {

@@ -8,6 +8,7 @@ mod raw;
 mod sensor;
 
 use crate::hash::HashConfig;
+use crate::identity::engine::Places;
 use crate::judge::Sensitive;
 use crate::judge::baseline::Learning;
 use crate::judge::policy::PolicySet;
@@ -135,6 +136,10 @@ pub struct Config {
     pub runtime_roots: Vec<PathBuf>,
     /// Socket of the container runtime; the usual places are searched where there is none.
     pub cri_socket: Option<PathBuf>,
+    /// Where Docker and podman are.
+    pub engines: Places,
+    /// Their sockets are asked, and not only their files read.
+    pub ask_engines: bool,
     /// Label or annotation of pods that names their workload.
     pub workload_label: Option<String>,
     /// How containers should be set up.
@@ -190,7 +195,9 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
     let hash = raw.sensor.hash(path, &mut faults);
     let identity = raw.identity.unwrap_or_default();
     let workload_label = identity.workload_label(path, &mut faults);
-    let cri_socket = raw.runtime.unwrap_or_default().validate(path, base, &mut faults);
+    let runtime = raw.runtime.unwrap_or_default();
+    let cri_socket = runtime.cri_socket(path, base, &mut faults);
+    let engines = runtime.engines(path, base, &mut faults);
     let metrics = raw
         .metrics
         .as_ref()
@@ -235,6 +242,8 @@ pub fn load(path: &Path, node: Option<&str>) -> Result<Config, SettingsError> {
         sensitive,
         hash,
         cri_socket,
+        engines,
+        ask_engines: runtime.ask_engines.unwrap_or(true),
         workload_label,
         posture,
         metrics,
@@ -351,11 +360,15 @@ mod tests {
     #[test]
     fn what_is_said_of_runtime_and_posture_is_checked() {
         let config = load_text(
-            "node: a\nruntime: {cri_socket: /run/x.sock}\nidentity: {workload_label: norma.dev/workload}\n\
+            "node: a\nruntime: {cri_socket: /run/x.sock, docker_root: data/docker, ask_engines: false}\nidentity: {workload_label: norma.dev/workload}\n\
              posture: {approved_registries: [reg.example/shop, 'localhost:5000']}\n",
         )
         .unwrap();
         assert_eq!(config.cri_socket.as_deref(), Some(Path::new("/run/x.sock")));
+        let engines = &config.engines;
+        assert_eq!(engines.docker_socket, Path::new("/run/docker.sock"));
+        assert!(engines.docker_root.ends_with("data/docker") && engines.docker_root.is_absolute());
+        assert!(!config.ask_engines);
         assert_eq!(config.workload_label.as_deref(), Some("norma.dev/workload"));
         assert_eq!(
             config.posture.approved_registries,
@@ -365,6 +378,14 @@ mod tests {
             (
                 "runtime: {cri_socket: 'unix:///run/x.sock'}",
                 "agent.yaml:2:23: `unix:///run/x.sock` is a URL",
+            ),
+            (
+                "runtime: {docker_socket: 'tcp://127.0.0.1:2375'}",
+                "agent.yaml:2:26: `tcp://127.0.0.1:2375` is a URL",
+            ),
+            (
+                "runtime: {podman_root: ''}",
+                "agent.yaml:2:24: podman_root is empty",
             ),
             (
                 "runtime: {cri_socket: ''}",

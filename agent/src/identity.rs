@@ -8,16 +8,19 @@
 mod cgroups;
 mod container;
 pub mod cri;
+pub mod engine;
 mod oci;
 mod openers;
 mod process;
 mod sockets;
 pub mod system;
+mod tellers;
 mod workload;
 
 pub use cgroups::Hierarchy;
 pub use container::{Container, ContainerId, IdentityState, WorkloadName};
 pub use process::{Ancestor, Before, Process, Session};
+pub use tellers::Tellers;
 pub use workload::Naming;
 
 use crate::observation::{Act, BootTime, CgroupId, Observation};
@@ -99,8 +102,10 @@ pub enum Placed {
 pub struct Sources {
     /// Further directories of such state.
     pub runtime_roots: Vec<PathBuf>,
-    /// The container runtime's own word.
-    pub cri: Option<cri::View>,
+    /// Where engines keep what they know.
+    pub places: engine::Places,
+    /// The word of the container runtime and of engines.
+    pub tellers: Tellers,
     /// How workloads are named.
     pub naming: Naming,
 }
@@ -127,7 +132,12 @@ pub struct Identity {
 impl Identity {
     /// Takes stock of what runs already.
     pub fn start(hierarchy: Hierarchy, sources: Sources) -> Self {
-        let system = Running::new(hierarchy, &sources.runtime_roots, sources.cri);
+        let system = Running::new(
+            hierarchy,
+            &sources.runtime_roots,
+            &sources.places,
+            sources.tellers,
+        );
         Self::of(Arc::new(system), sources.naming)
     }
 
@@ -320,7 +330,7 @@ impl Identity {
     /// What the container runtime told last, where it ever answered.
     pub fn told(&self) -> Option<&cri::Snapshot> {
         let told = self.containers.told();
-        (!told.runtime.is_empty()).then_some(told)
+        (!told.runtime.is_empty() || !told.engines.is_empty()).then_some(told)
     }
 
     fn place(&mut self, cgroup: CgroupId, namespaced: bool) -> Placement {

@@ -580,6 +580,7 @@ impl Pipeline {
                 name: told.runtime.clone(),
                 answers: told.live,
                 told: told.containers.len(),
+                engines: told.engines.clone(),
             }),
             containers: containers.iter().map(container_name).collect(),
             baselines: self.parts.judge.baselines().summaries(),

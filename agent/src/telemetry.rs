@@ -2,6 +2,7 @@
 //!
 //! A file needs no port and no privilege; `norma-agent status` reads it, and a liveness probe asks that.
 
+use crate::identity::cri::Teller;
 use crate::judge::baseline::Summary;
 use crate::pipeline::KindTotals;
 use crate::respond::KnownUse;
@@ -51,6 +52,8 @@ pub struct RuntimeSnapshot {
     pub answers: bool,
     /// Containers and pod sandboxes that it told of.
     pub told: usize,
+    /// Engines beside it.
+    pub engines: Vec<Teller>,
 }
 
 /// State of the outbox.

@@ -17,6 +17,7 @@ pub mod container;
 pub mod containerd;
 pub mod daemon;
 pub mod deed;
+pub mod engine;
 pub mod guest;
 pub mod inject;
 pub mod interrupt;

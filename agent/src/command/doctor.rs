@@ -1,11 +1,14 @@
 //! `doctor`: what can be seen on this node, and what cannot.
 
+mod tellers;
+
 use super::{ExitStatus, Output, say};
 use crate::sensor::{CoverageReport, Sensor, SensorConfig};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use tellers::Teller;
 
 /// The smallest ring does for a look.
 const RING_BYTES: u32 = 64 << 10;
@@ -22,10 +25,13 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
-    let wanted = match &options.config {
-        Some(path) => crate::config::load(path, None)?.sensor,
-        None => SensorConfig::default(),
-    };
+    let config = options
+        .config
+        .as_ref()
+        .map(|path| crate::config::load(path, None))
+        .transpose()?;
+    let tellers = tellers::look(config.as_ref())?;
+    let wanted = config.map_or_else(SensorConfig::default, |config| config.sensor);
     let config = SensorConfig {
         ring_bytes: RING_BYTES,
         reserved_ring_bytes: RING_BYTES,
@@ -40,8 +46,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
         Err(error) => return Err(error.into()),
     };
     match options.output {
-        Output::Human => human(&report)?,
-        Output::Json => say(&machine(&report, &sensor).to_string())?,
+        Output::Human => human(&report, &tellers)?,
+        Output::Json => say(&machine(&report, &sensor, &tellers).to_string())?,
     }
     Ok(if report.is_complete() {
         ExitStatus::Success
@@ -50,7 +56,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
     })
 }
 
-fn human(report: &CoverageReport) -> anyhow::Result<()> {
+fn human(report: &CoverageReport, tellers: &[Teller]) -> anyhow::Result<()> {
     say(&format!("kernel {}", report.kernel))?;
     for (name, value) in &report.facts {
         say(&format!("  {name}: {value}"))?;
@@ -68,6 +74,11 @@ fn human(report: &CoverageReport) -> anyhow::Result<()> {
         for spot in &capability.blind_spots {
             say(&format!("            not seen: {spot}"))?;
         }
+    }
+    say("")?;
+    say("who tells what containers are")?;
+    for teller in tellers {
+        say(&format!("  {:<10} {}", teller.of, teller.words()))?;
     }
     say("")?;
     say("why better tiers are not in use")?;
@@ -105,7 +116,7 @@ fn passed_over(report: &CoverageReport) -> BTreeMap<String, Vec<&'static str>> {
     reasons
 }
 
-fn machine(report: &CoverageReport, sensor: &Sensor) -> serde_json::Value {
+fn machine(report: &CoverageReport, sensor: &Sensor, tellers: &[Teller]) -> serde_json::Value {
     let facts: serde_json::Map<String, serde_json::Value> = report
         .facts
         .iter()
@@ -146,8 +157,10 @@ fn machine(report: &CoverageReport, sensor: &Sensor) -> serde_json::Value {
         .into_iter()
         .map(|(program, count)| (program, json!(count)))
         .collect();
+    let tellers: Vec<_> = tellers.iter().map(Teller::json).collect();
     json!({
         "usable": true,
+        "tellers": tellers,
         "kernel": report.kernel,
         "facts": facts,
         "capabilities": capabilities,

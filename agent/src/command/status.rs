@@ -100,13 +100,31 @@ fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
         ))?;
     }
     if let Some(runtime) = document.get("runtime").filter(|runtime| !runtime.is_null()) {
-        let answers = runtime.get("answers").and_then(Value::as_bool) == Some(true);
-        say(&format!(
-            "container runtime: {} {}, {} containers and pods told of",
-            runtime.get("name").and_then(Value::as_str).unwrap_or_default(),
-            if answers { "answers" } else { "DOES NOT ANSWER" },
-            text("/runtime/told")
-        ))?;
+        let answers = |teller: &Value, name: &str| match teller.get(name).and_then(Value::as_bool) {
+            Some(true) => "answers",
+            _ => "DOES NOT ANSWER",
+        };
+        let name = |teller: &Value| {
+            let name = teller.get("name").and_then(Value::as_str);
+            name.unwrap_or_default().to_owned()
+        };
+        if !name(runtime).is_empty() {
+            say(&format!(
+                "container runtime: {} {}, {} containers and pods told of",
+                name(runtime),
+                answers(runtime, "answers"),
+                text("/runtime/told")
+            ))?;
+        }
+        let engines = runtime.get("engines").and_then(Value::as_array);
+        for engine in engines.into_iter().flatten() {
+            say(&format!(
+                "container engine: {} {}, {} containers told of",
+                name(engine),
+                answers(engine, "live"),
+                engine.get("containers").unwrap_or(&Value::Null)
+            ))?;
+        }
     }
     for baseline in document
         .get("baselines")

@@ -7,6 +7,7 @@ use super::{
     MIN_OUTBOX_AGE, MIN_SEGMENT_BYTES,
 };
 use crate::enrol::store;
+use crate::identity::engine::Places;
 use crate::judge::baseline::Learning;
 use crate::outbox::Limits;
 use crate::posture::PostureConfig;
@@ -100,6 +101,11 @@ pub(super) struct RawIdentity {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRuntime {
     cri_socket: Option<Spanned<PathBuf>>,
+    docker_socket: Option<Spanned<PathBuf>>,
+    docker_root: Option<Spanned<PathBuf>>,
+    podman_socket: Option<Spanned<PathBuf>>,
+    podman_root: Option<Spanned<PathBuf>>,
+    pub ask_engines: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -352,30 +358,51 @@ impl RawIdentity {
 }
 
 impl RawRuntime {
-    /// The socket's path. Whether it is there is seen when it is asked: it comes and goes with the runtime.
-    pub fn validate(&self, path: &Path, base: &Path, faults: &mut Faults) -> Option<PathBuf> {
-        let socket = self.cri_socket.as_ref()?;
-        if socket.value.as_os_str().is_empty() {
-            faults.push(
-                path,
-                socket,
-                "cri_socket is empty: leave it out to have the usual places searched",
-            );
-            return None;
-        }
-        if socket.value.to_string_lossy().contains("://") {
-            faults.push(
-                path,
-                socket,
-                format!(
-                    "`{}` is a URL; cri_socket is the path of the socket alone",
-                    socket.value.display()
-                ),
-            );
-            return None;
-        }
-        Some(base.join(&socket.value))
+    /// Whether a socket is there is seen when it is asked: it comes and goes with the runtime.
+    pub fn cri_socket(&self, path: &Path, base: &Path, faults: &mut Faults) -> Option<PathBuf> {
+        place(path, base, faults, ("cri_socket", self.cri_socket.as_ref()?))
     }
+
+    /// Where Docker and podman are, at their usual places where nothing is said.
+    pub fn engines(&self, path: &Path, base: &Path, faults: &mut Faults) -> Places {
+        let mut places = Places::default();
+        for (name, raw, target) in [
+            ("docker_socket", &self.docker_socket, &mut places.docker_socket),
+            ("docker_root", &self.docker_root, &mut places.docker_root),
+            ("podman_socket", &self.podman_socket, &mut places.podman_socket),
+            ("podman_root", &self.podman_root, &mut places.podman_root),
+        ] {
+            if let Some(raw) = raw
+                && let Some(place) = place(path, base, faults, (name, raw))
+            {
+                *target = place;
+            }
+        }
+        places
+    }
+}
+
+/// A path that is neither empty nor a URL.
+fn place(
+    path: &Path,
+    base: &Path,
+    faults: &mut Faults,
+    (name, raw): (&str, &Spanned<PathBuf>),
+) -> Option<PathBuf> {
+    let text = raw.value.to_string_lossy();
+    if text.is_empty() {
+        faults.push(
+            path,
+            raw,
+            format!("{name} is empty: leave it out to have the usual places searched"),
+        );
+        return None;
+    }
+    if text.contains("://") {
+        faults.push(path, raw, format!("`{text}` is a URL; {name} is a path alone"));
+        return None;
+    }
+    Some(base.join(&raw.value))
 }
 
 impl RawPosture {

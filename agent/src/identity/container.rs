@@ -142,7 +142,8 @@ impl Containers {
                         continue;
                     };
                     let is_same = |known: &Arc<Described>| Arc::ptr_eq(known, described);
-                    if container.described.as_ref().is_some_and(is_same) {
+                    let is_known = container.described.as_ref().is_some_and(is_same);
+                    if is_known || self.is_outdated(described) == Some(true) {
                         continue;
                     }
                     let path = container.cgroup_path.clone();
@@ -206,6 +207,49 @@ impl Containers {
         })
     }
 
+    /// What is known of a container by what its runtime and its engine have written.
+    fn noted_container(
+        &self,
+        cgroup: CgroupId,
+        path: &str,
+        state: &RuntimeState,
+        recognised: Option<&Recognised>,
+    ) -> Container {
+        let runtime = match (&state.described, recognised) {
+            (None, Some(recognised)) => recognised.runtime,
+            _ => state.runtime.as_str(),
+        };
+        let name = if state.name.is_empty() {
+            &state.id
+        } else {
+            &state.name
+        };
+        let workload = if !state.pod.is_empty() {
+            workload::of_pod(&state.pod_namespace, &state.pod, name)
+        } else if let Some(described) = &state.described {
+            self.workload_of(described)
+        } else if runtime == "containerd" && !state.engine_namespace.is_empty() {
+            workload::of_container(runtime, &format!("{}/{name}", state.engine_namespace))
+        } else {
+            workload::of_container(runtime, name)
+        };
+        Container {
+            id: ContainerId(state.id.clone()),
+            name: name.clone(),
+            runtime: runtime.to_owned(),
+            image: state.image.clone(),
+            image_digest: state.image_digest.clone(),
+            workload,
+            pod: state.pod.clone(),
+            namespace: state.pod_namespace.clone(),
+            cgroup,
+            cgroup_path: path.to_owned(),
+            state: IdentityState::Known,
+            init_pid: state.init_pid,
+            described: state.described.clone(),
+        }
+    }
+
     fn told_container(
         &self,
         cgroup: CgroupId,
@@ -227,7 +271,7 @@ impl Containers {
             runtime: described.runtime.clone(),
             image: described.image.clone(),
             image_digest: described.image_digest.clone(),
-            workload: workload::of_described(&described.pod, &described.name, &self.naming),
+            workload: self.workload_of(described),
             pod: described.pod.name.clone(),
             namespace: described.pod.namespace.clone(),
             cgroup,
@@ -236,6 +280,32 @@ impl Containers {
             init_pid,
             described: Some(Arc::clone(described)),
         }
+    }
+
+    fn workload_of(&self, described: &Described) -> WorkloadName {
+        if described.is_of_engine() {
+            workload::of_engine(&described.runtime, &described.name, &described.pod, &self.naming)
+        } else {
+            workload::of_described(&described.pod, &described.name, &self.naming)
+        }
+    }
+
+    /// Engines start a container again under the id that it had: what they told before that is of another first
+    /// process. `None` where its runtime has noted nothing, yet or at all.
+    fn is_outdated(&self, described: &Described) -> Option<bool> {
+        if !described.is_of_engine() {
+            return Some(false);
+        }
+        let state = self.system.container(&described.id)?;
+        Some(state.init_pid != described.pid)
+    }
+
+    /// What its runtime noted is there, and somebody who answers is going to tell more.
+    fn is_waited_for(&self, cgroup: CgroupId, path: &str) -> bool {
+        self.provisional.get(&cgroup).is_some_and(|noted| {
+            let is_in_pod = path.contains("kubepods") || !noted.pod.is_empty();
+            self.told.teller(&noted.runtime, is_in_pod) == Some(true)
+        })
     }
 
     /// What is known without looking anything up.
@@ -306,11 +376,14 @@ impl Containers {
         if let Some(container) = self.enclosing(path) {
             return self.set(cgroup, Placement::Container(container));
         }
-        if let Some((described, own)) = self.claimed(path) {
+        let claimed = self
+            .claimed(path)
+            .filter(|(described, _)| self.is_outdated(described) == Some(false));
+        if let Some((described, own)) = claimed {
             let container = Arc::new(self.told_container(cgroup, &own, described, 0));
             return self.set(cgroup, Placement::Container(container));
         }
-        if self.told.live && self.provisional.contains_key(&cgroup) {
+        if self.is_waited_for(cgroup, path) {
             self.wanting = true;
             return Placement::Unknown;
         }
@@ -323,11 +396,15 @@ impl Containers {
         match (state, recognised) {
             (Some(state), recognised) => {
                 let own = recognised.as_ref().map_or(path, |recognised| &recognised.path);
-                let mut container = from_state(cgroup, own, &state, recognised.as_ref());
-                // Its runtime is one that can tell more.
-                if (of_kubernetes || !state.pod.is_empty()) && !self.told.runtime.is_empty() {
-                    container.state = IdentityState::Pending;
-                    if self.told.live {
+                let mut container = self.noted_container(cgroup, own, &state, recognised.as_ref());
+                let is_in_pod = of_kubernetes || !state.pod.is_empty();
+                // Somebody can tell more of it than what was noted.
+                if let Some(live) = self.told.teller(&container.runtime, is_in_pod) {
+                    // What an engine keeps on disk is all but the whole.
+                    if live || container.described.is_none() {
+                        container.state = IdentityState::Pending;
+                    }
+                    if live {
                         self.wanting = true;
                         let container = Arc::new(container);
                         self.fresh = Some((cgroup, Arc::clone(&container)));
@@ -337,7 +414,7 @@ impl Containers {
                 }
                 self.set(cgroup, Placement::Container(Arc::new(container)))
             }
-            (None, Some(_)) if of_kubernetes && self.told.live => {
+            (None, Some(recognised)) if self.told.teller(recognised.runtime, of_kubernetes) == Some(true) => {
                 self.wanting = true;
                 Placement::Unknown
             }
@@ -356,6 +433,11 @@ impl Containers {
             return self.set(cgroup, Placement::Container(container));
         }
         let path = cgroups.path(cgroup).unwrap_or("");
+        // Its runtime notes nothing where it is looked for: what the engine told is all that will be known.
+        if let Some((described, own)) = self.claimed(path) {
+            let container = Arc::new(self.told_container(cgroup, &own, described, 0));
+            return self.set(cgroup, Placement::Container(container));
+        }
         match recognise(path) {
             Some(recognised) => self.set(
                 cgroup,
@@ -403,42 +485,6 @@ impl Containers {
             }
             _ => None,
         })
-    }
-}
-
-fn from_state(
-    cgroup: CgroupId,
-    path: &str,
-    state: &RuntimeState,
-    recognised: Option<&Recognised>,
-) -> Container {
-    let runtime = recognised.map_or(state.runtime.as_str(), |recognised| recognised.runtime);
-    let name = if state.name.is_empty() {
-        &state.id
-    } else {
-        &state.name
-    };
-    let workload = if !state.pod.is_empty() {
-        workload::of_pod(&state.pod_namespace, &state.pod, name)
-    } else if runtime == "containerd" && !state.engine_namespace.is_empty() {
-        workload::of_container(runtime, &format!("{}/{name}", state.engine_namespace))
-    } else {
-        workload::of_container(runtime, name)
-    };
-    Container {
-        id: ContainerId(state.id.clone()),
-        name: name.clone(),
-        runtime: runtime.to_owned(),
-        image: state.image.clone(),
-        image_digest: state.image_digest.clone(),
-        workload,
-        pod: state.pod.clone(),
-        namespace: state.pod_namespace.clone(),
-        cgroup,
-        cgroup_path: path.to_owned(),
-        state: IdentityState::Known,
-        init_pid: state.init_pid,
-        described: None,
     }
 }
 

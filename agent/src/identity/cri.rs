@@ -12,11 +12,15 @@ mod info;
 mod tests;
 mod watch;
 
+pub use client::CriError;
+pub(super) use describe::{COMMAND_MAX, LIST_MAX, labels, text};
 pub use describe::{Described, HostNamespaces, Kind, Mount, Pod, Privileges};
+pub(super) use info::{DEFAULT_CAPABILITIES, of_spec};
 pub use watch::{Options, start};
 
 use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -42,6 +46,13 @@ pub const SOCKETS: [&str; 4] = [
     "/run/cri-dockerd.sock",
 ];
 
+/// Name and version of the runtime that answers there.
+pub async fn greet(socket: &Path) -> Result<String, CriError> {
+    let version = client::Client::connect(socket).await?.version().await?;
+    let told = format!("{} {}", version.runtime_name, version.runtime_version);
+    Ok(text(&told))
+}
+
 /// What the runtime told last.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -53,6 +64,31 @@ pub struct Snapshot {
     pub asked: bool,
     /// Containers and pod sandboxes by id.
     pub containers: HashMap<String, Arc<Described>>,
+    /// Engines beside the runtime of pods that told of some of them. Traces from before there were any have none.
+    #[serde(default)]
+    pub engines: Vec<Teller>,
+}
+
+/// Somebody who tells of containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Teller {
+    /// Its name, such as `docker`.
+    pub name: String,
+    /// It answers; otherwise what it said last stands.
+    pub live: bool,
+    /// How many it told of.
+    pub containers: usize,
+}
+
+impl Snapshot {
+    /// Whether somebody who ever answered can tell of a container of this runtime, and whether they answer now.
+    pub fn teller(&self, runtime: &str, is_in_pod: bool) -> Option<bool> {
+        if is_in_pod && !self.runtime.is_empty() {
+            return Some(self.live);
+        }
+        let engine = self.engines.iter().find(|engine| engine.name == runtime)?;
+        Some(engine.live)
+    }
 }
 
 /// The pipeline's end: reads snapshots and asks for new ones.
@@ -63,6 +99,11 @@ pub struct View {
 }
 
 impl View {
+    /// Of what is sent there; who sends it is asked by `poke`.
+    pub(super) fn new(snapshots: tokio::sync::watch::Receiver<Arc<Snapshot>>, poke: Arc<Notify>) -> Self {
+        Self { snapshots, poke }
+    }
+
     /// The latest snapshot, where there is one that was not read before.
     pub fn news(&mut self) -> Option<Arc<Snapshot>> {
         self.snapshots

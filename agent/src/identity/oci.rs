@@ -2,13 +2,17 @@
 //!
 //! Read: state of runc (`ROOT/ID/state.json`) and crun (`ROOT/ID/status`) under the roots that
 //! containerd, Docker, podman and the runtimes themselves use, the annotations that CRI runtimes pass
-//! down, and Docker's own `config.v2.json` for names and images. The formats are not ours: what is
+//! down, and what Docker and podman keep on disk ([`super::engine::disk`]). The formats are not ours: what is
 //! missing or strange is left out, never an error.
 
+use super::cri::Described;
+use super::engine::Places;
+use super::engine::disk::Disk;
 use norma_wire::text::printable;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Roots that hold one directory per container.
 const ROOTS: [&str; 3] = ["/run/runc", "/run/crun", "/run/youki"];
@@ -20,8 +24,6 @@ const ENGINE_ROOTS: [(&str, &str); 3] = [
 ];
 /// Where control groups are mounted, pure v2 or with a directory per hierarchy below.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
-/// Where Docker keeps what it knows of its containers.
-const DOCKER_CONTAINERS: &str = "/var/lib/docker/containers";
 
 /// What a runtime says of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,33 +48,55 @@ pub struct RuntimeState {
     pub engine_namespace: String,
     /// Its control group in each hierarchy, as a path from the hierarchy's root.
     cgroup_paths: Vec<String>,
+    /// What the engine that made it keeps on disk. Traces from before that was read have nothing.
+    #[serde(default)]
+    pub described: Option<Arc<Described>>,
 }
 
 /// The directories that are searched.
 pub(super) struct Roots {
     extra: Vec<PathBuf>,
+    disk: Disk,
 }
 
 impl Roots {
-    pub fn new(extra: &[PathBuf]) -> Self {
+    pub fn new(extra: &[PathBuf], places: &Places) -> Self {
         Self {
             extra: extra.to_vec(),
+            disk: Disk::new(places),
         }
     }
 
     /// The state of the container with this id.
     pub fn by_id(&self, id: &str) -> Option<RuntimeState> {
-        self.all().iter().find_map(|root| root.read(id))
+        let state = self.all().iter().find_map(|root| root.read(id))?;
+        Some(self.with_engine(state))
     }
 
     /// The state of the container whose control group has this path.
     pub fn by_cgroup_path(&self, path: &str) -> Option<RuntimeState> {
-        self.all().iter().find_map(|root| {
+        let state = self.all().iter().find_map(|root| {
             std::fs::read_dir(&root.path).ok()?.flatten().find_map(|entry| {
                 let id = entry.file_name().into_string().ok()?;
                 root.read(&id).filter(|state| state.is_in(path))
             })
-        })
+        })?;
+        Some(self.with_engine(state))
+    }
+
+    /// Adds what the engine says whose container it is, if it is an engine's.
+    fn with_engine(&self, mut state: RuntimeState) -> RuntimeState {
+        let Some(mut described) = self.disk.container(&state.id) else {
+            return state;
+        };
+        // Written by the runtime at every start, where the engine's file may still be of the start before.
+        described.pid = state.init_pid;
+        state.runtime.clone_from(&described.runtime);
+        state.name.clone_from(&described.name);
+        state.image.clone_from(&described.image);
+        state.image_digest.clone_from(&described.image_digest);
+        state.described = Some(Arc::new(described));
+        state
     }
 
     fn all(&self) -> Vec<Root> {
@@ -163,31 +187,9 @@ struct Spec {
     annotations: HashMap<String, String>,
 }
 
-#[derive(Deserialize)]
-struct DockerConfig {
-    #[serde(rename = "Name", default)]
-    name: String,
-    #[serde(rename = "Image", default)]
-    image_digest: String,
-    #[serde(rename = "Config", default)]
-    config: DockerInner,
-}
-
-#[derive(Default, Deserialize)]
-struct DockerInner {
-    #[serde(rename = "Image", default)]
-    image: String,
-}
-
 fn read(directory: &Path, id: &str) -> Option<RuntimeState> {
     let mut state = read_runc(directory).or_else(|| read_crun(directory))?;
     id.clone_into(&mut state.id);
-    if let Some(docker) = json::<DockerConfig>(&Path::new(DOCKER_CONTAINERS).join(id).join("config.v2.json"))
-    {
-        docker.name.trim_start_matches('/').clone_into(&mut state.name);
-        state.image = docker.config.image;
-        state.image_digest = docker.image_digest;
-    }
     Some(state)
 }
 
@@ -299,7 +301,7 @@ mod tests {
                            "io.kubernetes.cri.image-name=reg/x@sha256:ab"]}}"#,
         )
         .unwrap();
-        let roots = Roots::new(&[dir.path().to_owned()]);
+        let roots = Roots::new(&[dir.path().to_owned()], &Places::default());
         let state = roots.by_cgroup_path("/shop/web").unwrap();
         assert_eq!(
             (state.id.as_str(), state.init_pid, state.pod.as_str()),

@@ -4,8 +4,10 @@
 //! trace has what was asked and answered, so that a replay of it needs no such system ([`crate::trace`]).
 
 use super::cgroups::Hierarchy;
-use super::cri::{self, Snapshot};
+use super::cri::Snapshot;
+use super::engine::Places;
 use super::oci::Roots;
+use super::tellers::Tellers;
 use super::{process, sockets};
 use crate::clock::boot_now;
 use crate::observation::{BootTime, CgroupId, Observation};
@@ -76,16 +78,16 @@ pub struct Seen {
 pub struct Running {
     hierarchy: Hierarchy,
     roots: Roots,
-    cri: Option<Mutex<cri::View>>,
+    tellers: Mutex<Tellers>,
 }
 
 impl Running {
-    /// With its control groups there, and further directories of state of OCI runtimes.
-    pub fn new(hierarchy: Hierarchy, runtime_roots: &[PathBuf], cri: Option<cri::View>) -> Self {
+    /// With its control groups there, further directories of state of OCI runtimes, and engines in those places.
+    pub fn new(hierarchy: Hierarchy, runtime_roots: &[PathBuf], places: &Places, tellers: Tellers) -> Self {
         Self {
             hierarchy,
-            roots: Roots::new(runtime_roots),
-            cri: cri.map(Mutex::new),
+            roots: Roots::new(runtime_roots, places),
+            tellers: Mutex::new(tellers),
         }
     }
 }
@@ -140,13 +142,10 @@ impl System for Running {
     }
 
     fn news(&self) -> Option<Arc<Snapshot>> {
-        let cri = self.cri.as_ref()?;
-        cri.lock().unwrap_or_else(PoisonError::into_inner).news()
+        self.tellers.lock().unwrap_or_else(PoisonError::into_inner).news()
     }
 
     fn poke(&self) {
-        if let Some(cri) = &self.cri {
-            cri.lock().unwrap_or_else(PoisonError::into_inner).poke();
-        }
+        self.tellers.lock().unwrap_or_else(PoisonError::into_inner).poke();
     }
 }

@@ -23,6 +23,11 @@ const REVISION_HASH: &str = "controller-revision-hash";
 const STATEFUL_NAME: &str = "statefulset.kubernetes.io/pod-name";
 const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 const JOB_NAMES: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+/// Labels of the project and the service.
+const COMPOSE: [(&str, &str); 2] = [
+    ("com.docker.compose.project", "com.docker.compose.service"),
+    ("io.podman.compose.project", "io.podman.compose.service"),
+];
 const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 
 /// How workloads are named where the configuration has a say.
@@ -54,6 +59,24 @@ pub(super) fn of_pod(namespace: &str, pod: &str, container: &str) -> WorkloadNam
 /// Runtime / name of a container outside Kubernetes.
 pub(super) fn of_container(runtime: &str, name: &str) -> WorkloadName {
     WorkloadName(format!("{runtime}/{name}"))
+}
+
+/// Runtime / name of a container of an engine, where nothing else names it: the configured label, or the service of
+/// which Docker Compose and podman-compose run it, whose containers they number.
+pub(super) fn of_engine(runtime: &str, container: &str, pod: &Pod, naming: &Naming) -> WorkloadName {
+    let part = |text: &str| text.replace('/', "\\x2f");
+    if let Some((kind, name)) = named(pod, naming) {
+        return WorkloadName(format!("{runtime}/{kind}/{name}"));
+    }
+    let composed = COMPOSE.iter().find_map(|(project, service)| {
+        let project = pod.labels.get(*project).filter(|project| !project.is_empty())?;
+        let service = pod.labels.get(*service).filter(|service| !service.is_empty())?;
+        Some(format!("{runtime}/{}/{}", part(project), part(service)))
+    });
+    match composed {
+        Some(name) => WorkloadName(name),
+        None => of_container(runtime, &part(container)),
+    }
 }
 
 /// What a baseline was learned of: the image and what it was told to run.
@@ -316,6 +339,28 @@ mod tests {
             of_described(&hostile, "c", &Naming::default()).0,
             "a\\x2fDeployment\\x2fweb/Pod/x/c"
         );
+    }
+
+    #[test]
+    fn containers_of_a_composed_service_are_one_workload() {
+        let (project, service) = COMPOSE[0];
+        for (labels, expected) in [
+            (vec![], "docker/shop-web-1"),
+            (vec![(service, "web")], "docker/shop-web-1"),
+            (vec![(project, "shop"), (service, "web")], "docker/shop/web"),
+            (vec![(project, "a/b"), (service, "web")], "docker/a\\x2fb/web"),
+            (
+                vec![
+                    (project, "shop"),
+                    (service, "web"),
+                    ("norma.dev/workload", "front"),
+                ],
+                "docker/Workload/front",
+            ),
+        ] {
+            let name = of_engine("docker", "shop-web-1", &pod("", &labels), &naming());
+            assert_eq!(name.0, expected);
+        }
     }
 
     #[test]

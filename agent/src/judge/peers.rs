@@ -61,8 +61,13 @@ impl Peers {
                 continue;
             };
             for address in &described.pod.ips {
-                // Without the container's own name: they share the address.
-                let name = container.workload.0.rsplit_once('/').map_or("", |(pod, _)| pod);
+                let workload = container.workload.0.as_str();
+                let name = if container.pod.is_empty() {
+                    workload
+                } else {
+                    // Without the container's own name: they share the address.
+                    workload.rsplit_once('/').map_or("", |(pod, _)| pod)
+                };
                 pods.entry(*address).or_insert_with(|| Arc::from(name));
             }
         }

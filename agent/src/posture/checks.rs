@@ -40,7 +40,9 @@ const CHECKS: [Check; 9] = [
 ];
 
 /// Capabilities with which a container is as good as the host's root, or nearly so.
-const GRAVE_CAPABILITIES: [&str; 10] = [
+const GRAVE_CAPABILITIES: [&str; 11] = [
+    // Docker's word for all of them.
+    "ALL",
     "CAP_BPF",
     "CAP_DAC_READ_SEARCH",
     "CAP_MAC_ADMIN",

@@ -74,6 +74,29 @@ pub const REQUIREMENTS: &[Requirement] = &[
         arch: &["containerd"],
     },
     Requirement {
+        name: "Docker",
+        why: "runs containers of the tests, on a socket of its own",
+        needed_for: Purpose::All,
+        // Not by name: what the tests start is the distribution's.
+        present: || {
+            ["/usr/bin/docker", "/usr/sbin/dockerd"]
+                .iter()
+                .all(|program| Path::new(program).exists())
+        },
+        debian: &["docker.io"],
+        fedora: &["moby-engine"],
+        arch: &["docker"],
+    },
+    Requirement {
+        name: "podman",
+        why: "runs containers of the tests, in a storage of its own",
+        needed_for: Purpose::All,
+        present: || Path::new("/usr/bin/podman").exists(),
+        debian: &["podman"],
+        fedora: &["podman"],
+        arch: &["podman"],
+    },
+    Requirement {
         name: "rsyslog",
         why: "is the SIEM that alerts are sent to",
         needed_for: Purpose::Demo,

@@ -1,4 +1,6 @@
+use super::super::engine::Places;
 use super::super::system::Running;
+use super::super::tellers::Tellers;
 use super::*;
 
 #[test]
@@ -50,6 +52,7 @@ fn told(live: bool, described: Vec<Described>) -> Arc<Snapshot> {
             .into_iter()
             .map(|described| (described.id.clone(), Arc::new(described)))
             .collect(),
+        engines: Vec::new(),
     })
 }
 
@@ -77,7 +80,12 @@ fn containers(dir: &std::path::Path, id: &str) -> (Cgroups, Containers) {
     let tree = dir.join("tree");
     std::fs::create_dir_all(&tree).unwrap();
     let hierarchy = super::super::cgroups::Hierarchy(tree);
-    let system = Arc::new(Running::new(hierarchy, &[dir.join("state")], None));
+    let system = Arc::new(Running::new(
+        hierarchy,
+        &[dir.join("state")],
+        &Places::default(),
+        Tellers::default(),
+    ));
     let cgroups = Cgroups::scan(Arc::clone(&system) as _);
     let containers = Containers::new(system, Naming::default());
     (cgroups, containers)

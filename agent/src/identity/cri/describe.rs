@@ -13,9 +13,9 @@ use std::sync::Arc;
 /// Longest text that is kept, in bytes before it is made printable: as long as a path can be shown.
 const TEXT_MAX: usize = 1024;
 /// Most labels, mounts and capabilities that are kept of one container.
-pub(super) const LIST_MAX: usize = 128;
+pub(in crate::identity) const LIST_MAX: usize = 128;
 /// Most arguments of a command that are kept.
-pub(super) const COMMAND_MAX: usize = 64;
+pub(in crate::identity) const COMMAND_MAX: usize = 64;
 /// Longest key of a label or annotation: a DNS name, a slash, and a name (Kubernetes' own bound).
 const KEY_MAX: usize = 253 + 1 + 63;
 /// Stands for what was cut off a text.
@@ -171,8 +171,15 @@ pub struct Described {
     pub revision: String,
 }
 
+impl Described {
+    /// An engine beside Kubernetes made it: there is no sandbox.
+    pub(in crate::identity) fn is_of_engine(&self) -> bool {
+        self.sandbox.is_empty() && self.pod.name.is_empty() && self.kind != Kind::Sandbox
+    }
+}
+
 /// A text as it is kept: bounded and printable.
-pub(super) fn text(raw: &str) -> String {
+pub(in crate::identity) fn text(raw: &str) -> String {
     bounded(raw, TEXT_MAX)
 }
 
@@ -187,7 +194,12 @@ fn bounded(raw: &str, most: usize) -> String {
     printable(&raw.as_bytes()[..end]) + CUT
 }
 
-/// Labels as they are kept. A key that is too long is left out: cut, it could be another's.
+/// Labels as they are kept.
+pub(in crate::identity) fn labels(raw: &HashMap<String, String>) -> BTreeMap<String, String> {
+    map(raw, |_| true)
+}
+
+/// Labels or annotations as they are kept. A key that is too long is left out: cut, it could be another's.
 fn map(raw: &HashMap<String, String>, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
     // In the order of their keys, so that it does not change from answer to answer which are kept.
     let sorted: BTreeMap<&String, &String> = raw
@@ -227,7 +239,7 @@ pub(super) fn pod(
         name: text(&metadata.name),
         namespace: text(&metadata.namespace),
         uid: text(&metadata.uid),
-        labels: map(&sandbox.labels, |_| true),
+        labels: labels(&sandbox.labels),
         annotations: map(&sandbox.annotations, |key| {
             ANNOTATIONS.contains(&key) || naming == Some(key)
         }),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 
 /// Capabilities that container engines grant by default.
-const DEFAULT_CAPABILITIES: [&str; 14] = [
+pub(in crate::identity) const DEFAULT_CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -82,6 +82,24 @@ impl Info {
             targets_container: number(pid_mode) == Some(TARGET),
         }
     }
+}
+
+/// Command, privileges and control group by an OCI configuration alone.
+pub(in crate::identity) fn of_spec(spec: &Value) -> (Vec<String>, Option<Privileges>, String) {
+    let info = Info::read(&serde_json::json!({ "runtimeSpec": spec }));
+    let mut privileges = info.privileges;
+    // What is not made for the container is the node's.
+    if let Some(privileges) = &mut privileges
+        && let Some(own) = spec.pointer("/linux/namespaces").and_then(Value::as_array)
+    {
+        let shares = |kind: &str| !own.iter().any(|namespace| namespace["type"] == kind);
+        privileges.host = super::HostNamespaces {
+            network: shares("network"),
+            pid: shares("pid"),
+            ipc: shares("ipc"),
+        };
+    }
+    (info.command, privileges, info.cgroup_path)
 }
 
 fn privileges(document: &Value, spec: &Value) -> Privileges {

@@ -44,7 +44,7 @@ pub fn start(handle: &Handle, options: Options) -> View {
     let (sender, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let poke = Arc::new(Notify::new());
     handle.spawn(run(options, sender, Arc::clone(&poke)));
-    View { snapshots, poke }
+    View::new(snapshots, poke)
 }
 
 async fn run(options: Options, sender: watch::Sender<Arc<Snapshot>>, poke: Arc<Notify>) {
@@ -84,7 +84,7 @@ async fn run(options: Options, sender: watch::Sender<Arc<Snapshot>>, poke: Arc<N
             _ if told => {}
             Ok(()) => tracing::info!(
                 looked_for = SOCKETS.join(", "),
-                "no container runtime socket: containers are known from the state of their OCI runtime alone \
+                "no container runtime socket: pods are known from the state of their OCI runtime alone \
                  (`runtime.cri_socket` names another)"
             ),
             Err(error) => tracing::warn!(
@@ -311,6 +311,7 @@ impl Watcher {
                 .values()
                 .map(|known| (known.described.id.clone(), Arc::clone(&known.described)))
                 .collect(),
+            engines: Vec::new(),
         };
         self.sender.send_replace(Arc::new(snapshot));
     }

@@ -8,7 +8,12 @@ const CONTAINER: CgroupId = CgroupId(7);
 
 fn table() -> Processes {
     Processes {
-        system: Arc::new(Running::new(Hierarchy("/nowhere".into()), &[], None)),
+        system: Arc::new(Running::new(
+            Hierarchy("/nowhere".into()),
+            &[],
+            &Default::default(),
+            Default::default(),
+        )),
         by_pid: HashMap::new(),
         inits: HashMap::new(),
         host_mnt_ns: 1,
