@@ -5,6 +5,8 @@
 mod audit;
 #[path = "e2e/baseline.rs"]
 mod baseline;
+#[path = "e2e/clock.rs"]
+mod clock;
 #[path = "e2e/cri.rs"]
 mod cri;
 #[path = "e2e/deploy.rs"]

@@ -225,6 +225,7 @@ impl Pipeline {
         self.take(timeout, &mut |identity, observation| {
             identity.identify(observation, ready);
         })?;
+        self.follow_clock();
         let now = self.parts.sensor.now();
         let identity = &mut self.parts.identity;
         identity.tick(now, ready);
@@ -398,7 +399,9 @@ impl Pipeline {
         }
     }
 
-    fn tick(&mut self, now: BootTime) {
+    /// Follows the wall clock. With each round: what is told by a clock that was set back meanwhile would come from the
+    /// future, which collectors refuse.
+    fn follow_clock(&mut self) {
         if let Some(step_ns) = self.clock.observe(self.parts.sensor.wall_offset_ns()) {
             tracing::warn!(seconds = step_ns as f64 / 1e9, "the wall clock was set");
             self.store(event::own(
@@ -406,6 +409,9 @@ impl Pipeline {
                 Detail::ClockStep(pb::ClockStep { step_ns }),
             ));
         }
+    }
+
+    fn tick(&mut self, now: BootTime) {
         self.tell_clock();
         while let Ok(event) = self.parts.notices.try_recv() {
             self.say(event);

@@ -7,8 +7,16 @@ use std::time::Duration;
 /// Set in a guest whose processor is emulated.
 pub const ENV_EMULATED: &str = "NORMA_EMULATED";
 
+/// Set in a guest of `cargo xtask vm`, which is made for a test and gone after it.
+pub const ENV_GUEST: &str = "NORMA_GUEST";
+
 const SHARE: u64 = 20;
 const PATIENCE: u32 = 6;
+
+/// Whether this machine is such a guest, with which a test may do what it likes.
+pub fn is_here() -> bool {
+    std::env::var_os(ENV_GUEST).is_some()
+}
 
 fn is_emulated() -> bool {
     std::env::var_os(ENV_EMULATED).is_some()

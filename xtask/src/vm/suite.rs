@@ -5,7 +5,7 @@ use super::programs::GuestPrograms;
 use crate::run;
 use crate::test::suite::{Count, failed_tests};
 use anyhow::{Context as _, Result};
-use norma_rig::guest::ENV_EMULATED;
+use norma_rig::guest::{ENV_EMULATED, ENV_GUEST};
 use norma_rig::program::ENV_PROGRAMS;
 use serde_json::{Value, json};
 use std::fmt;
@@ -96,7 +96,7 @@ pub fn environment(programs: &GuestPrograms, acceleration: Acceleration) -> Stri
         Acceleration::Kvm => String::new(),
     };
     format!(
-        "{emulated}export PATH={programs}:$PATH {ENV_PROGRAMS}={programs} NORMA_PROOF=/run/job RUST_BACKTRACE=1\ncd {}\n",
+        "{emulated}export PATH={programs}:$PATH {ENV_GUEST}=1 {ENV_PROGRAMS}={programs} NORMA_PROOF=/run/job RUST_BACKTRACE=1\ncd {}\n",
         quoted(&run::root().join("tests")),
         programs = programs.there.display(),
     )
