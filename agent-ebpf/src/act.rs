@@ -55,6 +55,12 @@ pub fn report(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
     record::<true>(kind, fill);
 }
 
+/// The same; tells whether the record was delivered.
+#[inline(always)]
+pub fn deliver(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) -> bool {
+    record::<true>(kind, fill)
+}
+
 /// The same for programs that may ask for neither the current task by its type nor its ids.
 #[inline(always)]
 pub fn report_untyped(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
@@ -62,23 +68,24 @@ pub fn report_untyped(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
 }
 
 #[inline(always)]
-fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) {
+fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()>) -> bool {
     let cgroup = if TYPED {
         emit::current_cgroup_typed()
     } else {
         emit::current_cgroup()
     };
     if kind == KIND_FILE && rules::is_muted(cgroup, SCOPE_MUTE_FILE) {
-        return;
+        return false;
     }
     let Some(slot) = free_slot() else {
         emit::failed(kind);
-        return;
+        return false;
     };
     // SAFETY: a live map value, which `free_slot` has given to this program alone.
     let act = unsafe { &mut *slot };
     store(&mut act.busy, 1);
     act.begin();
+    let mut delivered = false;
     if fill(act).is_none() {
         emit::failed(kind);
     } else if act.body.op != 0 {
@@ -92,10 +99,11 @@ fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()
         let fixed = (size_of::<Header>() + size_of::<ActBody>()) as u64;
         let len = load(&act.len);
         if len <= TAILS as u64 {
-            emit::submit(&raw mut act.header, kind, fixed + len);
+            delivered = emit::deliver(&raw mut act.header, kind, fixed + len);
         }
     }
     store(&mut act.busy, 0);
+    delivered
 }
 
 #[inline(always)]

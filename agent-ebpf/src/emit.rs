@@ -183,8 +183,14 @@ fn is_bulk(kind: u16) -> bool {
 /// program several microseconds each time, so that is done only when the ring fills up.
 #[inline(always)]
 pub fn submit(header: *mut Header, kind: u16, len: u64) {
+    deliver(header, kind, len);
+}
+
+/// The same; tells whether it was delivered.
+#[inline(always)]
+pub fn deliver(header: *mut Header, kind: u16, len: u64) -> bool {
     let Some(counters) = COUNTERS.get_ptr_mut(0) else {
-        return;
+        return false;
     };
     // SAFETY: the verifier has seen the null check; this processor's value is only written here.
     let counters = unsafe { &mut *counters };
@@ -208,11 +214,13 @@ pub fn submit(header: *mut Header, kind: u16, len: u64) {
         flags = BPF_RB_FORCE_WAKEUP;
     }
     let output = Output { header, len, flags };
-    if with_ring!(ring, send(&output)) < 0 {
-        counters.lost[kind_index] += 1;
-        // SAFETY: as above.
-        count_loss(unsafe { (*header).cgroup_id }, kind);
+    if with_ring!(ring, send(&output)) >= 0 {
+        return true;
     }
+    counters.lost[kind_index] += 1;
+    // SAFETY: as above.
+    count_loss(unsafe { (*header).cgroup_id }, kind);
+    false
 }
 
 struct Output {

@@ -3,7 +3,11 @@
 use super::line::{LIMIT, Line, text};
 use norma_rig::net::Peer;
 use norma_rig::{AgentSettings, skip, wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 fn learning() -> AgentSettings {
@@ -214,4 +218,44 @@ fn a_flood_is_delivered_or_counted() {
         })
         .unwrap();
     assert!(kernel > 0 && !text(&loss, "/kind").is_empty());
+}
+
+#[test]
+fn a_use_of_a_capability_whose_record_was_lost_is_told_when_it_is_used_again() {
+    if !skip::unless_root("a_use_of_a_capability_whose_record_was_lost_is_told_when_it_is_used_again") {
+        return;
+    }
+    let settings = AgentSettings {
+        extra: "sensor:\n  reserved_ring_bytes: 16384\n".to_owned(),
+        ..learning()
+    };
+    let mut line = Line::start("lost-use", &settings);
+    line.event("something of the workload", |event| event["kind"] == "exec");
+    let locked = line.container.host_path("/etc/app.conf");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o400)).unwrap();
+    let lost = |status: &Value| status["kernel"]["privilege"]["lost"].as_u64().unwrap_or(0);
+    let before = lost(&line.agent.status().unwrap());
+
+    // Nobody empties the ring meanwhile, and the programs that are started here fill it.
+    line.agent.daemon().unwrap().signal(Signal::STOP).unwrap();
+    line.order("for round in {1..100}; do cat /etc/hostname > /dev/null; done");
+    line.order("echo once > /etc/app.conf");
+    line.agent.daemon().unwrap().signal(Signal::CONT).unwrap();
+    wait_until("the loss in the status", LIMIT, || {
+        Ok((lost(&line.agent.status()?) > before).then_some(()))
+    })
+    .unwrap();
+
+    // Sooner than a use is reported again that was remembered.
+    wait_until("the use to be told", Duration::from_secs(60), || {
+        line.order("echo again > /etc/app.conf");
+        let events = line.collector.audit().events_of("privilege")?;
+        let told = |event: &Value| {
+            let id = text(event, "/container/id") == line.container.id();
+            id && event["operation"]["name"] == "privilege.capability-use"
+                && event.to_string().contains("CAP_DAC_OVERRIDE")
+        };
+        Ok(events.iter().any(told).then_some(()))
+    })
+    .unwrap();
 }

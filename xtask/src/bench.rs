@@ -158,6 +158,8 @@ fn measure(
 
     tick("the agent learns the container");
     stage.learn(&cases)?;
+    // What has just been learned is on probation for some seconds yet.
+    stage.repeat_until_known()?;
     let records = delivery::measure(&mut stage, &cases, tick)?;
     let rates = if whole {
         rates::measure(&mut stage, tick)?

@@ -755,7 +755,7 @@ impl Baselines {
             subject,
             recorder.evidence(),
             Replicas::default(),
-            predecessor.as_deref(),
+            (predecessor.as_deref(), None),
             self.decisions.overlay(),
             &Settled::default(),
         );

@@ -21,6 +21,8 @@ pub struct Count {
     pub seen: u64,
     /// Not delivered.
     pub lost: u64,
+    /// Acts for which none was made, because they are known.
+    pub recognised: u64,
 }
 
 /// Records by kind.
@@ -60,6 +62,7 @@ impl Counters {
                     Count {
                         seen: of("seen"),
                         lost: of("lost"),
+                        recognised: of("recognised"),
                     },
                 )
             })
@@ -79,6 +82,7 @@ impl Counters {
                 Count {
                     seen: now.seen - before.seen,
                     lost: now.lost - before.lost,
+                    recognised: now.recognised - before.recognised,
                 },
             )
         };
@@ -98,6 +102,7 @@ impl Counters {
         self.kinds.values().fold(Count::default(), |sum, count| Count {
             seen: sum.seen + count.seen,
             lost: sum.lost + count.lost,
+            recognised: sum.recognised + count.recognised,
         })
     }
 }
@@ -111,12 +116,16 @@ mod tests {
     fn counters_are_compared_by_kind() {
         let counters = |open: u64| {
             Counters::parse(&json!({
-                "delivered": 5, "kernel": { "open": { "seen": open, "lost": 1 }, "exec": { "seen": 3, "lost": 0 } },
+                "delivered": 5, "kernel": { "open": { "seen": open, "lost": 1, "recognised": 2 * open }, "exec": { "seen": 3, "lost": 0 } },
             }))
         };
         let since = counters(9).since(&counters(4));
-        assert_eq!(since.of("open"), Count { seen: 5, lost: 0 });
-        assert_eq!(since.all(), Count { seen: 5, lost: 0 });
+        let more = Count {
+            seen: 5,
+            lost: 0,
+            recognised: 10,
+        };
+        assert_eq!((since.of("open"), since.all()), (more, more));
         assert_eq!(since.of("nothing"), Count::default());
     }
 }

@@ -14,7 +14,7 @@ const NOISE: f64 = 0.05;
 /// Records for each operation, by kind.
 pub type Records = BTreeMap<String, f64>;
 
-/// Runs each case a known number of times, with the agent running.
+/// Runs each case a known number of times, with the agent running that knows the container.
 pub fn measure(stage: &mut Stage<'_>, cases: &[&Case], tick: &mut dyn FnMut(&str)) -> Result<Vec<Records>> {
     let mut before = Counters::read(stage.agent())?;
     let mut all = Vec::new();

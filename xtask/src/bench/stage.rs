@@ -1,6 +1,7 @@
 //! Everything that takes part: collector, agent, the load in its two places.
 
 use super::cases::{CASES, Case, Place};
+use super::counters::Counters;
 use super::load::Load;
 use super::machine::Placement;
 use anyhow::{Context as _, Result};
@@ -13,6 +14,8 @@ use std::time::Duration;
 const LEARNING: Duration = Duration::from_secs(2);
 /// Modes of `norma-load` whose opens the kernel side recognises after a while.
 const KNOWN: &[&str] = &["open", "open-write"];
+/// Opens by which it is seen whether they are recognised: more than what else the machine does meanwhile.
+const REPEATED: u64 = 1_000;
 const SLACK: Duration = Duration::from_secs(60);
 /// Room for the outbox of an agent that runs as long as this command.
 const TMPFS_BYTES: u64 = 2 << 30;
@@ -91,14 +94,22 @@ impl<'a> Stage<'a> {
         self.agent.run(self.scratch)
     }
 
-    /// Has the container open what it opens until the kernel side recognises it.
+    /// Has the container open what it opens until the kernel side recognises it. That the table has entries says
+    /// nothing: they may be those of another container of the machine, or of a single mode.
     pub fn repeat_until_known(&self) -> Result<()> {
-        wait_until("the container's opens to be recognised", LEARNING + SLACK, || {
-            self.container.blocks(1, Duration::from_millis(2), KNOWN)?;
-            let status = self.agent.status()?;
-            let entries = status["known"]["entries"].as_u64().unwrap_or(0);
-            Ok((entries >= KNOWN.len() as u64).then_some(()))
-        })
+        for mode in KNOWN {
+            wait_until(
+                &format!("the container's `{mode}` to be recognised"),
+                LEARNING + SLACK,
+                || {
+                    let before = Counters::read(&self.agent)?;
+                    self.container.burst(mode, REPEATED, 1)?;
+                    let opens = Counters::read(&self.agent)?.since(&before).of("open");
+                    Ok((opens.recognised >= REPEATED && opens.seen < REPEATED).then_some(()))
+                },
+            )?;
+        }
+        Ok(())
     }
 
     /// Ends the agent in order.

@@ -142,22 +142,26 @@ impl Recording {
 pub fn forecasts(baselines: &Value) -> BTreeMap<String, Forecast> {
     let mut forecasts: BTreeMap<String, Forecast> = BTreeMap::new();
     for baseline in baselines.as_array().into_iter().flatten() {
-        let fields = baseline["fields"].as_array().into_iter().flatten();
-        // What is still learned promises nothing, and of what is open for good, novelty says nothing.
-        let ready = fields.filter(|field| field["state"].as_str().unwrap_or_default().starts_with("ready"));
-        let forecast = Forecast {
+        let mut forecast = Forecast {
             ready: baseline["ready"] == true,
-            per_day: ready
-                .filter_map(|field| {
-                    let name = field["field"].as_str()?.to_owned();
-                    Some((name, field["expected_per_day"][0].as_f64()?))
-                })
-                .collect(),
+            ..Forecast::default()
         };
+        for field in baseline["fields"].as_array().into_iter().flatten() {
+            let (Some(name), Some(state)) = (field["field"].as_str(), field["state"].as_str()) else {
+                continue;
+            };
+            // What is still learned promises nothing, and of what is open for good, novelty says nothing.
+            if !state.starts_with("ready") {
+                forecast.waiting.insert(name.to_owned(), state.to_owned());
+            } else if let Some(per_day) = field["expected_per_day"][0].as_f64() {
+                forecast.per_day.insert(name.to_owned(), per_day);
+            }
+        }
         let name = baseline["workload"].as_str().unwrap_or_default().to_owned();
-        let says_more =
-            |known: &Forecast| (forecast.ready, forecast.per_day.len()) > (known.ready, known.per_day.len());
-        if forecasts.get(&name).is_none_or(says_more) {
+        if forecasts
+            .get(&name)
+            .is_none_or(|known| forecast.says_more_than(known))
+        {
             forecasts.insert(name, forecast);
         }
     }

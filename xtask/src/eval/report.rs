@@ -22,6 +22,7 @@ pub struct Report {
     speed: u32,
     learned_hours: f64,
     normal_days: f64,
+    lost: u64,
     /// Played now; otherwise a recording was judged again.
     live: bool,
     rows: Vec<Row>,
@@ -35,6 +36,7 @@ impl Report {
             speed: truth.speed,
             learned_hours: truth.learn.seconds() * f64::from(truth.speed) / 3_600.0,
             normal_days: truth.normal.seconds() * f64::from(truth.speed) / 86_400.0,
+            lost: truth.lost,
             live,
             rows,
         }
@@ -85,7 +87,7 @@ impl Report {
             )
             .ok();
         }
-        text + "\n" + &self.summary() + &self.details()
+        text + "\n" + &self.losses() + &self.summary() + &self.details()
     }
 
     /// As a document; `head` says what it is and by which command it is written.
@@ -109,8 +111,16 @@ impl Report {
         for row in &self.rows {
             writeln!(text, "| {} | {} |", row.workload, cells(row).join(" | ")).ok();
         }
-        writeln!(text, "\n{}", self.summary()).ok();
+        writeln!(text, "\n{}{}", self.losses(), self.summary()).ok();
         text + "```text\n" + &self.details() + "```\n"
+    }
+
+    /// Says where the score is one of a machine that was too busy as well.
+    fn losses(&self) -> String {
+        match self.lost {
+            0 => String::new(),
+            lost => format!("{lost} records were lost on the way from the kernel. "),
+        }
     }
 
     fn summary(&self) -> String {
@@ -144,10 +154,13 @@ impl Report {
     fn details(&self) -> String {
         let mut text = String::new();
         for row in &self.rows {
-            if row.hours_to_ready.is_none() {
+            if row.untold {
+                writeln!(text, "{}: the agent told of none of its containers", row.workload).ok();
+            }
+            for (field, state) in &row.waiting {
                 writeln!(
                     text,
-                    "{}: not ready, so that novelty was no finding",
+                    "{}: novelty of {field} was no finding: {state}",
                     row.workload
                 )
                 .ok();

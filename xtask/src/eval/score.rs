@@ -62,6 +62,15 @@ pub struct Forecast {
     pub ready: bool,
     /// New behaviours in the next day, of each kind that was ready: of others nothing is promised.
     pub per_day: BTreeMap<String, f64>,
+    /// What the baseline said of each of the others.
+    pub waiting: BTreeMap<String, String>,
+}
+
+impl Forecast {
+    /// Whether it says more than another of the same workload.
+    pub fn says_more_than(&self, other: &Self) -> bool {
+        (self.ready, self.per_day.len()) > (other.ready, other.per_day.len())
+    }
 }
 
 /// A row of the table.
@@ -73,6 +82,10 @@ pub struct Row {
     pub hours_to_ready: Option<f64>,
     /// What was to be expected of each kind of behaviour that was ready when normal things began, and what came.
     pub fields: Vec<Promise>,
+    /// What the baseline said of each kind that was not ready then.
+    pub waiting: BTreeMap<String, String>,
+    /// The agent told of none of its containers, so that nothing is known of its baseline.
+    pub untold: bool,
     /// Days of normal things.
     pub days: f64,
     /// Findings among them.
@@ -160,17 +173,23 @@ fn row(truth: &Truth, seen: &[Seen], forecasts: &BTreeMap<String, Forecast>, nam
                 .is_some_and(|of| of == name)
         })
         .collect();
-    let known_as: BTreeSet<&str> = own.iter().map(|seen| seen.text("/container/workload")).collect();
+    // By whatever was told of its containers: a workload that gave no reason for a finding has a baseline, too.
+    let known_as: BTreeSet<&str> = own
+        .iter()
+        .map(|seen| seen.text("/container/workload"))
+        .filter(|workload| !workload.is_empty())
+        .collect();
     let hours_to_ready = seen
         .iter()
         .filter(|seen| known_as.contains(seen.text("/baseline_ready/workload")))
         .filter_map(|seen| number(&seen.event["baseline_ready"]["learned_for_ns"]))
         .map(|learned| learned as f64 / 1e9 / HOUR)
         .next();
-    let promised = forecasts
+    // A container has another name until its runtime was asked.
+    let promised = known_as
         .iter()
-        .find(|(workload, _)| known_as.contains(workload.as_str()))
-        .map(|(_, forecast)| forecast);
+        .filter_map(|workload| forecasts.get(*workload))
+        .reduce(|most, other| if other.says_more_than(most) { other } else { most });
     let days = truth.normal.seconds() * f64::from(truth.speed) / DAY;
     let normal: Vec<&&Seen> = own.iter().filter(|seen| truth.normal.has(seen.at())).collect();
     let new: BTreeSet<(String, &str)> = normal
@@ -201,6 +220,10 @@ fn row(truth: &Truth, seen: &[Seen], forecasts: &BTreeMap<String, Forecast>, nam
         workload: name.to_owned(),
         hours_to_ready,
         fields,
+        waiting: promised
+            .map(|forecast| forecast.waiting.clone())
+            .unwrap_or_default(),
+        untold: known_as.is_empty(),
         days,
         false_findings: wrong.len() as u64,
         false_texts: texts.into_iter().collect(),
@@ -230,7 +253,7 @@ fn step(act: &Act, own: &[&Seen]) -> Step {
 fn what(seen: &Seen) -> String {
     let kind = seen.text("/kind");
     let detail = seen.event.get(kind).unwrap_or(&Value::Null);
-    let object = [
+    let mut object = [
         "path",
         "exe",
         "remote_address",
@@ -246,12 +269,30 @@ fn what(seen: &Seen) -> String {
     .filter(|text| !text.is_empty())
     .collect::<Vec<_>>()
     .join(" ");
+    if object.is_empty() {
+        object = behaviour(seen);
+    }
     format!(
         "{} {kind} by {}: {object} [{}]",
         seen.text("/verdict/severity"),
         seen.text("/process/exe"),
         seen.text("/verdict/reasons/0/code")
     )
+}
+
+/// What a finding's behaviour is about, where its event names nothing.
+fn behaviour(seen: &Seen) -> String {
+    let behaviour: Value = serde_json::from_str(seen.text("/verdict/behaviour")).unwrap_or_default();
+    let parts = behaviour
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(_, parts)| parts);
+    parts
+        .flat_map(|parts| ["capability", "operation", "object", "path"].map(|key| &parts[key]))
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -323,6 +364,7 @@ mod tests {
             per_day: [("file".to_owned(), 0.4), ("exec".to_owned(), 0.1)]
                 .into_iter()
                 .collect(),
+            ..Forecast::default()
         };
         let forecasts = [("shop/Deployment/web/app".to_owned(), forecast)]
             .into_iter()
@@ -336,5 +378,44 @@ mod tests {
         assert_eq!((row.found(), row.attacks.len()), (1, 2));
         assert_eq!(row.attacks[0].latency_ms, Some(5.0));
         assert_eq!(row.attacks[1].found, None);
+    }
+
+    #[test]
+    fn what_a_baseline_promised_counts_where_nothing_was_found_as_well() {
+        let forecast = Forecast {
+            per_day: [("exec".to_owned(), 0.1)].into_iter().collect(),
+            waiting: [("file".to_owned(), "learning".to_owned())].into_iter().collect(),
+            ..Forecast::default()
+        };
+        let forecasts = [
+            ("runc/c".to_owned(), Forecast::default()),
+            ("shop/Deployment/web/app".to_owned(), forecast),
+        ]
+        .into_iter()
+        .collect();
+        let rollup = |workload: &str| Seen {
+            event: json!({"kind": "rollup", "container": {"id": "c", "workload": workload}}),
+            received: None,
+        };
+        let rows = score(
+            &truth(),
+            &[rollup("runc/c"), rollup("shop/Deployment/web/app")],
+            &forecasts,
+        );
+        assert_eq!((rows[0].fields.len(), rows[0].untold), (1, false), "{rows:?}");
+        assert!(rows[0].waiting.contains_key("file"));
+
+        let rows = score(&truth(), &[rollup("")], &forecasts);
+        assert!(rows[0].untold && rows[0].fields.is_empty(), "{rows:?}");
+    }
+
+    #[test]
+    fn a_false_finding_names_what_it_is_about() {
+        let mut used = seen(150, "c", ("novel", "medium"), "");
+        used.event["kind"] = json!("privilege");
+        used.event["verdict"]["behaviour"] =
+            json!(json!({"capability": {"exe": "/bin/x", "capability": "CAP_CHOWN"}}).to_string());
+        let rows = score(&truth(), &[used], &BTreeMap::new());
+        assert!(rows[0].false_texts[0].contains("CAP_CHOWN"), "{rows:?}");
     }
 }

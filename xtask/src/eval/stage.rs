@@ -171,6 +171,7 @@ impl<'a> Stage<'a> {
     /// Ends everything in order; gives what the collector has, and the trace.
     pub fn finish(mut self) -> Result<(Truth, Vec<Seen>, PathBuf)> {
         self.clients.clear();
+        self.truth.lost = lost(&self.agent.status()?);
         self.agent.stop()?;
         wait_until("the collector to have everything", START_LIMIT, || {
             let stopped = |event: &Value| event["lifecycle"]["state"] == "stopping";
@@ -182,6 +183,8 @@ impl<'a> Stage<'a> {
             ["--verdict", "novel"],
             ["--verdict", "violation"],
             ["--kind", "baseline_ready"],
+            // These say of every container of which workload it is, also where there is nothing to find.
+            ["--kind", "rollup"],
         ] {
             for record in self.collector.audit().records_of(&which)? {
                 if let Some(event) = record.pointer("/body/event").or_else(|| record.get("event")) {
@@ -427,6 +430,12 @@ impl Outside {
             .stderr(Stdio::null());
         command
     }
+}
+
+/// Records that a status says were lost, of all kinds.
+fn lost(status: &Value) -> u64 {
+    let kinds = status["kernel"].as_object().into_iter().flatten();
+    kinds.filter_map(|(_, kind)| kind["lost"].as_u64()).sum()
 }
 
 fn machine() -> String {

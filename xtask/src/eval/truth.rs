@@ -21,6 +21,9 @@ pub struct Truth {
     pub containers: BTreeMap<String, String>,
     /// What was done to workloads.
     pub acts: Vec<Act>,
+    /// Records that were lost on the way from the kernel. A score of a run with losses is one of the machine as well.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 impl Truth {

@@ -3,7 +3,9 @@
 //! The kernel asks for capabilities all the time: a workload of root's that serves the files of others does so at each
 //! open. So a use is reported once in a while and not each time, by control group, executable, user namespace,
 //! capability and outcome; what was reported is remembered in a table of fixed size, as one keyed word each. What finds
-//! no room there takes the place of another, which is then reported again: a flood costs reports, never silence.
+//! no room there takes the place of another, which is then reported again: a flood costs reports, never silence. What was
+//! lost on the way was not reported, and is not remembered: a program may use a capability once in its life, and what
+//! is used again has to be told then.
 //!
 //! Two kinds of asking are no use. The kernel asks without wanting an answer on record where it only chooses between two
 //! ways that are both permitted (memory accounting, which attributes to list). And it acts with other credentials than
@@ -101,20 +103,24 @@ fn asked(cred: Cred<true>, namespace: Namespace<true>, capability: u64, result: 
         inode.changed_typed(),
         what,
     ];
-    if was_reported(words) {
+    let Some((place, entry)) = unreported(words) else {
         return;
-    }
-    act::report(KIND_PRIVILEGE, |act| {
+    };
+    let delivered = act::deliver(KIND_PRIVILEGE, |act| {
         act.op(OP_CAPABILITY_USE, 0);
         act.result(result);
         act.args([1 << capability, number, 0, 0]);
         Some(())
     });
+    if delivered {
+        // SAFETY: a word of a value of the table, as `unreported` gave it.
+        store(unsafe { &mut *place }, entry);
+    }
 }
 
-/// Whether this use was reported in this period; from now on it was.
+/// Where a use is to be remembered once it was reported, and as what; `None` where it was in this period.
 #[inline(always)]
-fn was_reported(words: [u64; 4]) -> bool {
+fn unreported(words: [u64; 4]) -> Option<(*mut u64, u64)> {
     let [start, _, factor] = settings::secret();
     let mut hash = start;
     for word in words {
@@ -122,9 +128,7 @@ fn was_reported(words: [u64; 4]) -> bool {
         hash ^= hash >> 32;
     }
     let index = (hash.wrapping_mul(factor) >> (64 - CAPABILITY_USES.ilog2())) as u32;
-    let Some(ways) = CAPABILITIES_USED.get_ptr_mut(index) else {
-        return false;
-    };
+    let ways = CAPABILITIES_USED.get_ptr_mut(index)?;
     // SAFETY: the helper takes nothing.
     let period = unsafe { bpf_jiffies64() } >> PERIOD_TICKS & PERIOD_MASK;
     let entry = hash & !PERIOD_MASK | period;
@@ -135,13 +139,12 @@ fn was_reported(words: [u64; 4]) -> bool {
         // SAFETY: the verifier has seen the null check, and the way is within the value.
         let known = load(unsafe { ways.add(way) });
         if known == entry {
-            return true;
+            return None;
         }
         if known & PERIOD_MASK != period {
             free = way;
         }
     }
     // SAFETY: as above; the mask keeps it there.
-    store(unsafe { ways.add(free & (CAPABILITY_WAYS - 1)) }, entry);
-    false
+    Some((unsafe { ways.add(free & (CAPABILITY_WAYS - 1)) }, entry))
 }

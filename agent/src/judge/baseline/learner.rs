@@ -72,7 +72,14 @@ impl Learner {
             now: self.replicas(),
             then: self.replicas_then(settled),
         };
-        let norm = terms.norm(subject, &evidence, replicas, predecessor, overlay, settled);
+        let norm = terms.norm(
+            subject,
+            &evidence,
+            replicas,
+            (predecessor, Some(&*self.norm)),
+            overlay,
+            settled,
+        );
         drop(evidence);
         // What the revision before was ready for says nothing of the replicas of this one.
         let is_settled = |since: &Option<Timestamp>| since.is_some_and(|since| since >= began);
@@ -230,13 +237,13 @@ impl Learner {
 }
 
 impl Terms {
-    /// The norm that follows from what was seen and decided.
+    /// The norm that follows from what was seen and decided, after the norms of the revision before and of until now.
     pub fn norm(
         &self,
         subject: &Subject,
         evidence: &Evidence,
         replicas: Replicas,
-        predecessor: Option<&Norm>,
+        (predecessor, replaced): (Option<&Norm>, Option<&Norm>),
         overlay: &Overlay,
         settled: &Settled,
     ) -> Norm {
@@ -248,7 +255,7 @@ impl Terms {
                 ..Criteria::default()
             },
         };
-        Inputs {
+        let inputs = Inputs {
             subject,
             evidence,
             predecessor,
@@ -258,7 +265,11 @@ impl Terms {
             criteria: &criteria,
             protection: &self.protection,
             facts_max: Limits::default().facts,
+        };
+        let replicas_then = replicas.then.unwrap_or(replicas.now);
+        match replaced {
+            Some(replaced) => inputs.compile_in_place_of(replaced, replicas_then),
+            None => inputs.compile_as_of(replicas_then),
         }
-        .compile_as_of(replicas.then.unwrap_or(replicas.now))
     }
 }

@@ -71,18 +71,30 @@ impl Inputs<'_> {
     /// withheld; a replica that comes later and has not done it yet is no reason to doubt what was learned before.
     #[must_use]
     pub fn compile_as_of(&self, replicas_then: u32) -> Norm {
+        self.compile_after(None, replicas_then)
+    }
+
+    /// As [`Inputs::compile_as_of`], in the place of a norm. A field that was ready stays so, and with it the patterns by
+    /// which it was: how many new facts are to be expected was worked out without the names that they stand for, and these
+    /// are recorded as one since then, so that nothing would show again what kind of names they are.
+    #[must_use]
+    pub fn compile_in_place_of(&self, replaced: &Norm, replicas_then: u32) -> Norm {
+        self.compile_after(Some(replaced), replicas_then)
+    }
+
+    fn compile_after(&self, replaced: Option<&Norm>, replicas_then: u32) -> Norm {
         let Some(at) = self.overlay.whole(self.subject).forgotten else {
-            return self.compile_all(replicas_then);
+            return self.compile_all(replaced, replicas_then);
         };
         let evidence = self.evidence.begun_after(at);
         Inputs {
             evidence: &evidence,
             ..*self
         }
-        .compile_all(replicas_then)
+        .compile_all(replaced, replicas_then)
     }
 
-    fn compile_all(&self, replicas_then: u32) -> Norm {
+    fn compile_all(&self, replaced: Option<&Norm>, replicas_then: u32) -> Norm {
         let rulings: BTreeMap<&Fact, &Decision> = self.overlay.rulings(self.subject).collect();
         let whole = self.overlay.whole(self.subject);
         let total = self.evidence.total();
@@ -153,7 +165,8 @@ impl Inputs<'_> {
         }
 
         let mut taken = BTreeSet::new();
-        let patterns = self.patterns(&dictionary, &standings, &rulings);
+        let held = self.held(replaced, &standards);
+        let patterns = self.patterns(&dictionary, &standings, &rulings, held);
         // A pattern is recorded in place of the names that it stands for, whenever they come.
         for id in patterns.facts().filter_map(|fact| dictionary.find(&fact)) {
             if let Some(standing) = standings.get_mut(id.index()) {
@@ -237,11 +250,25 @@ impl Inputs<'_> {
         }
     }
 
+    /// The patterns of a norm that is replaced by which fields of it were ready, and are.
+    fn held(&self, replaced: Option<&Norm>, standards: &Standards) -> Vec<Fact> {
+        let is_ready = |field: Field| {
+            standards.settled[field.index()]
+                .is_some_and(|since| standards.whole.forgotten.is_none_or(|at| since > at))
+        };
+        replaced
+            .into_iter()
+            .flat_map(|norm| norm.patterns.facts())
+            .filter(|pattern| is_ready(pattern.field()))
+            .collect()
+    }
+
     fn patterns(
         &self,
         dictionary: &crate::fact::Dictionary,
         standings: &[Standing],
         rulings: &BTreeMap<&Fact, &Decision>,
+        held: Vec<Fact>,
     ) -> Patterns {
         let expected = dictionary
             .iter()
@@ -254,6 +281,10 @@ impl Inputs<'_> {
             whole.forgotten.is_none()
         }) {
             let both: Vec<Fact> = patterns.facts().chain(predecessor.patterns.facts()).collect();
+            patterns = Patterns::of_facts(&both);
+        }
+        if !held.is_empty() {
+            let both: Vec<Fact> = patterns.facts().chain(held).collect();
             patterns = Patterns::of_facts(&both);
         }
         let is_refused = |fact: &Fact| match rulings.get(fact).map(|decision| decision.verb) {

@@ -101,6 +101,10 @@ impl Case {
     }
 
     fn norm_of(&self, evidence: &Evidence, revision: &str) -> Norm {
+        self.norm_after(None, evidence, revision)
+    }
+
+    fn norm_after(&self, replaced: Option<&Norm>, evidence: &Evidence, revision: &str) -> Norm {
         let signer = Signer::of_seed(&[1; 32]).unwrap();
         let decisions = self.decisions.iter().cloned();
         let overlay = Overlay::from(
@@ -108,18 +112,22 @@ impl Case {
                 .map(|decision| decision.sign(&signer).unwrap())
                 .collect::<Vec<_>>(),
         );
-        Inputs {
-            subject: &subject(revision),
+        let (subject, criteria) = (subject(revision), Criteria::default());
+        let inputs = Inputs {
+            subject: &subject,
             evidence,
             predecessor: self.predecessor.as_ref(),
             overlay: &overlay,
             settled: &self.settled,
             replicas: 3,
-            criteria: &Criteria::default(),
+            criteria: &criteria,
             protection: &Unprotected,
             facts_max: self.facts_max,
+        };
+        match replaced {
+            Some(replaced) => inputs.compile_in_place_of(replaced, 3),
+            None => inputs.compile(),
         }
-        .compile()
     }
 }
 
@@ -320,6 +328,48 @@ fn what_was_rejected_stays_rejected_in_later_revisions() {
         judge(&second.norm(), &fact),
         Membership::Expected(Expected::Approved)
     );
+}
+
+#[test]
+fn a_pattern_by_which_a_field_became_ready_stays() {
+    let body = |number: u32| read_of(&format!("/srv/body/{number:010}"));
+    // How often the last one is seen decides whether they look like the names of a counter.
+    let seen = |last: u32| -> Vec<Seen> {
+        let hours = |number| match number {
+            16 => last,
+            9.. => 1,
+            _ => 3,
+        };
+        let bodies = (1..=16).map(|number| (body(number), 0, hours(number), 3));
+        common().into_iter().chain(bodies).collect()
+    };
+    let case = |last, settled| Case {
+        seen: seen(last),
+        settled,
+        ..Case::default()
+    };
+    let is_expected = |norm: &Norm| matches!(judge(norm, &body(17)), Membership::Expected(_));
+    let before = case(1, Settled::default()).norm();
+    let Membership::Expected(Expected::Pattern(pattern)) = judge(&before, &body(17)) else {
+        panic!("{:?}", judge(&before, &body(17)));
+    };
+    let settled = before.survey().settled();
+    assert!(settled[Field::File.index()].is_some(), "{:?}", before.survey());
+
+    let mut later = case(2, settled);
+    assert!(!is_expected(&later.norm()), "by themselves they are a closed set");
+    let after = |case: &Case| case.norm_after(Some(&before), &evidence(&case.seen), "1");
+    assert!(is_expected(&after(&later)));
+    assert!(
+        !is_expected(&after(&case(2, Settled::default()))),
+        "what is learned still is learned by what is seen"
+    );
+    for verb in [Verb::Reject, Verb::Forget] {
+        later.decisions = vec![decide(verb, Item::Fact(pattern.clone()), 11)];
+        assert!(!is_expected(&after(&later)), "{verb:?}");
+    }
+    later.decisions = vec![decide(Verb::Forget, Item::Whole, 11)];
+    assert!(!is_expected(&after(&later)));
 }
 
 #[test]
