@@ -1,6 +1,9 @@
 //! Several logs held against one another: what one says that another has is there, nothing is in two of them that no
 //! hand-over says, and what no log has of a node is accounted for.
 
+mod ranges;
+mod text;
+
 use super::ReadError;
 use super::tlog::{CHECKPOINT, FOLDER};
 use super::verify::{Expected, Fault, Range, Report, Told, VerifyError, verify};
@@ -8,10 +11,10 @@ use super::walk::walk;
 use super::watermark::Outbox;
 use norma_tlog::{Checkpoint, Hash, Note};
 use norma_wire::audit::{Record, record::Body};
+use ranges::{both, count, holds, minus, normal};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Several logs, each verified, and all of them together.
@@ -443,181 +446,6 @@ impl Joined {
     fn is_whole(&self) -> bool {
         self.agrees() && self.unexplained.is_empty() && self.not_given.is_empty() && self.lost == 0
     }
-}
-
-impl fmt::Display for Joined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by_log: Vec<String> = self
-            .by_log
-            .iter()
-            .map(|(log, count)| format!("{count} in {log}"))
-            .collect();
-        write!(
-            f,
-            "node {} epoch {}: sequences 1-{}, {} of them here ({})",
-            self.node,
-            self.epoch,
-            self.last_sequence,
-            self.arrived,
-            by_log.join(", ")
-        )?;
-        if self.in_doubt > 0 {
-            write!(
-                f,
-                ", {} in two logs as the node stated, {} of these compared and the same",
-                self.in_doubt, self.same
-            )?;
-        }
-        if self.lost > 0 {
-            write!(f, ", {} accounted for by loss events", self.lost)?;
-        }
-        writeln!(f, "{}", if self.is_whole() { ", complete" } else { "" })?;
-        for Between {
-            logs: [one, other],
-            sequences,
-        } in &self.twice
-        {
-            writeln!(
-                f,
-                "  IN TWO LOGS, and no hand-over says so: {} are in {one} and in {other}",
-                list(sequences)
-            )?;
-        }
-        for Between {
-            logs: [one, other],
-            sequences,
-        } in &self.differ
-        {
-            writeln!(
-                f,
-                "  NOT THE SAME EVENTS: {} in {one} and in {other}",
-                list(sequences)
-            )?;
-        }
-        for NotHeld {
-            said_in,
-            logs,
-            sequences,
-        } in &self.not_held
-        {
-            writeln!(
-                f,
-                "  NOT THERE: {} were acknowledged by {}, as a hand-over in {said_in} says, and are not in it",
-                list(sequences),
-                names(logs)
-            )?;
-        }
-        for NotGiven { logs, sequences } in &self.not_given {
-            writeln!(
-                f,
-                "  NOT GIVEN: {} are said to be in {}, which is not here",
-                list(sequences),
-                names(logs)
-            )?;
-        }
-        if !self.unexplained.is_empty() {
-            writeln!(f, "  NOT ACCOUNTED FOR: {}", list(&self.unexplained))?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Together {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for log in &self.logs {
-            writeln!(f, "== {} ({})", log.name, log.path.display())?;
-            log.report.fmt(f)?;
-        }
-        writeln!(f, "== {} logs together", self.logs.len())?;
-        let verdict = match (self.is_complete(), self.is_intact()) {
-            (true, _) => "intact and complete",
-            (false, true) => "intact, and NOT COMPLETE",
-            (false, false) => "NOT INTACT",
-        };
-        writeln!(f, "{verdict}: {} nodes and epochs", self.outboxes.len())?;
-        self.outboxes.iter().try_for_each(|joined| joined.fmt(f))
-    }
-}
-
-impl fmt::Display for TogetherGaps<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for log in self.logs.iter().filter(|log| !log.faults.is_empty()) {
-            writeln!(
-                f,
-                "{} ({}) is NOT INTACT, so that anything may be missing: run `norma-collector audit verify`",
-                log.name,
-                log.path.display()
-            )?;
-        }
-        self.outboxes.iter().try_for_each(|joined| joined.fmt(f))?;
-        writeln!(f, "complete: {} nodes and epochs", self.complete)
-    }
-}
-
-fn names(logs: &BTreeSet<String>) -> String {
-    let names: Vec<&str> = logs.iter().map(String::as_str).collect();
-    names.join(" or ")
-}
-
-fn list(ranges: &[Range]) -> String {
-    let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-    ranges.join(", ")
-}
-
-fn count(ranges: &[Range]) -> u64 {
-    ranges.iter().map(Range::count).fold(0, u64::saturating_add)
-}
-
-/// In ascending order, none touching another.
-fn normal(ranges: impl Iterator<Item = Range>) -> Vec<Range> {
-    let mut ranges: Vec<Range> = ranges.filter(|range| range.first <= range.last).collect();
-    ranges.sort_by_key(|range| (range.first, range.last));
-    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.first <= last.last.saturating_add(1) => last.last = last.last.max(range.last),
-            _ => merged.push(range),
-        }
-    }
-    merged
-}
-
-/// What `ranges` has and `without` has not; both are normal.
-fn minus(ranges: &[Range], without: &[Range]) -> Vec<Range> {
-    let mut rest = Vec::new();
-    for range in ranges {
-        let begins = without.partition_point(|other| other.last < range.first);
-        let mut next = Some(range.first);
-        for other in without[begins..]
-            .iter()
-            .take_while(|other| other.first <= range.last)
-        {
-            if let Some(first) = next.filter(|first| *first < other.first) {
-                rest.push(Range {
-                    first,
-                    last: other.first - 1,
-                });
-            }
-            next = other.last.checked_add(1);
-        }
-        if let Some(first) = next.filter(|first| *first <= range.last) {
-            rest.push(Range {
-                first,
-                last: range.last,
-            });
-        }
-    }
-    rest
-}
-
-/// What is in both; both are normal.
-fn both(one: &[Range], other: &[Range]) -> Vec<Range> {
-    minus(one, &minus(one, other))
-}
-
-fn holds(ranges: &[Range], sequence: u64) -> bool {
-    let at = ranges.partition_point(|range| range.last < sequence);
-    ranges.get(at).is_some_and(|range| range.first <= sequence)
 }
 
 #[cfg(test)]
