@@ -150,7 +150,12 @@ async fn an_upload_that_is_cut_at_any_step_goes_on_and_leaves_each_segment_in_th
     // The steps on the disk beside that.
     if can_inject("an upload that is cut on the disk") {
         for fault in ["rename", "fsync", "write"] {
-            run_with(&stage, &mut collector, &format!("{fault}:signal=KILL:when=3"))?;
+            run_with(
+                &stage,
+                &mut collector,
+                &format!("{fault}:signal=KILL:when=3"),
+                None,
+            )?;
             wait_until("the collector killed", LIMIT, || {
                 node.append(40);
                 Ok(collector.daemon()?.try_wait()?.map(drop))

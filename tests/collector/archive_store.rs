@@ -148,7 +148,8 @@ fn waiting(metrics: u16) -> Result<u64> {
     let line = page
         .lines()
         .find_map(|line| line.strip_prefix("norma_collector_archive_waiting_segments "));
-    Ok(line.context("no such metric")?.parse()?)
+    let value: f64 = line.context("no such metric")?.parse()?;
+    Ok(value as u64)
 }
 
 #[tokio::test]

@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 /// With which records, manifests, tiles, checkpoints and the file of heads become durable, and old ones are cut back.
 const BOUNDARIES: [&str; 5] = ["pwrite64", "fdatasync", "fsync", "rename", "write"];
 
-pub fn run_with(stage: &Stage, collector: &mut Collector, fault: &str) -> Result<()> {
-    let wrapper = inject::below(fault);
-    collector.run_below(&stage.scratch, &wrapper.each_ref().map(String::as_str))
+/// Starts the collector so that `fault` happens to it; where a path is given, only at calls that name it.
+pub fn run_with(stage: &Stage, collector: &mut Collector, fault: &str, only: Option<&str>) -> Result<()> {
+    let words = inject::below(fault);
+    let path = only.into_iter().flat_map(|path| ["-P", path]);
+    let wrapper: Vec<&str> = words.iter().map(String::as_str).chain(path).collect();
+    collector.run_below(&stage.scratch, &wrapper)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,6 +46,7 @@ async fn killed_at_each_boundary_it_goes_on_with_nothing_lost_or_doubled() -> Re
                 &stage,
                 &mut collector,
                 &format!("{boundary}:signal=KILL:when={when}"),
+                None,
             )?;
             let begin = Instant::now();
             // Where the program has fewer of them it goes on, and is killed in another way.
@@ -101,7 +105,7 @@ async fn a_disk_that_refuses_for_a_time_is_survived_without_a_restart() -> Resul
             collector.port(),
         )?;
         let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
-        run_with(&stage, &mut collector, fault)?;
+        run_with(&stage, &mut collector, fault, None)?;
         for _ in 0..10 {
             node.append(200);
             node.shipped(LIMIT).await?;

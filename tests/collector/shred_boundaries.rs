@@ -65,13 +65,20 @@ async fn a_shredding_that_is_cut_at_any_step_is_completed_and_recorded_once() ->
     copy(&state, &asked)?;
     let mut found = BTreeSet::new();
     let (mut tries, mut killed) = (0, 0);
-    for (boundary, most) in BOUNDARIES {
+    // Between the statement and the end of the key, which is but a moment.
+    let key = test.keys.join(format!("audit-{:020}.key", 1));
+    let key = key.to_str().context("no text")?;
+    for (boundary, most, only) in BOUNDARIES
+        .map(|(boundary, most)| (boundary, most, None))
+        .into_iter()
+        .chain([("unlink,unlinkat", 1, Some(key))])
+    {
         // Every one with `NORMA_CYCLES`, otherwise some.
         let step = if cycles(0) > 0 { 1 } else { most.div_ceil(4) };
         for when in (1..=most).step_by(step) {
             copy(&asked, &state)?;
             let fault = format!("{boundary}:signal=KILL:when={when}");
-            run_with(&test.stage, &mut test.collector, &fault)?;
+            run_with(&test.stage, &mut test.collector, &fault, only)?;
             let is_killed = wait_until("the collector killed or the segment shredded", LIMIT, || {
                 let ended = test.collector.daemon()?.try_wait()?.is_some();
                 Ok((ended || is_done(&test)?).then_some(ended))
