@@ -11,7 +11,7 @@ use norma_rig::containerd::{Containerd, Image};
 use norma_rig::{Scratch, cgroup};
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
@@ -114,6 +114,7 @@ impl Node {
         let socket = self.containerd.socket();
         let (sandbox_id, container_id) = self.runtime.block_on(async {
             let mut client = connect(&socket).await;
+            is_up(&mut client).await;
             let request = RunPodSandboxRequest {
                 config: Some(sandbox.clone()),
             };
@@ -199,6 +200,21 @@ fn request(container: &str, script: &str, timeout: i64) -> ExecSyncRequest {
         container_id: container.to_owned(),
         cmd: ["/bin/bash", "-c", script].map(str::to_owned).to_vec(),
         timeout,
+    }
+}
+
+/// Waits for the part of containerd that kubelets speak to: it is up after the socket, which others speak to as well.
+async fn is_up(client: &mut RuntimeServiceClient<Channel>) {
+    let begin = Instant::now();
+    while let Err(status) = client
+        .list_pod_sandbox(api::ListPodSandboxRequest::default())
+        .await
+    {
+        assert!(
+            begin.elapsed() < LIMIT,
+            "the runtime interface is not up: {status}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
