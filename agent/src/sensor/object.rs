@@ -136,6 +136,21 @@ mod tests {
     }
 
     #[test]
+    fn programs_carry_types_and_nothing_for_debuggers() {
+        if OBJECT.is_empty() {
+            eprintln!("skipped: built without kernel programs");
+            return;
+        }
+        let file = object::File::parse(OBJECT).unwrap();
+        let names: Vec<&str> = file.sections().map(|section| section.name().unwrap()).collect();
+        assert!(!names.iter().any(|name| name.contains("debug_")), "{names:?}");
+        assert!(
+            names.contains(&".BTF") && names.contains(&".BTF.ext"),
+            "{names:?}"
+        );
+    }
+
+    #[test]
     fn no_mark_is_left_and_nothing_else_changes() {
         if OBJECT.is_empty() {
             eprintln!("skipped: built without kernel programs");
