@@ -60,6 +60,7 @@ mod log;
 mod manifest;
 mod promise;
 pub mod prove;
+mod ranges;
 mod read;
 mod recover;
 mod rotation;

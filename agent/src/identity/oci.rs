@@ -280,7 +280,7 @@ fn from_annotations(annotations: &HashMap<String, String>) -> RuntimeState {
     state
 }
 
-fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 

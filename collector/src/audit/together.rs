@@ -1,17 +1,16 @@
 //! Several logs held against one another: what one says that another has is there, nothing is in two of them that no
 //! hand-over says, and what no log has of a node is accounted for.
 
-mod ranges;
 mod text;
 
 use super::ReadError;
+use super::ranges::{both, count, holds, minus, normal};
 use super::tlog::{CHECKPOINT, FOLDER};
 use super::verify::{Expected, Fault, Range, Report, Told, VerifyError, verify};
 use super::walk::walk;
 use super::watermark::Outbox;
 use norma_tlog::{Checkpoint, Hash, Note};
 use norma_wire::audit::{Record, record::Body};
-use ranges::{both, count, holds, minus, normal};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};

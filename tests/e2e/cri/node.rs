@@ -8,10 +8,10 @@ use norma_agent::identity::cri::api::{
     NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
 };
 use norma_rig::containerd::{Containerd, Image};
-use norma_rig::{Scratch, cgroup};
+use norma_rig::{Scratch, cgroup, wait_until};
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
@@ -112,9 +112,14 @@ impl Node {
             ..ContainerConfig::default()
         };
         let socket = self.containerd.socket();
+        let mut client = self.runtime.block_on(connect(&socket));
+        // The part for kubelets is up after the socket, which others speak to as well.
+        wait_until("the runtime interface", LIMIT, || {
+            let listed = client.list_pod_sandbox(api::ListPodSandboxRequest::default());
+            Ok(self.runtime.block_on(listed).is_ok().then_some(()))
+        })
+        .unwrap();
         let (sandbox_id, container_id) = self.runtime.block_on(async {
-            let mut client = connect(&socket).await;
-            is_up(&mut client).await;
             let request = RunPodSandboxRequest {
                 config: Some(sandbox.clone()),
             };
@@ -200,21 +205,6 @@ fn request(container: &str, script: &str, timeout: i64) -> ExecSyncRequest {
         container_id: container.to_owned(),
         cmd: ["/bin/bash", "-c", script].map(str::to_owned).to_vec(),
         timeout,
-    }
-}
-
-/// Waits for the part of containerd that kubelets speak to: it is up after the socket, which others speak to as well.
-async fn is_up(client: &mut RuntimeServiceClient<Channel>) {
-    let begin = Instant::now();
-    while let Err(status) = client
-        .list_pod_sandbox(api::ListPodSandboxRequest::default())
-        .await
-    {
-        assert!(
-            begin.elapsed() < LIMIT,
-            "the runtime interface is not up: {status}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -7,6 +7,7 @@
 use super::api::{HostConfig, Inspect};
 use super::{Engine, Places, describe};
 use crate::identity::cri::{Described, Mount, of_spec, text};
+use crate::identity::oci::json;
 use crate::identity::workload;
 use serde::Deserialize;
 use serde_json::Value;
@@ -169,10 +170,6 @@ struct Metadata {
 struct StoredImage {
     id: String,
     digest: String,
-}
-
-fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::super::frames::Place;
 use super::super::manifest::Manifest;
+use super::super::ranges::{count, minus, normal};
 use super::super::watermark::Outbox;
 use super::report::{Contents, OutboxReport, Range, Told};
 use norma_wire::audit::{Record, record::Body};
@@ -103,21 +104,20 @@ impl Coverage {
     /// Takes a segment that is not there any more into account, by its proven manifest.
     pub fn follow_removed(&mut self, manifest: &Manifest) {
         for (Outbox { node, epoch }, held) in &manifest.outboxes {
-            let mut gaps: Vec<Range> = manifest
+            let gaps = manifest
                 .gaps
                 .iter()
                 .filter(|gap| gap.outbox.node == *node && gap.outbox.epoch == *epoch)
                 .map(|gap| Range {
                     first: gap.first,
                     last: gap.last,
-                })
-                .collect();
+                });
             let whole = Range {
                 first: held.first,
                 last: held.last,
             };
             let seen = self.outbox(node, *epoch);
-            for range in subtract(whole, &mut gaps) {
+            for range in minus(&[whole], &normal(gaps)) {
                 seen.arrived(range.first, range.last);
             }
             seen.report.reach(held.first, held.last);
@@ -139,22 +139,11 @@ impl Coverage {
         self.0
             .into_values()
             .map(|mut seen| {
-                seen.report.missing = seen.gaps.iter().map(Range::count).fold(0, u64::saturating_add);
-                let not_elsewhere: Vec<Range> = seen
-                    .gaps
-                    .iter()
-                    .flat_map(|gap| subtract(*gap, &mut seen.elsewhere))
-                    .collect();
-                seen.report.elsewhere = seen.report.missing
-                    - not_elsewhere
-                        .iter()
-                        .map(Range::count)
-                        .fold(0, u64::saturating_add)
-                        .min(seen.report.missing);
-                seen.report.unexplained = not_elsewhere
-                    .into_iter()
-                    .flat_map(|gap| subtract(gap, &mut seen.admitted))
-                    .collect();
+                seen.report.missing = count(&seen.gaps);
+                let not_elsewhere = minus(&seen.gaps, &normal(seen.elsewhere.into_iter()));
+                let missing_here = count(&not_elsewhere).min(seen.report.missing);
+                seen.report.elsewhere = seen.report.missing - missing_here;
+                seen.report.unexplained = minus(&not_elsewhere, &normal(seen.admitted.iter().copied()));
                 seen.report.removed = seen.removed;
                 seen.detail.admitted = seen.admitted;
                 seen.report.detail = seen.detail;
@@ -180,42 +169,15 @@ impl Coverage {
     }
 }
 
-/// The parts of `gap` that no range of `admitted` covers.
-fn subtract(gap: Range, admitted: &mut [Range]) -> Vec<Range> {
-    admitted.sort_by_key(|range| range.first);
-    let mut rest = Vec::new();
-    let mut next = gap.first;
-    for range in admitted.iter() {
-        if range.last < next || range.first > gap.last {
-            continue;
-        }
-        if range.first > next {
-            rest.push(Range {
-                first: next,
-                last: range.first - 1,
-            });
-        }
-        if range.last >= gap.last {
-            return rest;
-        }
-        next = range.last + 1;
-    }
-    rest.push(Range {
-        first: next,
-        last: gap.last,
-    });
-    rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(gap: (u64, u64), admitted: &[(u64, u64)], expected: &[(u64, u64)]) {
         let range = |&(first, last): &(u64, u64)| Range { first, last };
-        let mut admitted: Vec<Range> = admitted.iter().map(range).collect();
+        let admitted = normal(admitted.iter().map(range));
         let expected: Vec<Range> = expected.iter().map(range).collect();
-        assert_eq!(subtract(range(&gap), &mut admitted), expected);
+        assert_eq!(minus(&[range(&gap)], &admitted), expected);
     }
 
     #[test]
