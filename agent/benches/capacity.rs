@@ -7,7 +7,7 @@
 //! `cargo bench -p norma-agent --bench capacity`, as root; `-- --json` for programs.
 
 use anyhow::{Context as _, Result, ensure};
-use norma_agent::clock::boot_now;
+use norma_agent::clock::{WallClock, boot_now};
 use norma_agent::identity::{Hierarchy, Identified, Identity, Place, Sources};
 use norma_agent::judge::baseline::{Baselines, Learning, Settings};
 use norma_agent::judge::policy::PolicySet;
@@ -72,6 +72,7 @@ fn main() -> Result<()> {
         }
         node.later();
     }
+    node.settles();
     let usage = node.known.usage();
     let full = resident()?;
 
@@ -187,6 +188,16 @@ impl Node {
 
     fn later(&mut self) {
         self.now = BootTime(self.now.0 + AGAIN.as_nanos() as u64);
+    }
+
+    /// Time passes until the norm of each workload was worked out by what was seen.
+    fn settles(&mut self) {
+        let running = self.identity.containers();
+        for _ in 0..2 * WORKLOADS {
+            self.later();
+            self.judge.tick(&running, self.now, WallClock::read());
+            self.known.tick(&mut self.judge, self.now);
+        }
     }
 }
 

@@ -300,7 +300,7 @@ impl Judge {
             course: self.baselines.course().at(at),
         };
         let said = self.said.entry(cgroup).or_default();
-        said.remember(identified, fact.recurring(), judged);
+        said.remember(identified, &fact.recurring(), judged);
         Judgement {
             recognisable,
             ..judgement
@@ -337,7 +337,7 @@ impl Judge {
                 ordinary: false,
                 course: self.baselines.course().at(at),
             };
-            said.remember(identified, fact, judged);
+            said.remember(identified, &fact, judged);
         }
         self.unkept = true;
         judgement.incident = self.incidents.count(lineage, at, judgement.code(), repeated);
@@ -349,7 +349,8 @@ impl Judge {
         if !may_be_recognised(container, identified) {
             return None;
         }
-        self.said.get(&container.cgroup)?.ordinary(fact)
+        let said = self.said.get(&container.cgroup)?;
+        said.is_ordinary(fact).then(|| fact.clone())
     }
 
     /// The kernel side recognised a behaviour of a container that it had been told; whether that is still expected.

@@ -6,6 +6,7 @@ use super::fact::Fact;
 use crate::identity::{Identified, Session};
 use crate::observation::BootTime;
 use foldhash::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,24 +19,38 @@ const REMEMBERED: usize = 20_000;
 #[derive(Default)]
 pub(super) struct Said {
     /// Of the container's own processes, and of sessions': what the one may do says nothing of the other.
-    own: HashMap<Fact, Last>,
-    session: HashMap<Fact, Last>,
+    own: Behaviours,
+    session: Behaviours,
     /// Alerts about names that are made up.
     pub crowds: Crowds,
 }
 
-/// How a behaviour was judged last.
-#[derive(Clone)]
-pub(super) struct Last {
-    /// Of an alert, the incident that it belongs to.
-    incident: Option<Arc<str>>,
+/// Behaviours by their keyed hash, which nobody outside can make collide: there are thousands in each container, and
+/// their texts stand in the baseline already.
+#[derive(Default)]
+struct Behaviours {
+    hashing: RandomState,
+    quiet: HashMap<u64, Quiet>,
+    alerts: HashMap<u64, Alert>,
+}
+
+/// One that was no alert.
+#[derive(Clone, Copy)]
+struct Quiet {
+    reported: BootTime,
+    /// When the baseline was shown it, in seconds of the course of learning.
+    observed: u32,
     /// It will be judged so again: it is expected, and not only learned.
     settled: bool,
     /// Expected or being learned, and no policy names it.
     ordinary: bool,
+}
+
+/// One that was.
+#[derive(Clone)]
+struct Alert {
+    incident: Arc<str>,
     reported: BootTime,
-    /// When the baseline was shown it, in the course of learning.
-    observed: BootTime,
 }
 
 /// How a behaviour is judged now.
@@ -51,7 +66,7 @@ pub(super) struct Judged {
 }
 
 impl Said {
-    fn of(&mut self, identified: &Identified) -> &mut HashMap<Fact, Last> {
+    fn of(&mut self, identified: &Identified) -> &mut Behaviours {
         match identified.process.session {
             Session::Own => &mut self.own,
             Session::Exec => &mut self.session,
@@ -68,70 +83,97 @@ impl Said {
         stands_for: Duration,
         show: impl FnOnce() -> Membership,
     ) -> bool {
-        let Some(last) = self
-            .of(identified)
-            .get_mut(fact)
-            .filter(|last| last.incident.is_none())
-        else {
+        let behaviours = self.of(identified);
+        let key = behaviours.key(fact);
+        let Some(quiet) = behaviours.quiet.get_mut(&key) else {
             return false;
         };
-        if Duration::from_nanos(course.0.saturating_sub(last.observed.0)) < stands_for {
+        if u64::from(seconds(course).saturating_sub(quiet.observed)) < stands_for.as_secs() {
             return true;
         }
-        last.observed = course;
+        quiet.observed = seconds(course);
         // What is no longer learned, and did not become part of the norm, is to be judged anew.
-        !matches!(show(), Membership::Novel(_)) || last.settled
+        !matches!(show(), Membership::Novel(_)) || quiet.settled
     }
 
     /// Whether the same alert was raised in the same incident a short while ago.
     pub fn is_repeated(&mut self, identified: &Identified, fact: &Fact, incident: &Arc<str>) -> bool {
         let at = identified.observation.at;
-        self.of(identified).get(fact).is_some_and(|last| {
-            last.incident.as_ref() == Some(incident)
-                && at.0 < last.reported.0.saturating_add(REALERT_AFTER.as_nanos() as u64)
+        let behaviours = self.of(identified);
+        behaviours.alerts.get(&behaviours.key(fact)).is_some_and(|alert| {
+            alert.incident == *incident
+                && at.0 < alert.reported.0.saturating_add(REALERT_AFTER.as_nanos() as u64)
         })
     }
 
-    /// A behaviour of the container's own that is ordinary, as remembered, so that its text is kept once.
-    pub fn ordinary(&self, fact: &Fact) -> Option<Fact> {
-        let (fact, last) = self.own.get_key_value(fact)?;
-        last.ordinary.then(|| fact.clone())
+    /// Whether a behaviour is one of the container's own that is ordinary.
+    pub fn is_ordinary(&self, fact: &Fact) -> bool {
+        let quiet = self.own.quiet.get(&self.own.key(fact));
+        quiet.is_some_and(|quiet| quiet.ordinary)
     }
 
     /// Has what the container does next judged as if it came for the first time.
     pub fn unsay(&mut self, fact: &Fact) {
-        self.own.remove(fact);
+        let key = self.own.key(fact);
+        self.own.quiet.remove(&key);
+        self.own.alerts.remove(&key);
     }
 
     /// Forgets what was no alert: it may be judged otherwise now.
     pub fn reconsider(&mut self) {
-        for all in [&mut self.own, &mut self.session] {
-            all.retain(|_, last| last.incident.is_some());
+        for behaviours in [&mut self.own, &mut self.session] {
+            behaviours.quiet.clear();
         }
     }
 
     /// Remembers how it was judged.
-    pub fn remember(&mut self, identified: &Identified, fact: Fact, judged: Judged) {
+    pub fn remember(&mut self, identified: &Identified, fact: &Fact, judged: Judged) {
         let at = identified.observation.at;
-        let all = self.of(identified);
-        if all.len() >= REMEMBERED {
-            forget_older_half(all);
+        let behaviours = self.of(identified);
+        let key = behaviours.key(fact);
+        match judged.incident {
+            Some(incident) => {
+                forget_older_half(&mut behaviours.alerts, |alert| alert.reported);
+                behaviours.quiet.remove(&key);
+                let alert = Alert {
+                    incident,
+                    reported: at,
+                };
+                behaviours.alerts.insert(key, alert);
+            }
+            None => {
+                forget_older_half(&mut behaviours.quiet, |quiet| quiet.reported);
+                behaviours.alerts.remove(&key);
+                let quiet = Quiet {
+                    reported: at,
+                    observed: seconds(judged.course),
+                    settled: judged.settled,
+                    ordinary: judged.ordinary,
+                };
+                behaviours.quiet.insert(key, quiet);
+            }
         }
-        let last = Last {
-            incident: judged.incident,
-            settled: judged.settled,
-            ordinary: judged.ordinary,
-            reported: at,
-            observed: judged.course,
-        };
-        all.insert(fact, last);
     }
 }
 
-fn forget_older_half(all: &mut HashMap<Fact, Last>) {
-    let mut times: Vec<BootTime> = all.values().map(|last| last.reported).collect();
+impl Behaviours {
+    fn key(&self, fact: &Fact) -> u64 {
+        self.hashing.hash_one(fact)
+    }
+}
+
+/// Makes room where there are as many as are remembered.
+fn forget_older_half<T>(all: &mut HashMap<u64, T>, reported: impl Fn(&T) -> BootTime) {
+    if all.len() < REMEMBERED {
+        return;
+    }
+    let mut times: Vec<BootTime> = all.values().map(&reported).collect();
     let middle = times.len() / 2;
     let (_, median, _) = times.select_nth_unstable(middle);
     let median = *median;
-    all.retain(|_, last| last.reported > median);
+    all.retain(|_, one| reported(one) > median);
+}
+
+fn seconds(time: BootTime) -> u32 {
+    (time.0 / 1_000_000_000) as u32
 }

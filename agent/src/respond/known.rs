@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// How long an act is watched before it is entered; sensitive files are looked up every second.
 const PROBATION: Duration = Duration::from_secs(3);
+/// Entries of the table for each place on probation; a power of two.
+const PROBATION_SHARE: usize = 4;
 /// How long an act that is watched keeps its place without coming again.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 /// How often what was counted is taken over.
@@ -55,8 +57,8 @@ pub struct Known {
     groups: HashMap<CgroupId, Group>,
     /// In the order in which they are swept.
     turns: VecDeque<CgroupId>,
-    /// Acts on probation, as many as there is room for in the table. One whose place is taken waits until that other one
-    /// is entered or does not come again.
+    /// Acts on probation, a quarter of those that there is room for in the table. One whose place is taken waits until
+    /// that other one is entered or does not come again.
     probation: Box<[Candidate]>,
     refused: u64,
 }
@@ -83,11 +85,9 @@ struct Group {
 
 /// An act that is recognised. There are hundreds of thousands.
 struct Entry {
-    path: Arc<str>,
+    path: Box<str>,
     inode: u64,
     dev: u32,
-    /// Index into the programs of its group.
-    program: u32,
     place: KnownPlace,
     /// Lower half of the count as it was taken over last.
     counted: u32,
@@ -95,6 +95,8 @@ struct Entry {
     used: u32,
     /// When the baseline was shown it, in seconds of the course in which it learns.
     shown: u32,
+    /// Index into the programs of its group, which has no more of them than entries.
+    program: u16,
     access: Access,
     /// It was used, and it was not looked at yet whether the baseline is to be shown it.
     fresh: bool,
@@ -110,8 +112,8 @@ impl Entry {
 
     fn fact(&self, programs: &[Arc<str>]) -> Option<Fact> {
         Some(Fact::Open {
-            exe: Arc::clone(programs.get(self.program as usize)?),
-            path: Arc::clone(&self.path),
+            exe: Arc::clone(programs.get(usize::from(self.program))?),
+            path: Arc::from(&*self.path),
             access: self.access,
         })
     }
@@ -121,8 +123,13 @@ impl Known {
     /// Nothing is known yet; without a table nothing ever is.
     pub fn new(table: Option<KnownTable>) -> Self {
         Self {
-            probation: vec![Candidate::default(); table.as_ref().map_or(0, KnownTable::entries)]
-                .into_boxed_slice(),
+            probation: vec![
+                Candidate::default();
+                table
+                    .as_ref()
+                    .map_or(0, |table| table.entries() / PROBATION_SHARE)
+            ]
+            .into_boxed_slice(),
             table,
             groups: HashMap::new(),
             turns: VecDeque::new(),
@@ -196,15 +203,19 @@ impl Known {
                 group.programs.push(Arc::clone(exe));
                 group.programs.len() - 1
             });
+        // By doubling, half of the room would be empty.
+        if group.entries.len() == group.entries.capacity() {
+            group.entries.reserve_exact(16.max(group.entries.len() / 8));
+        }
         group.entries.push(Entry {
-            path: Arc::clone(path),
+            path: Box::from(&**path),
             inode: open.file.inode,
             dev: open.file.dev,
-            program: program as u32,
             place,
             counted: table.count(place) as u32,
             used: seconds(now),
             shown: seconds(judge.baselines().course().at(now)),
+            program: program as u16,
             access: *access,
             fresh: false,
         });
@@ -235,7 +246,11 @@ impl Known {
             if norm != group.norm {
                 group.norm = norm;
                 let container = Arc::clone(&group.container);
-                group.retain(table, |fact, _| judge.still_expects(&container, fact));
+                group.retain(table, |entry, programs| {
+                    entry
+                        .fact(programs)
+                        .is_some_and(|fact| judge.still_expects(&container, &fact))
+                });
             }
         }
         // In a faster course more often, so that no sampling unit is passed over.
@@ -296,7 +311,7 @@ impl Group {
             Arc::clone(&self.container),
             judge.baselines().stands_for().as_secs(),
         );
-        self.retain(table, |fact, entry| {
+        self.retain(table, |entry, programs| {
             if judge.is_sensitive(container.cgroup, entry.file()) {
                 return false;
             }
@@ -307,13 +322,15 @@ impl Group {
                 return true;
             }
             entry.shown = learned_at;
-            judge.recognised_again(&container, fact, now)
+            entry
+                .fact(programs)
+                .is_some_and(|fact| judge.recognised_again(&container, &fact, now))
         });
         self.taken()
     }
 
     /// Takes over what was counted, and keeps the entries that `keep` wants.
-    fn retain(&mut self, table: &mut KnownTable, mut keep: impl FnMut(&Fact, &mut Entry) -> bool) {
+    fn retain(&mut self, table: &mut KnownTable, mut keep: impl FnMut(&mut Entry, &[Arc<str>]) -> bool) {
         let at = seconds(self.swept);
         let Self {
             entries,
@@ -322,10 +339,8 @@ impl Group {
             ..
         } = self;
         entries.retain_mut(|entry| {
-            let wanted = entry.fact(programs).is_some_and(|fact| {
-                entry.count(table, at, left);
-                keep(&fact, entry)
-            });
+            entry.count(table, at, left);
+            let wanted = keep(entry, programs);
             if !wanted {
                 // First, so that all but what is on its way at this moment is in the count.
                 table.clear(entry.place);

@@ -16,6 +16,7 @@ pub use pool::Pool;
 pub use recorder::{Limits, Observed, Phase, Recorder, Saved, Start, Tuning, UnknownFact, Version};
 
 use crate::fact::{Dictionary, Fact, FactId, Field};
+use crate::room;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -229,9 +230,7 @@ impl Account {
     }
 
     fn sighting(&mut self, id: FactId) -> &mut Sighting {
-        if self.sightings.len() <= id.index() {
-            self.sightings.resize(id.index() + 1, Sighting::ABSENT);
-        }
+        room::lengthen(&mut self.sightings, id.index() + 1, Sighting::ABSENT);
         &mut self.sightings[id.index()]
     }
 

@@ -19,6 +19,7 @@ use super::unit::{Bits, Unit};
 use super::{Account, Evidence, SIZES, Sampling, SourceId, TooMuch};
 use crate::fact::{Dictionary, Fact, FactId};
 use crate::never::Learnable;
+use crate::room;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -390,7 +391,7 @@ impl Recorder {
             return None;
         }
         let id = Arc::make_mut(dictionary).insert(fact);
-        self.changed.resize(id.index() + 1, 0);
+        room::lengthen(&mut self.changed, id.index() + 1, 0);
         Some(id)
     }
 

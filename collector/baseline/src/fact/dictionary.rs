@@ -2,6 +2,7 @@
 //! of workloads fit beside a workload without being noticed.
 
 use super::Fact;
+use crate::room;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use serde::de::Error as _;
@@ -156,8 +157,13 @@ impl Dictionary {
             return id;
         }
         let id = self.ends.len() as u32;
+        self.bytes.reserve_exact(room::for_more(
+            self.bytes.len(),
+            self.bytes.capacity(),
+            text.len(),
+        ));
         self.bytes.push_str(text);
-        self.ends.push(self.bytes.len() as u32);
+        room::push(&mut self.ends, self.bytes.len() as u32);
         let (bytes, ends, hashing) = (&self.bytes, &self.ends, &self.hashing);
         self.texts.insert_unique(hashing.hash_one(text), id, |id| {
             let at = *id as usize;
@@ -179,7 +185,7 @@ impl Dictionary {
             return id;
         }
         let id = self.rows.len() as u32;
-        self.rows.push(row);
+        room::push(&mut self.rows, row);
         let (rows, hashing) = (&self.rows, &self.hashing);
         self.facts.insert_unique(hashing.hash_one(row), id, |id| {
             hashing.hash_one(rows[*id as usize])
