@@ -9,7 +9,9 @@ mod classify;
 mod crowd;
 mod fact;
 mod incident;
+mod judgement;
 pub mod kinds;
+mod learnable;
 pub mod memory;
 mod peers;
 mod places;
@@ -20,70 +22,43 @@ mod reasons;
 mod said;
 mod sensitive;
 mod session;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod weigh;
 
 pub use fact::{Access, Fact, PeerNames};
 pub use incident::Incident;
+pub use judgement::{Judgement, News};
 pub use sensitive::{Finder, Found, Sensitive, SensitiveFiles};
 
 use crate::clock::WallClock;
-use crate::identity::{Container, Identified, IdentityState, Place, Session};
-use crate::observation::{self, Act, BootTime, CgroupId, FileId};
+use crate::identity::{Container, Identified, Place};
+use crate::observation::{Act, BootTime, CgroupId, FileId};
 use baseline::{Baselines, Expectation, Membership};
 use classify::Scene;
 use foldhash::{HashMap, HashMapExt as _};
 use incident::{Incidents, Lineage};
-use kinds::{FindingKind, Holds};
+use judgement::{expected, name_behaviour};
+use kinds::FindingKind;
+use learnable::{circumstances, may_be_recognised};
 use memory::{Keeper, Memory};
-use norma_baseline::never::{Circumstances, Origin};
+use norma_baseline::never::Circumstances;
 use norma_baseline_command::inbox::Delivery;
-use norma_wire::pb::{self, Reason, Severity, Verdict, VerdictKind};
+use norma_wire::pb::{self, Severity, Verdict, VerdictKind};
 use peers::Peers;
-use policy::{PolicySet, Response, Verb};
+use policy::{PolicySet, Verb};
 use probe::Probes;
 use rates::Rates;
 use said::{Judged, Said};
 use session::Sessions;
+use standing::judged_by_baseline;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Seconds of learning time that may pass from one look to the next, in an evaluation where it goes faster. Of longer
 /// ones learning by evidence would not count the whole.
 const STEP: u32 = 30;
-
-/// A verdict and what follows from it.
-#[derive(Clone, Debug)]
-pub struct Judgement {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// What the policy wants done, where one was violated.
-    pub response: Option<(policy::ClauseRef, Response)>,
-    /// Whether the event says something that was not said before.
-    pub news: News,
-    /// The configured name of the sensitive file that it is about, by whatever name it was reached.
-    pub sensitive: Option<Arc<str>>,
-    /// What an alert is part of.
-    pub incident: Option<Incident>,
-    /// By what names the other end of a connection is known.
-    pub peer: PeerNames,
-    /// It is what a probe does, in a session that comes like clockwork.
-    pub of_probe: bool,
-    /// The behaviour, where the kernel side may recognise it from now on instead of reporting it.
-    pub recognisable: Option<Fact>,
-}
-
-/// Whether an event is worth an event of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// It is to be reported.
-    Yes,
-    /// The same container did the same before: counted.
-    Repeated,
-    /// An alert that was raised before for the same container: counted as such.
-    RepeatedAlert,
-}
 
 /// The stage.
 pub struct Judge {
@@ -474,179 +449,5 @@ impl Judge {
         said.is_old(identified, &fact, at, baselines.stands_for(), || {
             baselines.observe(container, &fact, circumstances(identified), at)
         })
-    }
-}
-
-impl Judgement {
-    fn unjudged(news: News) -> Self {
-        Self {
-            verdict: verdict(VerdictKind::Unjudged, Severity::Info, 0, Vec::new()),
-            response: None,
-            news,
-            sensitive: None,
-            incident: None,
-            peer: PeerNames::default(),
-            of_probe: false,
-            recognisable: None,
-        }
-    }
-
-    fn plain(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            response: None,
-            news: News::Yes,
-            sensitive: None,
-            incident: None,
-            peer: PeerNames::default(),
-            of_probe: false,
-            recognisable: None,
-        }
-    }
-
-    /// The stable name of its first reason; empty where there is none.
-    pub fn code(&self) -> &str {
-        let first = self.verdict.reasons.first();
-        first.map_or("", |reason| reason.code.as_str())
-    }
-
-    /// Somebody should read it.
-    pub fn is_alert(&self) -> bool {
-        norma_wire::id::calls_for_action(&self.verdict)
-    }
-}
-
-/// The verdict of what no policy decides: of rules that hold for every container, and of what was learned.
-fn judged_by_baseline(
-    baselines: &mut Baselines,
-    rates: &mut Rates,
-    container: &Arc<Container>,
-    scene: &Scene<'_>,
-) -> Verdict {
-    let (cgroup, now) = (container.cgroup, scene.identified.observation.at);
-    let kind = classify::standing(scene);
-    let holds = kind.map_or(Holds::Novel, |kind| kind.row().holds);
-    let mut circumstances = circumstances(scene.identified);
-    // What a rule objects to is learned as little as what a policy does.
-    circumstances.violation |= holds == Holds::Always || rates.is_tunnel(cgroup, scene.fact);
-    let at = baselines.course().at(now);
-    let membership = baselines.observe(container, scene.fact, circumstances, at);
-    if !matches!(membership, Membership::Known | Membership::Approved)
-        && let Some((domain, names)) = {
-            let is_novel = matches!(membership, Membership::Novel(_) | Membership::Rejected(_));
-            rates.ask(cgroup, scene.fact, is_novel, now)
-        }
-    {
-        let near = baselines.expectation(container, scene.fact, circumstances.origin);
-        return reasons::tunnel(container, scene.fact, &near, &domain, names);
-    }
-    let is_new = membership == Membership::Learned;
-    match (membership, kind) {
-        (Membership::Approved, _) => expected(),
-        (Membership::Novel(near) | Membership::Rejected(near), _) => {
-            reasons::finding(container, scene.fact, classify::novel(scene, &near), &near)
-        }
-        (membership, Some(kind)) if is_finding(holds, &membership, baselines, container) => {
-            let near = baselines.expectation(container, scene.fact, circumstances.origin);
-            reasons::finding(container, scene.fact, kind, &near)
-        }
-        (Membership::Learned | Membership::LearnedBefore, None)
-            if is_unprecedented(baselines, container, scene, is_new) =>
-        {
-            let near = baselines.expectation(container, scene.fact, circumstances.origin);
-            reasons::finding(container, scene.fact, FindingKind::NewShell, &near)
-        }
-        (Membership::Open { per_day }, _) => {
-            let field = scene.fact.learned().field();
-            match rates.count(cgroup, field, per_day, now) {
-                Some(count) => {
-                    let near = baselines.expectation(container, scene.fact, circumstances.origin);
-                    reasons::burst(container, scene.fact, &near, count, per_day)
-                }
-                None => expected(),
-            }
-        }
-        (Membership::Learned | Membership::LearnedBefore, _) => {
-            verdict(VerdictKind::Learning, Severity::Info, 0, Vec::new())
-        }
-        (Membership::Known, _) => expected(),
-    }
-}
-
-/// Whether an act of a kind with these terms is a finding although no norm calls it novel.
-fn is_finding(holds: Holds, membership: &Membership, baselines: &Baselines, container: &Container) -> bool {
-    match (holds, membership) {
-        (Holds::Always, _) | (Holds::OpenField | Holds::FirstSeen, Membership::Open { .. }) => true,
-        (Holds::FirstSeen, Membership::Learned) => !baselines.is_starting(container),
-        _ => false,
-    }
-}
-
-/// Whether the program that acts was watched for long enough to say that it starts no shell, and starts one now.
-fn is_unprecedented(baselines: &Baselines, container: &Container, scene: &Scene<'_>, is_new: bool) -> bool {
-    let fact = scene.fact.learned();
-    classify::is_shell_from_elsewhere(&fact.view())
-        && scene.identified.process.session == Session::Own
-        && !baselines.is_starting(container)
-        && baselines.is_unprecedented(container, &fact, is_new, classify::is_shell_from_elsewhere)
-}
-
-/// Whether the kernel side may recognise what was observed: an open by the container's own program, by a name that
-/// is known as a whole, and that may be learned. Who acts for an exec session is another one to the kernel side, too,
-/// so that what is recognised of the container is not of the session.
-fn may_be_recognised(container: &Container, identified: &Identified) -> bool {
-    let Act::Open(open) = &identified.observation.act else {
-        return false;
-    };
-    open.id.is_some()
-        && !(open.path.truncated || open.path.disconnected || open.path.deleted)
-        && identified.process.session == Session::Own
-        && identified.process.exe.starts_with('/')
-        && container.state != IdentityState::Pending
-        && circumstances(identified).learnable().is_ok()
-}
-
-/// What decides whether a behaviour may be learned. What a policy objects to does not come that far.
-fn circumstances(identified: &Identified) -> Circumstances {
-    let origin = match (&identified.observation.act, identified.process.program) {
-        (Act::Exec(exec), _) => exec.origin(),
-        // Whoever approves a program on a volume wants to know what it normally does.
-        (_, observation::Origin::Volume) => observation::Origin::Unknown(""),
-        (_, program) => program,
-    };
-    Circumstances {
-        origin: match origin {
-            observation::Origin::Image => Origin::Image,
-            observation::Origin::UpperLayer => Origin::UpperLayer,
-            observation::Origin::Volume => Origin::Volume,
-            observation::Origin::Tmpfs => Origin::Tmpfs,
-            observation::Origin::Memfd => Origin::Memory,
-            observation::Origin::Deleted => Origin::Deleted,
-            observation::Origin::Host | observation::Origin::Unknown(_) => Origin::Unknown,
-        },
-        exec_session: identified.process.session == Session::Exec,
-        ..Circumstances::default()
-    }
-}
-
-/// Says by what a person approves or rejects what was done.
-fn name_behaviour(verdict: &mut Verdict, fact: &Fact) {
-    let learned = fact.learned();
-    verdict.behaviour_id = learned.code().to_string();
-    // A fact is texts and numbers, which JSON has a form for.
-    verdict.behaviour = serde_json::to_string(&learned).unwrap_or_default();
-}
-
-fn expected() -> Verdict {
-    verdict(VerdictKind::Expected, Severity::Info, 0, Vec::new())
-}
-
-fn verdict(kind: VerdictKind, severity: Severity, score: u32, reasons: Vec<Reason>) -> Verdict {
-    Verdict {
-        kind: kind as i32,
-        severity: severity as i32,
-        score,
-        reasons,
-        ..Verdict::default()
     }
 }

@@ -7,12 +7,11 @@ mod image;
 
 use crate::cgroup;
 use crate::daemon::Daemon;
-use crate::ledger::note_process;
+use crate::helpers;
 use crate::program::output;
 use crate::scratch::Scratch;
 use anyhow::{Context as _, Result};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -131,23 +130,7 @@ impl Containerd {
 
     /// Notes the processes that containers hang on, which outlive it.
     pub fn note_shims(&self) -> Result<()> {
-        for shim in self.shims() {
-            note_process(&self.scratch, shim)?;
-        }
-        Ok(())
-    }
-
-    fn shims(&self) -> Vec<u32> {
-        let socket = self.socket().display().to_string();
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(|pid: &u32| {
-                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let line = String::from_utf8_lossy(&line);
-                line.contains("containerd-shim") && line.contains(&socket)
-            })
-            .collect()
+        helpers::note(&self.scratch, &self.folder)
     }
 
     fn ctr(&self, arguments: &[&str]) -> Result<String> {
@@ -177,20 +160,6 @@ impl Drop for Containerd {
             cgroup::remove(&format!("/{namespace}"));
         }
         drop(self.daemon.take());
-        for shim in self.shims() {
-            kill(shim);
-        }
+        helpers::kill(&self.folder);
     }
-}
-
-fn kill(pid: u32) {
-    use rustix::process::{Pid, Signal, kill_process};
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        kill_process(pid, Signal::KILL).ok();
-    }
-}
-
-/// Fills a folder with what an image has.
-fn fill(folder: &Path) -> Result<()> {
-    crate::root::fill(folder, &[])
 }

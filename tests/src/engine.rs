@@ -8,14 +8,9 @@ mod podman;
 pub use docker::Docker;
 pub use podman::Podman;
 
-use crate::ledger::note_process;
-use crate::program::output;
 use crate::scratch::Scratch;
 use anyhow::Result;
-use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What an engine is told to run.
 #[derive(Clone, Debug, Default)]
@@ -45,44 +40,7 @@ fn archive(scratch: &Scratch) -> Result<PathBuf> {
     if !archive.exists() {
         let root = scratch.folder("engine-root")?;
         crate::root::fill(&root, &[])?;
-        output(
-            Command::new("tar")
-                .arg("-C")
-                .arg(&root)
-                .args(["--owner=0", "--group=0", "-cf"])
-                .arg(&archive)
-                .arg("."),
-        )?;
+        crate::root::pack(&root, &archive)?;
     }
     Ok(archive)
-}
-
-/// The processes that an engine has started beside its containers: their arguments name its folder.
-fn helpers(folder: &Path) -> Vec<u32> {
-    let folder = folder.display().to_string();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid: &u32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line);
-            let program = line.split('\0').next().unwrap_or_default();
-            ["containerd", "containerd-shim", "conmon", "dockerd"]
-                .iter()
-                .any(|helper| program.rsplit('/').next().unwrap_or_default().starts_with(helper))
-                && line.contains(&folder)
-        })
-        .collect()
-}
-
-fn note_helpers(scratch: &Path, folder: &Path) -> Result<()> {
-    helpers(folder)
-        .into_iter()
-        .try_for_each(|pid| note_process(scratch, pid))
-}
-
-fn kill(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        kill_process(pid, Signal::KILL).ok();
-    }
 }

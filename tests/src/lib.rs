@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod deed;
 pub mod engine;
 pub mod guest;
+mod helpers;
 pub mod inject;
 pub mod interrupt;
 mod ledger;

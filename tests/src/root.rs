@@ -83,3 +83,16 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }
+
+/// Puts what is in a folder into an archive, as root's.
+pub fn pack(folder: &Path, archive: &Path) -> Result<()> {
+    output(
+        Command::new("tar")
+            .arg("-C")
+            .arg(folder)
+            .args(["--owner=0", "--group=0", "-cf"])
+            .arg(archive)
+            .arg("."),
+    )?;
+    Ok(())
+}

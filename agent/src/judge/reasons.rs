@@ -3,9 +3,9 @@
 use super::baseline::Expectation;
 use super::crowd::Standing;
 use super::fact::{Fact, RUNTIME};
+use super::judgement::verdict;
 use super::kinds::{FindingKind, Holds};
 use super::policy::{Hit, Verb};
-use super::verdict;
 use super::weigh::weigh;
 use crate::identity::Container;
 use norma_wire::pb::{Reason, Severity, Verdict, VerdictKind};

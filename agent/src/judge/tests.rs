@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Course;
-use crate::identity::{Ancestor, Before, ContainerId, IdentityState, Process, WorkloadName};
+use crate::identity::{Ancestor, Before, ContainerId, IdentityState, Process, Session, WorkloadName};
 use crate::judge::baseline::{Learning, Settings};
 use crate::observation::{
     Actor, Exec, Executable, FileId, KernelPath, Namespaces, Observation, Open, ProcessKey,

@@ -1,12 +1,11 @@
 //! An image, made by hand as the OCI image specification has it: one layer, from programs of this machine.
 
-use crate::program::{output, sha256_of};
+use crate::program::sha256_of;
 use crate::scratch::Scratch;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// An image in an archive.
 #[derive(Clone, Debug)]
@@ -31,11 +30,11 @@ impl Image {
             .collect();
         let folder = scratch.folder(&format!("image-{plain}"))?;
         let root = folder.join("root");
-        super::fill(&root)?;
+        crate::root::fill(&root, &[])?;
         let layout = folder.join("layout");
         fs::create_dir_all(layout.join("blobs/sha256")).context("blobs")?;
         let layer = folder.join("layer.tar");
-        tar(&root, &layer)?;
+        crate::root::pack(&root, &layer)?;
         let (layer, layer_size) = blob(&layout, &layer)?;
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -77,7 +76,7 @@ impl Image {
         )
         .context("oci-layout")?;
         let archive = folder.join("image.tar");
-        tar(&layout, &archive)?;
+        crate::root::pack(&layout, &archive)?;
         Ok(Self {
             name: name.to_owned(),
             digest,
@@ -108,18 +107,6 @@ impl Image {
     pub fn archive(&self) -> &Path {
         &self.archive
     }
-}
-
-fn tar(folder: &Path, archive: &Path) -> Result<()> {
-    output(
-        Command::new("tar")
-            .arg("-C")
-            .arg(folder)
-            .args(["--owner=0", "--group=0", "-cf"])
-            .arg(archive)
-            .arg("."),
-    )?;
-    Ok(())
 }
 
 /// Takes a file into the layout; gives its digest and size.

@@ -1,8 +1,9 @@
 //! Docker: dockerd with a containerd of its own.
 
-use super::{Run, archive, helpers, kill, note_helpers};
+use super::{Run, archive};
 use crate::cgroup;
 use crate::daemon::Daemon;
+use crate::helpers;
 use crate::program::output;
 use crate::scratch::Scratch;
 use anyhow::{Context as _, Result};
@@ -61,7 +62,7 @@ impl Docker {
             Ok(self.ask(&["version"]).is_ok().then_some(()))
         })?;
         self.daemon = Some(daemon);
-        note_helpers(&self.scratch, &self.folder)
+        helpers::note(&self.scratch, &self.folder)
     }
 
     /// SIGKILL; its containers go on.
@@ -102,7 +103,7 @@ impl Docker {
         arguments.extend([run.image, "/bin/bash", "-c", run.script]);
         let id = self.ask(&arguments)?.trim().to_owned();
         self.made.push(id.clone());
-        note_helpers(&self.scratch, &self.folder)?;
+        helpers::note(&self.scratch, &self.folder)?;
         Ok(id)
     }
 
@@ -138,9 +139,7 @@ impl Drop for Docker {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.stop().ok();
         }
-        for pid in helpers(&self.folder) {
-            kill(pid);
-        }
+        helpers::kill(&self.folder);
         for id in &self.made {
             // What is left where the daemon was not there to remove it.
             end(&self.runtime_root(), id);

@@ -1,8 +1,9 @@
 //! podman: no daemon, and a service only where one is asked for.
 
-use super::{Run, archive, helpers, kill, note_helpers};
+use super::{Run, archive};
 use crate::cgroup;
 use crate::daemon::Daemon;
+use crate::helpers;
 use crate::ledger::note_container;
 use crate::program::output;
 use crate::scratch::Scratch;
@@ -90,7 +91,7 @@ impl Podman {
         let id = self.ask(&arguments)?.trim().to_owned();
         note_container(&self.scratch, &id)?;
         self.made.push(id.clone());
-        note_helpers(&self.scratch, &self.folder)?;
+        helpers::note(&self.scratch, &self.folder)?;
         Ok(id)
     }
 
@@ -118,9 +119,7 @@ impl Drop for Podman {
             self.ask(&["rm", "--force", "--time", "0", id]).ok();
         }
         drop(self.service.take());
-        for pid in helpers(&self.folder) {
-            kill(pid);
-        }
+        helpers::kill(&self.folder);
         for id in &self.made {
             cgroup::remove(&format!("/libpod_parent/libpod-{id}"));
         }
