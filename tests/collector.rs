@@ -11,6 +11,8 @@ mod archive;
 mod archive_boundaries;
 #[path = "collector/archive_encrypted.rs"]
 mod archive_encrypted;
+#[path = "collector/archive_expiry.rs"]
+mod archive_expiry;
 #[path = "collector/archive_store.rs"]
 mod archive_store;
 #[path = "collector/audit_outsider.rs"]
@@ -63,3 +65,5 @@ mod signer;
 mod stage;
 #[path = "collector/token.rs"]
 mod token;
+#[path = "collector/token_archive.rs"]
+mod token_archive;

@@ -92,6 +92,8 @@ pub struct CollectorTarget {
     pub key: PathBuf,
     /// The agent renews its certificate by itself, which `norma-agent enrol` got.
     pub renew: bool,
+    /// A collector that acknowledges nothing of what it was sent for so long is left.
+    pub answer_timeout: Duration,
 }
 
 impl CollectorTarget {

@@ -114,6 +114,11 @@ pub const TABLE: &[Metric] = &[
         &[],
         "Events that the collector refused to take as events",
     ),
+    counter(
+        "norma_agent_collectors_left",
+        &["reason"],
+        "Collectors that were left although they could be reached: `busy` could not store for long, `silent` acknowledged nothing and did not say why",
+    ),
     Metric {
         name: "norma_agent_acknowledge_seconds",
         kind: Kind::Histogram,
@@ -219,6 +224,9 @@ fn tell_shipping(page: &mut Page, status: &ShipStatus) {
     page.tell("norma_agent_connected", &[], one(status.connected));
     page.tell("norma_agent_sessions", &[], status.sessions as f64);
     page.tell("norma_agent_rejected", &[], status.rejected as f64);
+    for (reason, count) in [("busy", status.left_busy), ("silent", status.left_silent)] {
+        page.tell("norma_agent_collectors_left", &[reason], count as f64);
+    }
 }
 
 fn tell_snapshot(page: &mut Page, snapshot: &Snapshot) {

@@ -5,8 +5,8 @@
 //! Each batch goes with a head that is signed with this node's key and names the head before it ([`chain`]).
 //! What is told of baselines goes over the same stream, a message at a time, and waits for nothing else than itself.
 //! Nothing is given up: a collector that cannot be reached is tried again with growing, jittered delays. Where there are
-//! several, the next one is tried at once ([`route`]), or after a while where one cannot store ([`patience`]), and is told
-//! what the others hold ([`holders`]).
+//! several, the next one is tried at once ([`route`]), or after a while where one cannot store or says nothing any more
+//! ([`patience`]), and is told what the others hold ([`holders`]).
 
 mod chain;
 mod checkpoints;
@@ -26,7 +26,7 @@ use holders::Holders;
 use norma_wire::Event;
 use norma_wire::pb::Hello;
 use patience::Patience;
-use route::Route;
+use route::{Place, Route};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -85,6 +85,12 @@ pub struct ShipStatus {
     pub sessions: u64,
     /// Events that the collector refused to take as events.
     pub rejected: u64,
+    /// How often a collector was left because it could not store for long.
+    pub left_busy: u64,
+    /// How often one was left because it acknowledged nothing and did not say why.
+    pub left_silent: u64,
+    /// Which one was left last, and why.
+    pub last_left: Option<String>,
     /// From a batch's sending to its acknowledgement.
     #[serde(skip)]
     pub answers: Arc<norma_metrics::Histogram>,
@@ -124,6 +130,12 @@ pub enum ShipError {
     /// The collector could not store for so long that another one is tried.
     #[error("the collector still cannot store: {0}")]
     StaysBusy(String),
+    /// The collector took events, and neither acknowledged them nor said why not.
+    #[error(
+        "the collector has acknowledged nothing for {} s of what it was sent (collector.answer_timeout): does it hang, or \
+         its disk?", .0.as_secs()
+    )]
+    Silent(Duration),
     /// Another outbox delivered under this epoch.
     #[error(
         "the collector holds events up to {0} of this epoch that are not those of this outbox; its own get new places first"
@@ -202,6 +214,18 @@ impl Promises {
     }
 }
 
+/// Notes that a collector is left that could be reached, if that is why a stream ended.
+fn note_left(error: &ShipError, place: &Place, status: &SharedStatus) -> bool {
+    let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
+    match error {
+        ShipError::StaysBusy(_) => status.left_busy += 1,
+        ShipError::Silent(_) => status.left_silent += 1,
+        _ => return false,
+    }
+    status.last_left = Some(format!("{}: {error}", place.at.address));
+    true
+}
+
 /// Ships until `stop` says so, and then until everything is acknowledged or the caller's patience ends.
 pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
     let Shipping {
@@ -226,15 +250,16 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
     let holders_file = chain_file.with_file_name("holders");
     let mut holders = Holders::open(&holders_file, &hello.node, hello.epoch, reader.durable());
     let mut route = Route::new(&target);
-    let mut patience = Patience::new();
+    let mut patience = Patience::new(target.answer_timeout);
     let mut identity = None;
     loop {
         beside.promises.checkpoints.tell(&mut hello);
         let place = route.next().await;
+        let is_only = !route.has_others(&place).await;
         let ends = session::Ends {
             target: &target,
             place: &place,
-            is_only: !route.has_others(&place).await,
+            is_only,
             hello: &hello,
             status: &status,
             standing: &standing,
@@ -270,11 +295,13 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
             }
             Err(error) => error,
         };
-        if let ShipError::StaysBusy(_) = error {
-            tracing::warn!(%error, collector = place.at.address, "leaving it for the next collector");
+        if note_left(&error, &place, &status) {
             patience.over();
-            route.left(place);
-            continue;
+            if !is_only {
+                tracing::warn!(%error, collector = place.at.address, "leaving it for the next collector");
+                route.left(place);
+                continue;
+            }
         }
         if was_connected {
             route.worked(place);

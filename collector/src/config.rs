@@ -37,6 +37,8 @@ pub const DEFAULT_MAX_EVENT_BYTES: u64 = 256 << 10;
 
 /// Clocks of nodes that have no battery can be wrong by hours; by more, times would mislead more than they tell.
 pub const DEFAULT_MAX_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+/// By hand a clock is set to the wrong year at the most; what is further off was made up.
+pub const DEFAULT_MAX_CLOCK_STEP: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Far more than a node ever has for long, and less than a collector can store.
 pub const DEFAULT_NODE_EVENTS: u64 = 50_000;
 /// As many events of common size.
@@ -114,8 +116,10 @@ pub struct Config {
 pub struct EventLimits {
     /// Larger ones are rejected.
     pub max_bytes: usize,
-    /// Those that are further ahead of the collector's clock are rejected.
+    /// Those that are further ahead of the collector's clock are rejected,
     pub max_ahead: Duration,
+    /// unless the node told a step of its clock that explains it, which is not larger than this.
+    pub max_clock_step: Duration,
 }
 
 /// What a node may take of the collector.
@@ -253,6 +257,11 @@ impl Config {
         self.state_dir.join("baselines")
     }
 
+    /// Where it is kept what nodes told of steps of their clocks.
+    pub fn clocks_file(&self) -> PathBuf {
+        self.state_dir.join("clocks.json")
+    }
+
     /// Where the cursors of the sinks lie.
     pub fn cursor_dir(&self) -> PathBuf {
         self.state_dir.join("cursors")
@@ -329,16 +338,17 @@ impl Check<'_> {
             MIN_MAX_EVENT_BYTES,
             MAX_MAX_EVENT_BYTES,
         );
-        let mut max_ahead = DEFAULT_MAX_AHEAD;
-        if let Some(text) = &raw.max_ahead {
-            match norma_settings::duration(&text.value) {
-                Ok(given) => max_ahead = given,
-                Err(error) => self.fault(text, error),
-            }
-        }
+        let mut bound = |text: &Option<Spanned<String>>, default| {
+            let Some(text) = text else { return default };
+            norma_settings::duration(&text.value).unwrap_or_else(|error| {
+                self.fault(text, error);
+                default
+            })
+        };
         EventLimits {
             max_bytes: max_bytes as usize,
-            max_ahead,
+            max_ahead: bound(&raw.max_ahead, DEFAULT_MAX_AHEAD),
+            max_clock_step: bound(&raw.max_clock_step, DEFAULT_MAX_CLOCK_STEP),
         }
     }
 

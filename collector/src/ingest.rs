@@ -17,6 +17,7 @@ mod news;
 mod refusals;
 mod revocation;
 mod shares;
+mod steps;
 
 pub(crate) use accept::start as accept_connections;
 pub use connection::{Connection, Peer, Visitor};
@@ -35,8 +36,10 @@ use norma_wire::pb::renewal_server::RenewalServer;
 use shares::Shares;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use steps::Clocks;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +65,14 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// What nodes told of their clocks.
+    #[error("cannot read {}: {source}", path.display())]
+    Clocks {
+        /// The file.
+        path: PathBuf,
         /// The operating system's answer.
         source: io::Error,
     },
@@ -92,6 +103,8 @@ pub async fn start(
     baselines: &Baselines,
 ) -> Result<Ingest, StartError> {
     let stop = CancellationToken::new();
+    let path = config.clocks_file();
+    let clocks = Clocks::open(&path).map_err(|source| StartError::Clocks { path, source })?;
     let lists = lists::start(&config.tls, stop.clone()).await;
     let credentials = Arc::new(Credentials::load(&config.tls)?);
     let listen = |source| StartError::Listen {
@@ -134,6 +147,7 @@ pub async fn start(
         refusals: refusals.clone(),
         baselines: baselines.clone(),
         events: config.events,
+        clocks,
         shares: Shares::new(config.nodes),
         stop: stop.clone(),
     })

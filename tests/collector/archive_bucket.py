@@ -2,8 +2,10 @@
 
 usage: archive_bucket.py ENDPOINT make BUCKET lock|plain
        archive_bucket.py ENDPOINT list BUCKET
+       archive_bucket.py ENDPOINT extend BUCKET KEY SECONDS
 """
 
+import datetime
 import hashlib
 import json
 import sys
@@ -20,6 +22,11 @@ s3 = boto3.client(
 )
 if what == "make":
     s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=sys.argv[4] == "lock")
+elif what == "extend":
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=int(sys.argv[5]))
+    s3.put_object_retention(
+        Bucket=bucket, Key=sys.argv[4], Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until}
+    )
 else:
     objects = []
     for version in s3.list_object_versions(Bucket=bucket).get("Versions", []):

@@ -108,7 +108,7 @@ impl Encrypted {
     }
 }
 
-fn make_kek(stage: &Stage, name: &str, byte: u8) -> Result<PathBuf> {
+pub fn make_kek(stage: &Stage, name: &str, byte: u8) -> Result<PathBuf> {
     // 32 bytes of one value, in base64.
     let text = match byte {
         b'a' => "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\n",

@@ -4,14 +4,15 @@ use crate::node::{Node, target};
 use crate::stage::{LIMIT, Stage};
 use anyhow::{Context as _, Result, ensure};
 use norma_agent::config::{CollectorAddress, CollectorTarget};
-use norma_agent::ship::Standing;
+use norma_agent::ship::{ShipStatus, Standing};
 use norma_rig::pki::KeyPair;
 use norma_rig::{Collector, CollectorSettings, Scratch, wait_until};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A collector with a log and a name of its own, under the authority of the stage.
 fn collector(stage: &Stage, name: &str) -> Result<(Scratch, Collector)> {
@@ -364,4 +365,115 @@ async fn a_collector_that_stays_busy_is_left_for_the_next_and_what_it_acknowledg
     let first = *events(&west)?.keys().next().context("nothing in west")?;
     ensure!(first > 500, "{first} was acknowledged by the other one");
     Ok(())
+}
+
+/// How a node is left whose collector hung: what its status says, and that it stays where it went.
+async fn moved_once(node: &mut Node, hung: &Collector) -> Result<()> {
+    let status = |node: &Node| -> Result<ShipStatus> {
+        let status = node.status.lock();
+        Ok(status.map_err(|_| anyhow::anyhow!("poisoned"))?.clone())
+    };
+    let moved = status(node)?;
+    let left = moved.last_left.clone().unwrap_or_default();
+    ensure!(
+        moved.log.as_deref() == Some("logs.example.org/west")
+            && (moved.left_silent, moved.left_busy) == (1, 0)
+            && left.starts_with(&format!("127.0.0.1:{}: ", hung.port()))
+            && left.contains("collector.answer_timeout"),
+        "{moved:?}"
+    );
+    for _ in 0..5 {
+        node.append(100);
+        node.shipped(LIMIT).await?;
+    }
+    ensure!(status(node)?.sessions == moved.sessions, "it moved again");
+    Ok(())
+}
+
+/// Both logs are whole, and together they have everything once.
+fn complete_together(stage: &Stage, logs: [&Collector; 2], total: u64) -> Result<()> {
+    let paths = logs.map(|collector| collector.audit().path().to_owned());
+    let paths = paths.each_ref().map(|path| path.as_os_str());
+    let (status, text) = audit(stage, "verify", &paths)?;
+    ensure!(
+        status == Some(0)
+            && text.contains("intact and complete")
+            && text.contains(&format!("sequences 1-{total}, {total} of them here")),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_whose_disk_hangs_is_left_and_what_it_stores_in_the_end_counts_once() -> Result<()> {
+    const NAME: &str = "a_collector_whose_disk_hangs_is_left_and_what_it_stores_in_the_end_counts_once";
+    if !norma_rig::skip::unless_root(NAME) {
+        return Ok(());
+    }
+    let stage = Stage::new("hangs")?;
+    let east_files = Scratch::new("hangs-east")?;
+    let disk = match east_files.loop_disk("state", 64 << 20) {
+        Ok(disk) => disk,
+        Err(error) => {
+            norma_rig::skip::skipped(NAME, &format!("no loop device: {error:#}"));
+            return Ok(());
+        }
+    };
+    let settings = CollectorSettings {
+        state: Some(disk.join("collector")),
+        audit: "  origin: logs.example.org/east\n".to_owned(),
+        ..Default::default()
+    };
+    let mut east = Collector::start(&east_files, &stage.programs, &stage.pki, None, &settings)?;
+    let (_west_files, mut west) = collector(&stage, "west")?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let mut target = both(&stage, &identity, &east, &west)?;
+    // Less than what keepalive takes to notice that nobody is there: somebody is.
+    target.answer_timeout = Duration::from_secs(5);
+    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    let frozen = Scratch::freeze(&disk)?;
+    let begin = Instant::now();
+    // More than is on its way at once: the collector does not even read all of it.
+    node.append(20_000);
+    node.shipped(LIMIT).await?;
+    ensure!(begin.elapsed() > Duration::from_secs(5), "it was left too early");
+    moved_once(&mut node, &east).await?;
+    let total = node.outbox.next_sequence() - 1;
+    drop(node);
+    drop(frozen);
+    east.stop()?;
+    west.stop()?;
+    let first = *events(&west)?.keys().next().context("nothing in west")?;
+    ensure!(first == 501, "what was acknowledged was delivered again: {first}");
+    complete_together(&stage, [&east, &west], total)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_is_stopped_is_left_and_goes_on_later() -> Result<()> {
+    let stage = Stage::new("stopped")?;
+    let (_east_files, mut east) = collector(&stage, "east")?;
+    let (west_files, mut west) = collector(&stage, "west")?;
+    let identity = stage.pki.node("worker-1", 90)?;
+    let mut target = both(&stage, &identity, &east, &west)?;
+    target.answer_timeout = Duration::from_secs(5);
+    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    east.daemon()?.signal(Signal::STOP)?;
+    node.append(3000);
+    node.shipped(LIMIT).await?;
+    moved_once(&mut node, &east).await?;
+    east.daemon()?.signal(Signal::CONT)?;
+    // The node is where it went; when that fails, the other one is good again.
+    west.kill()?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    let total = node.outbox.next_sequence() - 1;
+    drop(node);
+    east.stop()?;
+    west.run(&west_files)?;
+    west.stop()?;
+    complete_together(&stage, [&east, &west], total)
 }

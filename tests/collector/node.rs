@@ -36,6 +36,7 @@ pub fn target(ca: &Path, identity: &KeyPair, port: u16) -> Result<CollectorTarge
         certificate: identity.certificate.clone(),
         key: identity.key.clone(),
         renew: false,
+        answer_timeout: Duration::from_secs(60),
     })
 }
 

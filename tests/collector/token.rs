@@ -28,16 +28,16 @@ const MODULES: [&str; 4] = [
 ];
 
 /// A token in a folder.
-struct Token {
+pub struct Token {
     tokens: PathBuf,
-    config: PathBuf,
+    pub config: PathBuf,
     pin: PathBuf,
     module: &'static str,
 }
 
 impl Token {
     /// `None`, said aloud, where there is no SoftHSM.
-    fn new(stage: &Stage, test: &str) -> Result<Option<Self>> {
+    pub fn new(stage: &Stage, test: &str) -> Result<Option<Self>> {
         let module = MODULES.into_iter().find(|module| Path::new(module).exists());
         let is_there = |program: &str| Command::new(program).arg("--help").output().is_ok();
         let Some(module) = module.filter(|_| is_there("softhsm2-util") && is_there("pkcs11-tool")) else {
@@ -69,6 +69,11 @@ impl Token {
     }
 
     fn make(&self, label: &str, kind: &str, id: &str) -> Result<()> {
+        self.tool(&["--keypairgen", "--key-type", kind, "--label", label, "--id", id])
+    }
+
+    /// Has the token do something, by OpenSC.
+    pub fn tool(&self, words: &[&str]) -> Result<()> {
         let mut command = self.command("pkcs11-tool");
         command.args([
             "--module",
@@ -79,12 +84,22 @@ impl Token {
             "--pin",
             PIN,
         ]);
-        command.args(["--keypairgen", "--key-type", kind, "--label", label, "--id", id]);
-        output(&mut command)?;
-        Ok(())
+        output(command.args(words)).map(drop)
     }
 
-    fn uri(&self, label: &str) -> String {
+    /// Takes the token away.
+    pub fn pull(&self) -> Result<()> {
+        std::fs::rename(&self.tokens, self.tokens.with_extension("away"))?;
+        Ok(std::fs::create_dir(&self.tokens)?)
+    }
+
+    /// Brings it back.
+    pub fn plug(&self) -> Result<()> {
+        std::fs::remove_dir(&self.tokens)?;
+        Ok(std::fs::rename(self.tokens.with_extension("away"), &self.tokens)?)
+    }
+
+    pub fn uri(&self, label: &str) -> String {
         format!(
             "pkcs11:token=norma;object={label}?module-path={}&pin-source=file:{}",
             self.module,
@@ -238,9 +253,7 @@ async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
     agent.send(agent.events(1, 500)).await?;
     agent.acknowledged(500).await?;
 
-    let away = token.tokens.with_extension("away");
-    std::fs::rename(&token.tokens, &away)?;
-    std::fs::create_dir(&token.tokens)?;
+    token.pull()?;
     collector
         .daemon()?
         .wait_for_line("the checkpoint cannot be signed", LIMIT)?;
@@ -262,8 +275,7 @@ async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
     }
     ensure!(checkpoint(&collector)?.0 == before, "who signed this?");
 
-    std::fs::remove_dir(&token.tokens)?;
-    std::fs::rename(&away, &token.tokens)?;
+    token.plug()?;
     wait_until("a checkpoint with the token back", LIMIT, || {
         Ok((checkpoint(&collector)?.0.size > before.size).then_some(()))
     })?;
@@ -285,8 +297,7 @@ async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
     ensure!(collector.audit().events()?.len() == 2001);
 
     // At the start it is an error that says what is missing, and nothing is begun.
-    std::fs::rename(&token.tokens, &away)?;
-    std::fs::create_dir(&token.tokens)?;
+    token.pull()?;
     let (before, _) = checkpoint(&collector)?;
     let start = |text: &str| -> Result<()> {
         let mut command = stage.programs.collector();
@@ -300,8 +311,7 @@ async fn a_token_that_goes_away_costs_checkpoints_and_no_event() -> Result<()> {
         Ok(())
     };
     start("no such token is there")?;
-    std::fs::remove_dir(&token.tokens)?;
-    std::fs::rename(&away, &token.tokens)?;
+    token.plug()?;
     std::fs::write(&token.pin, "wrong\n")?;
     start("the token refuses the PIN")?;
     std::fs::set_permissions(&token.pin, std::fs::Permissions::from_mode(0o644))?;

@@ -1,10 +1,12 @@
 //! A folder of its own for each run, and the end of everything that was started for it.
 
 use crate::ledger;
+use crate::program::output;
 use anyhow::{Context as _, Result};
 use rustix::mount::{MountFlags, mount};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const PREFIX: &str = "norma-rig-";
 
@@ -83,6 +85,23 @@ impl Scratch {
         Ok(path)
     }
 
+    /// Makes an ext4 file system of `bytes` in it, on a loop device: a disk that can be frozen.
+    pub fn loop_disk(&self, name: &str, bytes: u64) -> Result<PathBuf> {
+        let path = self.folder(name)?;
+        let image = self.file(&format!("{name}.ext4"), "")?;
+        fs::File::options().write(true).open(&image)?.set_len(bytes)?;
+        output(Command::new("mkfs.ext4").arg("-q").arg(&image))?;
+        ledger::note_mount(&self.path, &path)?;
+        output(Command::new("mount").args(["-o", "loop"]).args([&image, &path]))?;
+        Ok(path)
+    }
+
+    /// Freezes the file system of a [`Self::loop_disk`]: who writes there waits until the answer is dropped.
+    pub fn freeze(disk: &Path) -> Result<Frozen> {
+        output(Command::new("fsfreeze").arg("--freeze").arg(disk))?;
+        Ok(Frozen(disk.to_owned()))
+    }
+
     /// Leaves the files behind; what runs is ended all the same.
     pub fn keep(&mut self) {
         self.keep = true;
@@ -107,6 +126,18 @@ impl Drop for Scratch {
             println!("kept: {}", self.path.display());
         } else {
             remove(&self.path);
+        }
+    }
+}
+
+/// A file system on which nothing is written.
+#[derive(Debug)]
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(error) = output(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0)) {
+            eprintln!("{error:#}");
         }
     }
 }

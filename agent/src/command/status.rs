@@ -98,6 +98,9 @@ fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
             "collector: {}",
             if connected { "connected" } else { why }
         ))?;
+        if let Some(left) = document.pointer("/collector/last_left").and_then(Value::as_str) {
+            say(&format!("collector that was left last: {left}"))?;
+        }
     }
     if let Some(runtime) = document.get("runtime").filter(|runtime| !runtime.is_null()) {
         let answers = |teller: &Value, name: &str| match teller.get(name).and_then(Value::as_bool) {

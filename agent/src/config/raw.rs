@@ -69,7 +69,12 @@ pub(super) struct RawCollector {
     certificate: PathBuf,
     key: PathBuf,
     renew: Option<Spanned<bool>>,
+    answer_timeout: Option<Spanned<String>>,
 }
+
+/// A collector takes a fraction of a second, and hundreds of milliseconds when it is full; a disk that is given up takes
+/// less than a minute.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +143,10 @@ impl RawCollector {
             certificate: base.join(&self.certificate),
             key: base.join(&self.key),
             renew: self.renew(path, base, faults),
+            answer_timeout: match &self.answer_timeout {
+                Some(given) => positive(path, given, faults)?,
+                None => ANSWER_TIMEOUT,
+            },
         })
     }
 

@@ -1,29 +1,32 @@
-//! How long a collector is stayed with that cannot store.
+//! How long a collector is stayed with that cannot store, or that says nothing.
 //!
-//! It tries again by itself, and a move leaves events in two logs, so that it is given time. It is given more after each
-//! move that helped nothing: where no collector can store, going round them is no use.
+//! The one tries again by itself, the other may be slow, and a move leaves events in two logs, so that both are given
+//! time. They are given more after each move that helped nothing: where no collector can store, going round them is no use.
 
 use super::route::Place;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Before the first move.
-const FIRST: Duration = Duration::from_secs(30);
+/// With one that says that it cannot store, before the first move.
+const BUSY: Duration = Duration::from_secs(30);
 /// Before any.
 const LAST: Duration = Duration::from_secs(15 * 60);
 
-/// Since when which collector says that it cannot store.
+/// Since when which collector says that it cannot store, and how many moves helped nothing.
 #[derive(Debug)]
 pub struct Patience {
-    limit: Duration,
+    /// With one that says nothing, before the first move.
+    silence: Duration,
+    moves: u32,
     busy: Option<(Place, Instant)>,
 }
 
 impl Patience {
-    /// With collectors that can store, as far as known.
-    pub fn new() -> Self {
+    /// With collectors that can store, as far as known. One that acknowledges nothing for `silence` is left at first.
+    pub fn new(silence: Duration) -> Self {
         Self {
-            limit: FIRST,
+            silence,
+            moves: 0,
             busy: None,
         }
     }
@@ -37,19 +40,29 @@ impl Patience {
 
     /// A collector has stored something.
     pub fn stored(&mut self) {
-        *self = Self::new();
+        *self = Self::new(self.silence);
     }
 
     /// When it ends with this collector, if that is busy.
     pub fn ends(&self, place: &Place) -> Option<Instant> {
         let (_, since) = self.busy.as_ref().filter(|(busy, _)| busy == place)?;
-        Some(*since + self.limit)
+        Some(*since + self.grown(BUSY))
+    }
+
+    /// How long one is stayed with that neither acknowledges what it was sent nor says why.
+    pub fn with_silence(&self) -> Duration {
+        self.grown(self.silence)
     }
 
     /// It ended.
     pub fn over(&mut self) {
         self.busy = None;
-        self.limit = (self.limit * 2).min(LAST);
+        self.moves = self.moves.saturating_add(1);
+    }
+
+    fn grown(&self, first: Duration) -> Duration {
+        let grown = first.saturating_mul(2_u32.saturating_pow(self.moves));
+        grown.min(LAST.max(first))
     }
 }
 
@@ -70,25 +83,34 @@ mod tests {
         };
         let (east, west) = (place(1), place(2));
         let now = Instant::now();
-        let mut patience = Patience::new();
+        let silence = Duration::from_secs(60);
+        let mut patience = Patience::new(silence);
         assert_eq!(patience.ends(&east), None);
         patience.busy(&east, now);
         // It is busy since the first time.
-        patience.busy(&east, now + FIRST / 2);
-        assert_eq!(patience.ends(&east), Some(now + FIRST));
+        patience.busy(&east, now + BUSY / 2);
+        assert_eq!(patience.ends(&east), Some(now + BUSY));
         assert_eq!(patience.ends(&west), None);
+        assert_eq!(patience.with_silence(), silence);
         patience.over();
         assert_eq!(patience.ends(&east), None);
         patience.busy(&west, now);
-        assert_eq!(patience.ends(&west), Some(now + FIRST * 2));
-        for _ in 0..20 {
+        assert_eq!(patience.ends(&west), Some(now + BUSY * 2));
+        assert_eq!(patience.with_silence(), silence * 2);
+        for _ in 0..40 {
             patience.over();
         }
         patience.busy(&east, now);
         assert_eq!(patience.ends(&east), Some(now + LAST));
+        assert_eq!(patience.with_silence(), LAST);
         patience.stored();
         assert_eq!(patience.ends(&east), None);
         patience.busy(&east, now);
-        assert_eq!(patience.ends(&east), Some(now + FIRST));
+        assert_eq!(patience.ends(&east), Some(now + BUSY));
+        assert_eq!(patience.with_silence(), silence);
+        // Who configures more than the most is not given less.
+        let mut patience = Patience::new(LAST * 2);
+        patience.over();
+        assert_eq!(patience.with_silence(), LAST * 2);
     }
 }

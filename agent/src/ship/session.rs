@@ -33,6 +33,8 @@ const BATCH_EVENTS: usize = 1_024;
 const BATCH_BYTES: usize = 256 << 10;
 /// Batches that wait in memory for the network.
 const QUEUED_BATCHES: usize = 4;
+/// And what is told of baselines.
+const QUEUED: usize = QUEUED_BATCHES + 1;
 /// What the fleet knows of a workload comes in one message; the collector stays below.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,7 +121,7 @@ pub async fn run(
         .send_compressed(CompressionEncoding::Zstd)
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let (outgoing, queue) = mpsc::channel(QUEUED_BATCHES);
+    let (outgoing, queue) = mpsc::channel(QUEUED);
     let message = |message| ToCollector {
         message: Some(message),
     };
@@ -197,9 +199,10 @@ pub async fn run(
                     let acknowledged = reader.acked();
                     if let to_agent::Message::Busy(_) = &message {
                         patience.busy(place, tokio::time::Instant::now());
+                        unanswered.heard(tokio::time::Instant::now());
                     }
                     take(reader, chain, status, fleet.as_deref(), message).await;
-                    unanswered.acknowledged(reader.acked());
+                    unanswered.acknowledged(reader.acked(), tokio::time::Instant::now());
                     if reader.acked() > acknowledged {
                         patience.stored();
                     }
@@ -210,26 +213,32 @@ pub async fn run(
                 let last_error = status.lock().unwrap_or_else(PoisonError::into_inner).last_error.clone();
                 return Err(ShipError::StaysBusy(last_error.unwrap_or_default()));
             },
-            () = ready(reader, paced, full), if room && !outgoing.is_closed() => {
-                // Reserved first: a batch that was read is never dropped by another branch.
-                let place = outgoing.reserve().await.map_err(|_| gone())?;
+            () = until(unanswered.silent_since().map(|since| since + patience.with_silence())) => {
+                return Err(ShipError::Silent(patience.with_silence()));
+            },
+            // Reserved first: a batch that was read is never dropped by another branch. And while there is no room, since
+            // the collector reads nothing, what it answers is heard all the same.
+            slot = ready(reader, &outgoing, paced, full), if room && !outgoing.is_closed() => {
+                let slot = slot.map_err(|_| gone())?;
                 let batch = tokio::task::block_in_place(|| reader.next_batch(BATCH_EVENTS, BATCH_BYTES))?;
                 if !batch.events.is_empty() {
                     let head = chain.head(&signer, &batch, sent, reader.kernel_lost())?;
                     sent = batch.last;
                     holders.sent(sent);
-                    unanswered.sent(sent);
-                    paced = tokio::time::Instant::now() + PACE;
-                    place.send(message(to_collector::Message::Batch(Batch {
+                    let now = tokio::time::Instant::now();
+                    unanswered.sent(sent, now);
+                    paced = now + PACE;
+                    slot.send(message(to_collector::Message::Batch(Batch {
                         events: batch.events,
                         head: Some(head),
                     })));
                 }
             }
-            told = next(fleet.as_deref_mut()), if !outgoing.is_closed() => match told {
-                Some(told) => outgoing.send(message(told)).await.map_err(|_| gone())?,
+            told = next(fleet.as_deref_mut(), &outgoing), if !outgoing.is_closed() => match told {
+                (Ok(slot), Some(told)) => slot.send(message(told)),
+                (Err(_), _) => return Err(gone()),
                 // The judge has ended; what is on the disk is shipped without it.
-                None => fleet = None,
+                (Ok(_), None) => fleet = None,
             },
             _ = identity_check.tick() => {
                 if tls::fingerprint(target) != files && tls::identity(target).is_ok() {
@@ -302,12 +311,22 @@ fn is_foreign(reader: &SpoolReader, welcome: &Welcome) -> Result<bool, ShipError
     Ok(head.events != hashes.len() as u64 || head.digest != head::digest(&hashes))
 }
 
-/// Waits until there is something to read, and until it is time for another batch where that is not a `full` one.
-async fn ready(reader: &mut SpoolReader, paced: tokio::time::Instant, full: bool) {
+type Outgoing = mpsc::Sender<ToCollector>;
+type Slot<'a> = Result<mpsc::Permit<'a, ToCollector>, mpsc::error::SendError<()>>;
+
+/// Waits until there is something to read, until it is time for another batch where that is not a `full` one, and until
+/// there is room for it on the way.
+async fn ready<'a>(
+    reader: &mut SpoolReader,
+    outgoing: &'a Outgoing,
+    paced: tokio::time::Instant,
+    full: bool,
+) -> Slot<'a> {
     reader.ready().await;
     if !full {
         tokio::time::sleep_until(paced).await;
     }
+    outgoing.reserve().await
 }
 
 /// Waits until then, or for ever.
@@ -318,10 +337,13 @@ async fn until(end: Option<tokio::time::Instant>) {
     }
 }
 
-/// What is to be told of baselines; nothing ever, where this node tells nothing.
-async fn next(fleet: Option<&mut ShippingEnd>) -> Option<to_collector::Message> {
+/// What is to be told of baselines, with room for it on the way; nothing ever, where this node tells nothing.
+async fn next<'a>(
+    fleet: Option<&mut ShippingEnd>,
+    outgoing: &'a Outgoing,
+) -> (Slot<'a>, Option<to_collector::Message>) {
     match fleet {
-        Some(fleet) => fleet.next().await,
+        Some(fleet) => (outgoing.reserve().await, fleet.next().await),
         None => std::future::pending().await,
     }
 }

@@ -1,8 +1,8 @@
 //! The keys of encrypted archive files, one for each segment, so that one can be destroyed without the others.
 //!
-//! A segment's key lies wrapped (AES Key Wrap, RFC 3394) under a key-encryption key, in a file of its own in a directory
-//! of the collector, and nowhere else: what an object store keeps under a lock cannot be read without it. Such a file
-//! is text in one form:
+//! A segment's key lies wrapped (AES Key Wrap, RFC 3394) under a key-encryption key of a file or a token, in a file of its
+//! own in a directory of the collector, and nowhere else: what an object store keeps under a lock cannot be read without
+//! it. Such a file is text in one form:
 //!
 //! ```text
 //! norma.dev/audit-segment-key/v1
@@ -15,7 +15,7 @@
 
 mod kek;
 
-pub use kek::{Kek, KekError, KekSource};
+pub use kek::{Kek, KekError, KekSource, WrapError};
 
 use crate::audit::Manifest;
 use crate::audit::text::{Lines, Malformed};
@@ -88,9 +88,12 @@ pub enum KeyError {
     /// It does not unwrap.
     #[error("{}: it was changed: it does not unwrap; put it back from a backup", .0.display())]
     Changed(PathBuf),
-    /// No random bytes, or a key that cannot wrap.
+    /// No random bytes.
     #[error("the cryptographic library does not make a key")]
     Library,
+    /// The key-encryption key does not do its work.
+    #[error("cannot wrap or unwrap the key of a segment: {0}")]
+    Wrap(#[from] WrapError),
 }
 
 /// The keys of the segments of a log.
@@ -149,7 +152,7 @@ impl SegmentKeys {
             records: manifest.records,
             manifest: manifest.digest(),
             kek: self.kek.id().to_owned(),
-            wrapped: self.kek.wrap(&bytes).ok_or(KeyError::Library)?,
+            wrapped: self.kek.wrap(&bytes)?,
         };
         durable::create(&path, wrapped.to_string().as_bytes(), 0o600).map_err(at(&path))?;
         Ok(SegmentKey {
@@ -206,7 +209,7 @@ pub fn rewrap(directory: &Path, from: &Kek, to: &Kek) -> Result<Rewrapped, KeyEr
         let key = wrapped.unwrap(from, &path)?;
         let anew = Wrapped {
             kek: to.id().to_owned(),
-            wrapped: to.wrap(&key.bytes).ok_or(KeyError::Library)?,
+            wrapped: to.wrap(&key.bytes)?,
             ..wrapped
         };
         durable::replace(&path, anew.to_string().as_bytes(), durable::Sync::Now).map_err(at(&path))?;
@@ -265,7 +268,7 @@ impl Wrapped {
                 given: kek.id().to_owned(),
             });
         }
-        let bytes = kek.unwrap(&self.wrapped);
+        let bytes = kek.unwrap(&self.wrapped)?;
         Ok(SegmentKey {
             bytes: bytes.ok_or_else(|| KeyError::Changed(path.to_owned()))?,
             name: name(self.records.0),

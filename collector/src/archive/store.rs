@@ -78,6 +78,15 @@ pub struct Object {
     pub version: String,
 }
 
+/// What a store does with an object beyond having it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// It does not have it any more, or would delete it at once.
+    Nothing,
+    /// It refuses to delete it; why.
+    Locked(String),
+}
+
 /// What an object must be.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -317,6 +326,43 @@ impl Store {
                 if on { "on" } else { "off" },
                 answer.status
             )))
+        }
+    }
+
+    /// Asks whether a store still keeps an object that it was told to lock: the lock may have been extended since, and
+    /// others may have placed a hold there.
+    pub async fn keeping(&self, object: &str, version: &str) -> Result<Keeping, StoreError> {
+        let query = versioned(version);
+        let head = self.ask(Method::Head, object, &query, &[], Bytes::new()).await?;
+        match head.status {
+            StatusCode::NOT_FOUND => return Ok(Keeping::Nothing),
+            StatusCode::OK => {}
+            _ => return Err(failed("it does not say whether it has an object", &head)),
+        }
+        let hold = self.about(object, "legal-hold", &query).await?;
+        if element(&hold, "Status") == "ON" {
+            return Ok(Keeping::Locked("it is under a legal hold there".to_owned()));
+        }
+        let mut date = head.header("x-amz-object-lock-retain-until-date");
+        if date.is_empty() {
+            date = element(&self.about(object, "retention", &query).await?, "RetainUntilDate");
+        }
+        match date.parse::<Timestamp>() {
+            Ok(until) if until < Timestamp::now() => Ok(Keeping::Nothing),
+            // It was locked once, and where nothing is said of that it may be so still.
+            _ => Ok(Keeping::Locked(format!("it is locked there until `{date}`"))),
+        }
+    }
+
+    /// What a store says of an object's lock or hold; nothing where it has none.
+    async fn about(&self, object: &str, what: &str, query: &[(&str, String)]) -> Result<String, StoreError> {
+        let mut with = vec![(what, String::new())];
+        with.extend_from_slice(query);
+        let answer = self.ask(Method::Get, object, &with, &[], Bytes::new()).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.text()),
+            StatusCode::NOT_FOUND => Ok(String::new()),
+            _ => Err(failed("it does not say how long it keeps an object", &answer)),
         }
     }
 

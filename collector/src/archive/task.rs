@@ -1,9 +1,11 @@
 //! What archives, holds and removes while the collector runs. Nothing waits for it; what fails is tried again.
 
+mod expire;
+
 use super::holds::{self, Facts, Holds, inbox};
 use super::inbox::{self as handed, Inbox, Undone};
 use super::kept::{Books, Kept, Stored};
-use super::keys::{KekError, SegmentKeys};
+use super::keys::{KekError, KeyError, SegmentKeys};
 use super::retain::{Removal, RemoveError, Remover, Retention, facts};
 use super::shred::{self, ShredError};
 use super::store::{Store, StoreError, Wanted};
@@ -14,6 +16,7 @@ use crate::audit::{AuditLog, AuditSettings, Manifest, Segment};
 use crate::durable;
 use crate::sinks::Delivered;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use expire::Expiry;
 use norma_tlog::Hash;
 use norma_wire::audit::ArchiveState;
 use norma_wire::audit::record::Body;
@@ -162,6 +165,7 @@ pub fn start(
         delivered: settings.delivered.clone(),
         sealed: BTreeMap::new(),
         held: BTreeMap::new(),
+        expiry: Expiry::default(),
         has_proven_locks: false,
         is_in_trouble: false,
     };
@@ -189,6 +193,8 @@ struct Task {
     sealed: BTreeMap<u64, (Segment, Manifest)>,
     /// What holds ask of those that are past their time and held.
     held: BTreeMap<u64, Facts>,
+    /// Which keys of what was removed need not be looked at.
+    expiry: Expiry,
     /// The store refused to delete what is locked, since the start.
     has_proven_locks: bool,
     /// It was recorded that segments cannot be archived.
@@ -204,6 +210,17 @@ enum Trouble {
     Store(#[from] StoreError),
     #[error("cannot write what became of a segment: {0}")]
     Books(io::Error),
+}
+
+impl Trouble {
+    /// Whether it is only of the segment that is archived, and not of all.
+    fn is_of_one(&self) -> bool {
+        match self {
+            Self::Archive(ArchiveError::Key(KeyError::Wrap(_))) => false,
+            Self::Archive(_) => true,
+            Self::Store(_) | Self::Books(_) => false,
+        }
+    }
 }
 
 impl Task {
@@ -264,7 +281,7 @@ impl Task {
                 if let Err(trouble) = self.archive(&archive, segment, manifest).await {
                     failed = failed.or_else(|| Some((manifest.segment, trouble.to_string())));
                     // One that is damaged does not keep the others from being archived.
-                    if !matches!(trouble, Trouble::Archive(_)) {
+                    if !trouble.is_of_one() {
                         break;
                     }
                 }
@@ -285,7 +302,11 @@ impl Task {
         if let Err(error) = &removed {
             tracing::error!(%error, "cannot remove a segment that is past its time; trying again");
         }
-        if failed.is_some() || held.is_err() || removed.is_err() {
+        let expired = self.expire_keys().await;
+        if let Err(error) = &expired {
+            tracing::error!(%error, "cannot destroy the key of a segment that was removed; trying again");
+        }
+        if failed.is_some() || held.is_err() || removed.is_err() || expired.is_err() {
             Err(())
         } else {
             Ok(())

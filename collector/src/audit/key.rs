@@ -4,11 +4,16 @@
 //! that does not let it out ([`token`]).
 
 mod session;
+mod signing;
+mod speaker;
 mod token;
 mod uri;
+mod wrapping;
 
-pub use token::{TokenError, TokenKey};
-pub use uri::{Pkcs11Uri, SCHEME, UriError};
+pub use speaker::{InToken, TokenError};
+pub use token::TokenKey;
+pub use uri::{Class, Pkcs11Uri, SCHEME, UriError};
+pub use wrapping::{Ask, Wrapping};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use norma_tlog::key::{KeyError, Use};
@@ -57,7 +62,7 @@ impl KeySource {
     pub fn named(text: &str, base: &Path, public: &Path) -> Result<Self, UriError> {
         if text.starts_with(SCHEME) {
             Ok(Self::Token {
-                uri: Box::new(text.parse()?),
+                uri: Box::new(Pkcs11Uri::of(text, Class::Private)?),
                 public: public.to_owned(),
             })
         } else {

@@ -39,7 +39,7 @@ impl Check<'_> {
 
     fn encryption(&mut self, raw: &raw::Encryption) -> Option<KekSource> {
         let source = KekSource::named(&raw.key.value, self.base);
-        let usable = source.and_then(|source| source.open().map(|_| source));
+        let usable = source.and_then(|source| source.check().map(|()| source));
         usable
             .map_err(|error| self.fault(&raw.key, format!("archive.encryption.key: {error}")))
             .ok()

@@ -68,6 +68,7 @@ pub struct Audit {
 pub struct Limits {
     pub max_event_bytes: Option<Spanned<u64>>,
     pub max_ahead: Option<Spanned<String>>,
+    pub max_clock_step: Option<Spanned<String>>,
     pub node_events_per_second: Option<Spanned<u64>>,
     pub node_bytes_per_second: Option<Spanned<u64>>,
     pub node_in_flight_bytes: Option<Spanned<u64>>,

@@ -1,5 +1,6 @@
 //! What came in: is it an event, and this node's?
 
+use super::steps::Steps;
 use crate::audit::{Arrival, Content, Outbox};
 use crate::clock::wall_ns;
 use crate::config::EventLimits;
@@ -25,6 +26,10 @@ pub struct Arrivals {
     last: u64,
     /// Whether `last` comes from this stream's own events.
     known: bool,
+    /// What the outbox told of steps of its clock.
+    steps: Steps,
+    /// Whether it told one since that was last asked.
+    has_stepped: bool,
 }
 
 struct Fault {
@@ -34,22 +39,37 @@ struct Fault {
 }
 
 impl Arrivals {
-    /// For a stream of `outbox` that goes on after `durable_sequence`.
-    pub fn new(outbox: Outbox, limits: EventLimits, durable_sequence: u64) -> Self {
+    /// For a stream of `outbox`, which told `steps` of its clock, that goes on after `durable_sequence`.
+    pub fn new(outbox: Outbox, limits: EventLimits, durable_sequence: u64, steps: Steps) -> Self {
         Self {
             outbox,
             limits,
             last: durable_sequence,
             known: false,
+            steps,
+            has_stepped: false,
         }
+    }
+
+    /// What is known now of steps of the clock, where one was told since this was last asked.
+    pub fn news(&mut self) -> Option<Steps> {
+        std::mem::take(&mut self.has_stepped).then(|| self.steps.clone())
     }
 
     /// The events of one batch, each with its place.
     pub fn examine(&mut self, events: Vec<Bytes>) -> Vec<Arrival> {
-        let checked: Vec<_> = events
+        let mut checked: Vec<_> = events
             .into_iter()
             .map(|bytes| (self.check(&bytes), bytes))
             .collect();
+        if self.has_stepped {
+            // A node notices a step a moment after the first event that it explains.
+            for (check, bytes) in &mut checked {
+                if matches!(check, Err(fault) if fault.reason == RejectionReason::Future) {
+                    *check = self.check(bytes);
+                }
+            }
+        }
         if !self.known
             && let Some((distance, sequence)) = checked
                 .iter()
@@ -100,7 +120,7 @@ impl Arrivals {
     }
 
     /// The sequence of an event, or why it is not taken as one.
-    fn check(&self, bytes: &Bytes) -> Result<u64, Fault> {
+    fn check(&mut self, bytes: &Bytes) -> Result<u64, Fault> {
         if bytes.len() > self.limits.max_bytes {
             return Err(Fault {
                 reason: RejectionReason::Oversized,
@@ -116,8 +136,8 @@ impl Arrivals {
             detail,
             claimed,
         };
-        let event = Event::decode(bytes.clone()).map_err(|error| malformed(error.to_string(), None))?;
-        let Some(id) = event.id else {
+        let mut event = Event::decode(bytes.clone()).map_err(|error| malformed(error.to_string(), None))?;
+        let Some(id) = event.id.take() else {
             return Err(malformed("it has no id".to_owned(), None));
         };
         if id.sequence == 0 {
@@ -139,12 +159,15 @@ impl Arrivals {
                 claimed: plausible(id),
             });
         }
-        let ahead = Duration::from_nanos(event.wall_ns.saturating_sub(wall_ns()));
-        if ahead > self.limits.max_ahead {
+        let now = wall_ns();
+        self.has_stepped |= self.steps.follow(&event, now, &self.limits);
+        let ahead = Duration::from_nanos(event.wall_ns.saturating_sub(now));
+        if ahead > self.limits.max_ahead && !self.steps.explain(&event, now, &self.limits) {
             return Err(Fault {
                 reason: RejectionReason::Future,
                 detail: format!(
-                    "its time is {} s ahead of the collector's clock, where {} s are taken; check the node's clock",
+                    "its time is {} s ahead of the collector's clock, where {} s are taken, and no step of the node's \
+                     clock that was told explains that; check the node's clock",
                     ahead.as_secs(),
                     self.limits.max_ahead.as_secs()
                 ),
@@ -188,8 +211,9 @@ mod tests {
         let limits = EventLimits {
             max_bytes: 200,
             max_ahead: Duration::from_secs(60),
+            max_clock_step: Duration::from_secs(3600),
         };
-        let places: Vec<_> = Arrivals::new(outbox, limits, durable)
+        let places: Vec<_> = Arrivals::new(outbox, limits, durable, Steps::default())
             .examine(events)
             .into_iter()
             .map(|arrival| match arrival.content {

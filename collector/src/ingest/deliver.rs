@@ -8,6 +8,7 @@ use super::handover::Statement;
 use super::news::News;
 use super::refusals::Refusals;
 use super::shares::{Held, Share, Shares};
+use super::steps::Clocks;
 use crate::audit::{Appended, Arrival, AuditLog, Beside, Content, Outbox, StorageError};
 use crate::baselines::{self, Baselines};
 use crate::config::EventLimits;
@@ -58,6 +59,8 @@ pub struct Deliver {
     pub baselines: Baselines,
     /// Which events are taken.
     pub events: EventLimits,
+    /// What nodes told of their clocks.
+    pub clocks: Clocks,
     /// What each node may take.
     pub shares: Shares,
     /// The collector stops.
@@ -95,6 +98,7 @@ impl Ingest for Deliver {
             refusals: self.refusals.clone(),
             baselines: self.baselines.clone(),
             events: self.events,
+            clocks: self.clocks.clone(),
             stop: self.stop.clone(),
             news: Mutex::new(News::of(&self.log)),
             answers,
@@ -114,6 +118,7 @@ struct Session {
     refusals: Refusals,
     baselines: Baselines,
     events: EventLimits,
+    clocks: Clocks,
     share: Arc<Share>,
     stop: CancellationToken,
     news: Mutex<News>,
@@ -185,7 +190,8 @@ impl Session {
             Arc::clone(&joined),
             self.stop.clone(),
         ));
-        let arrivals = Arrivals::new(outbox.clone(), self.events, durable_sequence);
+        let steps = self.clocks.of(&outbox);
+        let arrivals = Arrivals::new(outbox.clone(), self.events, durable_sequence, steps);
         let end = tokio::select! {
             end = self.store(outbox, arrivals, (newest, handed), queue) => end,
             () = tokio::time::sleep_until(self.peer.expires) => {
@@ -295,17 +301,15 @@ impl Session {
                 }
             }
             counts::add(&self.refusals.counts().bytes, bytes as u64);
-            if !events.is_empty()
-                && let Err(end) = self
-                    .append(
-                        &outbox,
-                        &key,
-                        arrivals.examine(events),
-                        claims,
-                        (&mut newest, &mut handed),
-                    )
-                    .await
-            {
+            if events.is_empty() {
+                continue;
+            }
+            let arrived = arrivals.examine(events);
+            if let Some(steps) = arrivals.news() {
+                self.clocks.put(&outbox, steps);
+            }
+            let state = (&mut newest, &mut handed);
+            if let Err(end) = self.append(&outbox, &key, arrived, claims, state).await {
                 return end;
             }
         }

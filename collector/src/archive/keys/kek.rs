@@ -1,6 +1,7 @@
 //! The key that segments' keys are wrapped under, and where it comes from.
 
 use super::{KEY_BYTES, WRAPPED_BYTES};
+use crate::audit::key::{Ask, Class, InToken, Pkcs11Uri, SCHEME, TokenError, UriError, Wrapping};
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,26 +12,31 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Far more than a key takes.
 const MAX_BYTES: u64 = 4096;
 /// Before the key, where its name is worked out.
 const NAMING: &[u8] = b"norma.dev/key-encryption-key/v1\n";
 const ID_BYTES: usize = 8;
-/// Begins URIs of keys in tokens.
-const TOKEN: &str = "pkcs11:";
+/// Before the answer of a token that names its key.
+const NAMING_IN_TOKEN: &[u8] = b"norma.dev/key-encryption-key-in-token/v1\n";
 
 /// Where a key-encryption key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KekSource {
     /// In a file.
     File(PathBuf),
+    /// In a token.
+    Token(Box<Pkcs11Uri>),
 }
 
 impl fmt::Display for KekSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::File(path) = self;
-        path.display().fmt(f)
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Token(uri) => uri.fmt(f),
+        }
     }
 }
 
@@ -38,13 +44,30 @@ impl fmt::Display for KekSource {
 #[derive(Clone)]
 pub struct Kek {
     id: String,
-    bytes: [u8; KEY_BYTES],
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Memory([u8; KEY_BYTES]),
+    Token(Arc<InToken<Wrapping>>),
 }
 
 impl fmt::Debug for Kek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Kek({})", self.id)
     }
+}
+
+/// Why a key is not wrapped or unwrapped.
+#[derive(Debug, thiserror::Error)]
+pub enum WrapError {
+    /// The cryptographic library.
+    #[error("the cryptographic library does not wrap a key")]
+    Library,
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 /// Why there is no key-encryption key.
@@ -75,28 +98,46 @@ pub enum KekError {
         .0.display()
     )]
     Content(PathBuf),
-    /// Not built.
-    #[error("`{0}`: this key is read from a file; one in a token is not supported")]
-    Token(String),
+    /// Not the name of a key in a token.
+    #[error(transparent)]
+    Uri(#[from] UriError),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 impl KekSource {
     /// As it is named in configurations and on command lines; files are relative to `base`.
     ///
     /// # Errors
-    /// It is of a kind that is not supported.
+    /// It names a key in a token in a way that cannot be used.
     pub fn named(text: &str, base: &Path) -> Result<Self, KekError> {
-        if text.starts_with(TOKEN) {
-            return Err(KekError::Token(text.to_owned()));
+        if text.starts_with(SCHEME) {
+            let uri = Pkcs11Uri::of(text, Class::Secret)?;
+            return Ok(Self::Token(Box::new(uri)));
         }
         Ok(Self::File(base.join(text)))
     }
 
-    /// Reads it.
+    /// Finds out whether it can be used, as far as that needs no token.
+    pub fn check(&self) -> Result<(), KekError> {
+        match self {
+            Self::File(_) => self.open().map(drop),
+            Self::Token(_) => Ok(()),
+        }
+    }
+
+    /// Takes it.
     pub fn open(&self) -> Result<Kek, KekError> {
-        let Self::File(path) = self;
+        match self {
+            Self::File(path) => Self::read(path),
+            Self::Token(uri) => Ok(Kek::in_token(InToken::open(uri)?)),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Kek, KekError> {
         let failed = |source| KekError::Io {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         };
         let file = File::open(path).map_err(failed)?;
@@ -104,7 +145,7 @@ impl KekSource {
         // A group is how a volume of Kubernetes gives a file to a program that is not root (fsGroup).
         if mode & 0o007 != 0 {
             return Err(KekError::Open {
-                path: path.clone(),
+                path: path.to_owned(),
                 mode,
             });
         }
@@ -114,7 +155,9 @@ impl KekSource {
             let decoded = STANDARD.decode(content.trim_ascii()).ok()?;
             decoded.try_into().ok()
         });
-        bytes.map(Kek::of).ok_or_else(|| KekError::Content(path.clone()))
+        bytes
+            .map(Kek::of)
+            .ok_or_else(|| KekError::Content(path.to_owned()))
     }
 }
 
@@ -124,7 +167,15 @@ impl Kek {
         let digest = Sha256::new_with_prefix(NAMING).chain_update(bytes).finalize();
         Self {
             id: Hex(&digest[..ID_BYTES]).to_string(),
-            bytes,
+            place: Place::Memory(bytes),
+        }
+    }
+
+    fn in_token(key: InToken<Wrapping>) -> Self {
+        let digest = Sha256::new_with_prefix(NAMING_IN_TOKEN).chain_update(key.identity());
+        Self {
+            id: Hex(&digest.finalize()[..ID_BYTES]).to_string(),
+            place: Place::Token(Arc::new(key)),
         }
     }
 
@@ -133,18 +184,37 @@ impl Kek {
         &self.id
     }
 
-    pub(super) fn wrap(&self, key: &[u8; KEY_BYTES]) -> Option<[u8; WRAPPED_BYTES]> {
-        let mut wrapped = [0; WRAPPED_BYTES];
-        let kek = AesKek::new(&AES_256, &self.bytes).ok()?;
-        kek.wrap(key, &mut wrapped).ok()?;
-        Some(wrapped)
+    pub(super) fn wrap(&self, key: &[u8; KEY_BYTES]) -> Result<[u8; WRAPPED_BYTES], WrapError> {
+        match &self.place {
+            Place::Memory(bytes) => {
+                let mut wrapped = [0; WRAPPED_BYTES];
+                let kek = AesKek::new(&AES_256, bytes).map_err(|_| WrapError::Library)?;
+                kek.wrap(key, &mut wrapped).map_err(|_| WrapError::Library)?;
+                Ok(wrapped)
+            }
+            Place::Token(token) => {
+                let wrapped = token.ask(Ask::Wrap(*key))?;
+                let wrapped = wrapped.and_then(|wrapped| wrapped.try_into().ok());
+                wrapped.ok_or(WrapError::Library)
+            }
+        }
     }
 
-    pub(super) fn unwrap(&self, wrapped: &[u8; WRAPPED_BYTES]) -> Option<[u8; KEY_BYTES]> {
-        // The library wants room for the length of what is wrapped.
-        let mut key = [0; WRAPPED_BYTES];
-        let kek = AesKek::new(&AES_256, &self.bytes).ok()?;
-        kek.unwrap(wrapped, &mut key).ok()?.as_ref().try_into().ok()
+    /// The key; `None` where it was changed, or wrapped under another one.
+    pub(super) fn unwrap(&self, wrapped: &[u8; WRAPPED_BYTES]) -> Result<Option<[u8; KEY_BYTES]>, WrapError> {
+        match &self.place {
+            Place::Memory(bytes) => {
+                // The library wants room for the length of what is wrapped.
+                let mut key = [0; WRAPPED_BYTES];
+                let kek = AesKek::new(&AES_256, bytes).map_err(|_| WrapError::Library)?;
+                let unwrapped = kek.unwrap(wrapped, &mut key).ok();
+                Ok(unwrapped.and_then(|key| key.as_ref().try_into().ok()))
+            }
+            Place::Token(token) => {
+                let unwrapped = token.ask(Ask::Unwrap(wrapped.to_vec()))?;
+                Ok(unwrapped.and_then(|key| key.try_into().ok()))
+            }
+        }
     }
 }
 
@@ -171,6 +241,9 @@ mod tests {
             Err(KekError::Open { mode: 0o604, .. })
         ));
         assert!(KekSource::named("pkcs11:token=a", directory.path()).is_err());
+        let signs = "pkcs11:token=a;object=b;type=private?module-path=/m";
+        let error = KekSource::named(signs, directory.path()).unwrap_err().to_string();
+        assert!(error.contains("secret-key"), "{error}");
     }
 
     #[test]
@@ -186,9 +259,9 @@ mod tests {
             Hex(&wrapped).to_string(),
             "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21"
         );
-        assert_eq!(kek.unwrap(&wrapped), Some(key));
+        assert_eq!(kek.unwrap(&wrapped).unwrap(), Some(key));
         let mut bad = wrapped;
         bad[9] ^= 1;
-        assert_eq!(kek.unwrap(&bad), None);
+        assert_eq!(kek.unwrap(&bad).unwrap(), None);
     }
 }

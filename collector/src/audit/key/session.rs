@@ -3,14 +3,10 @@
 use super::uri::Pkcs11Uri;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::Mechanism;
-use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use norma_tlog::PublicKey;
-use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,17 +14,29 @@ use std::path::PathBuf;
 
 /// A PIN is far shorter.
 const MAX_PIN: u64 = 1024;
-/// Signed once a session, to see that the key's two halves belong together. It is the beginning of no note that is
-/// signed otherwise.
-const CHECK: &str = "norma.dev/key-check/v1\n";
 
-/// CKA_EC_PARAMS: the object identifiers of curves in DER, and for Ed25519 also its name, as PKCS #11 allows.
-const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
-const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
+/// A key in a token that a session uses, and what it is asked for.
+pub trait Use: Sized + Send + 'static {
+    /// What it is asked.
+    type Ask: Send + 'static;
+    /// What it answers.
+    type Answer: Send + 'static;
+    /// What tells it from another key, whatever its label.
+    type Identity: Clone + PartialEq + Send + 'static;
+    /// What is to be done where there is another key than at the start.
+    const OTHER: &str;
 
-/// Why a token does not sign.
+    /// Finds the key, and has it do its work once.
+    fn find(session: &Session, uri: &Pkcs11Uri) -> Result<Self, TokenFault>;
+
+    /// Tells it from others.
+    fn identity(&self) -> &Self::Identity;
+
+    /// Does its work.
+    fn answer(&self, session: &Session, ask: &Self::Ask) -> Result<Self::Answer, TokenFault>;
+}
+
+/// Why a token does not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFault {
     /// The library.
@@ -52,12 +60,18 @@ pub enum TokenFault {
     Objects {
         /// How many.
         found: usize,
-        /// Private or public keys.
+        /// Which kind.
         what: &'static str,
     },
     /// A key that makes no signature of a note.
     #[error("the key is none that can sign here: Ed25519, or ECDSA on P-256 or P-384")]
     Curve,
+    /// A key that does not wrap others.
+    #[error(
+        "the key is none that can wrap here: AES with 256 bits, with CKA_WRAP and CKA_UNWRAP, and a token that has \
+         CKM_AES_KEY_WRAP: {0}"
+    )]
+    Wrap(String),
     /// The file with the PIN.
     #[error("cannot use the PIN in {}: {source}", path.display())]
     PinFile {
@@ -77,10 +91,8 @@ pub enum TokenFault {
     )]
     LastTry,
     /// Somebody replaced it.
-    #[error(
-        "the token has another key than at the start; a log keeps its key, or is told of the next one as `audit.next_key`"
-    )]
-    OtherKey,
+    #[error("the token has another key than at the start; {0}")]
+    OtherKey(&'static str),
     /// The signature is not the public key's.
     #[error("what the token signs does not verify under the public key in it")]
     Signature,
@@ -96,7 +108,7 @@ impl From<Error> for TokenFault {
 }
 
 /// The name of an answer; the crate has pages of the standard for each.
-fn short(error: &Error) -> String {
+pub fn short(error: &Error) -> String {
     match error {
         Error::Pkcs11(answer, function) => format!("{function}: {answer:?}"),
         other => other.to_string(),
@@ -104,15 +116,14 @@ fn short(error: &Error) -> String {
 }
 
 /// An open session.
-pub struct Open {
+pub struct Open<K> {
     module: Pkcs11,
     session: Session,
-    key: ObjectHandle,
-    public: PublicKey,
+    key: K,
 }
 
-impl Open {
-    /// Loads the library, finds token and key, and lets the token sign once.
+impl<K: Use> Open<K> {
+    /// Loads the library, finds token and key, and lets the token do its work once.
     pub fn begin(uri: &Pkcs11Uri) -> Result<Self, TokenFault> {
         let module = Pkcs11::new(&uri.module).map_err(|error| TokenFault::Module {
             path: uri.module.clone(),
@@ -157,41 +168,18 @@ impl Open {
             }
         };
         log_in(&module, &session, slot, uri)?;
-        let key = private(&session, uri)?;
-        let public = public(&session, uri, key)?;
-        let open = Self {
-            module,
-            session,
-            key,
-            public,
-        };
-        open.sign(CHECK)?;
-        Ok(open)
+        let key = K::find(&session, uri)?;
+        Ok(Self { module, session, key })
     }
 
-    /// The public half.
-    pub fn public(&self) -> &PublicKey {
-        &self.public
+    /// Tells the key from others.
+    pub fn identity(&self) -> &K::Identity {
+        self.key.identity()
     }
 
-    /// Signs a text; the signature verifies.
-    pub fn sign(&self, text: &str) -> Result<Vec<u8>, TokenFault> {
-        let signature = match &self.public {
-            PublicKey::Ed25519(_) => {
-                let pure = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
-                self.session.sign(&pure, self.key, text.as_bytes())?
-            }
-            PublicKey::P256(_) | PublicKey::P384(_) => {
-                let digest = Sha256::digest(text);
-                let raw = self.session.sign(&Mechanism::Ecdsa, self.key, &digest)?;
-                in_der(&raw)
-            }
-        };
-        if self.public.verifies(text.as_bytes(), &signature) {
-            Ok(signature)
-        } else {
-            Err(TokenFault::Signature)
-        }
+    /// Has the key do its work.
+    pub fn answer(&self, ask: &K::Ask) -> Result<K::Answer, TokenFault> {
+        self.key.answer(&self.session, ask)
     }
 }
 
@@ -288,7 +276,8 @@ fn read_pin(path: &std::path::Path) -> io::Result<AuthPin> {
     Ok(AuthPin::from(text.trim_end_matches(['\r', '\n'])))
 }
 
-fn named(class: ObjectClass, uri: &Pkcs11Uri) -> Vec<Attribute> {
+/// What an object has that a URI names.
+pub fn named(class: ObjectClass, uri: &Pkcs11Uri) -> Vec<Attribute> {
     let label = uri
         .object
         .as_ref()
@@ -300,102 +289,13 @@ fn named(class: ObjectClass, uri: &Pkcs11Uri) -> Vec<Attribute> {
         .collect()
 }
 
-fn only(found: &[ObjectHandle], what: &'static str) -> Result<ObjectHandle, TokenFault> {
+/// The one that was found.
+pub fn only(found: &[ObjectHandle], what: &'static str) -> Result<ObjectHandle, TokenFault> {
     match found {
         [one] => Ok(*one),
         _ => Err(TokenFault::Objects {
             found: found.len(),
             what,
         }),
-    }
-}
-
-fn private(session: &Session, uri: &Pkcs11Uri) -> Result<ObjectHandle, TokenFault> {
-    only(
-        &session.find_objects(&named(ObjectClass::PRIVATE_KEY, uri))?,
-        "private keys",
-    )
-}
-
-/// The public key beside the private one: with the same id, which is what ids are for, or else of the same name.
-fn public(session: &Session, uri: &Pkcs11Uri, private: ObjectHandle) -> Result<PublicKey, TokenFault> {
-    let id = session
-        .get_attributes(private, &[AttributeType::Id])?
-        .into_iter()
-        .find_map(|attribute| match attribute {
-            Attribute::Id(id) if !id.is_empty() => Some(id),
-            _ => None,
-        });
-    let wanted = match id {
-        Some(id) => vec![Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Id(id)],
-        None => named(ObjectClass::PUBLIC_KEY, uri),
-    };
-    let object = only(
-        &session.find_objects(&wanted)?,
-        "public keys beside the private one",
-    )?;
-    let (mut curve, mut point) = (Vec::new(), Vec::new());
-    for attribute in session.get_attributes(object, &[AttributeType::EcParams, AttributeType::EcPoint])? {
-        match attribute {
-            Attribute::EcParams(value) => curve = value,
-            Attribute::EcPoint(value) => point = value,
-            _ => {}
-        }
-    }
-    let key = match curve.as_slice() {
-        P256 => PublicKey::of_point(bare(&point, 65)),
-        P384 => PublicKey::of_point(bare(&point, 97)),
-        ED25519 | ED25519_NAME => bare(&point, 32).try_into().map(PublicKey::Ed25519).ok(),
-        _ => None,
-    };
-    key.ok_or(TokenFault::Curve)
-}
-
-/// CKA_EC_POINT is an OCTET STRING in DER; some tokens give its content alone.
-fn bare(point: &[u8], length: u8) -> &[u8] {
-    point
-        .strip_prefix(&[0x04, length])
-        .filter(|rest| rest.len() == usize::from(length))
-        .unwrap_or(point)
-}
-
-/// PKCS #11 gives the two numbers of an ECDSA signature side by side; others take them in DER (RFC 3279).
-fn in_der(raw: &[u8]) -> Vec<u8> {
-    let (r, s) = raw.split_at(raw.len() / 2);
-    let content = [number(r), number(s)].concat();
-    // At most 2 * (2 + 1 + 48) bytes: a length of one byte, all of whose values below 128 are short.
-    [&[0x30, content.len() as u8], content.as_slice()].concat()
-}
-
-fn number(bytes: &[u8]) -> Vec<u8> {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    let digits = &bytes[zeros.min(bytes.len().saturating_sub(1))..];
-    let sign: &[u8] = if digits.first().is_some_and(|first| *first >= 0x80) {
-        &[0]
-    } else {
-        &[]
-    };
-    [&[0x02, (sign.len() + digits.len()) as u8], sign, digits].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_as_short_as_der_wants_them_and_never_negative() {
-        assert_eq!(in_der(&[0, 1, 0x80, 2]), [0x30, 8, 2, 1, 1, 2, 3, 0, 0x80, 2]);
-        assert_eq!(in_der(&[0, 0, 0, 5]), [0x30, 6, 2, 1, 0, 2, 1, 5]);
-        let most = in_der(&[0xff; 96]);
-        assert_eq!((most.len(), most[1]), (104, 102));
-    }
-
-    #[test]
-    fn a_point_is_taken_with_and_without_its_wrapping() {
-        let mut wrapped = vec![0x04, 32];
-        wrapped.extend([0x04; 32]);
-        assert_eq!(bare(&wrapped, 32), [0x04; 32]);
-        assert_eq!(bare(&[0x04; 32], 32), [0x04; 32]);
-        assert_eq!(bare(&[0x04; 34], 32).len(), 34, "neither one nor the other");
     }
 }

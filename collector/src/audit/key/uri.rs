@@ -22,10 +22,21 @@ pub struct Pkcs11Uri {
     pub object: Option<String>,
     /// Id of the key.
     pub id: Option<Vec<u8>>,
+    /// Its kind, where that is said.
+    pub class: Option<Class>,
     /// The PKCS #11 library.
     pub module: PathBuf,
     /// File with the PIN; `None` for a token that asks for it by itself.
     pub pin: Option<PathBuf>,
+}
+
+/// What kind of key an URI names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// One half of a pair: it signs.
+    Private,
+    /// One that wraps others.
+    Secret,
 }
 
 /// A text that does not name a key in a token.
@@ -40,7 +51,7 @@ pub enum UriError {
     /// An attribute that is not known, or not here.
     #[error(
         "`{0}` is not known here: a key is named by `token`, `serial`, `manufacturer`, `model`, `object`, `id` and \
-         `type=private`, and after `?` by `module-path` and `pin-source`"
+         `type`, and after `?` by `module-path` and `pin-source`"
     )]
     Unknown(String),
     /// An attribute twice.
@@ -92,6 +103,24 @@ impl FromStr for Pkcs11Uri {
 }
 
 impl Pkcs11Uri {
+    /// Reads one that is to name a key of this kind.
+    ///
+    /// # Errors
+    /// It is none, or says that the key is of another kind.
+    pub fn of(text: &str, class: Class) -> Result<Self, UriError> {
+        let uri: Self = text.parse()?;
+        if uri.class.is_some_and(|said| said != class) {
+            return Err(UriError::Value {
+                attribute: "type".to_owned(),
+                what: match class {
+                    Class::Private => "must be `private`: it is what signs",
+                    Class::Secret => "must be `secret-key`: it is what wraps",
+                },
+            });
+        }
+        Ok(uri)
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), UriError> {
         let wrong = |what| UriError::Value {
             attribute: name.to_owned(),
@@ -115,8 +144,13 @@ impl Pkcs11Uri {
             "manufacturer" => self.manufacturer = Some(text),
             "model" => self.model = Some(text),
             "object" => self.object = Some(text),
-            "type" if text == "private" => {}
-            "type" => return Err(wrong("must be `private`: it is what signs")),
+            "type" if text == "private" => self.class = Some(Class::Private),
+            "type" if text == "secret-key" => self.class = Some(Class::Secret),
+            "type" => {
+                return Err(wrong(
+                    "must be `private` for what signs, or `secret-key` for what wraps",
+                ));
+            }
             "module-path" => self.module = absolute(&text)?,
             "pin-source" => self.pin = Some(absolute(text.strip_prefix("file:").unwrap_or(&text))?),
             "pin-value" => {
@@ -197,5 +231,9 @@ mod tests {
             let error = wrong.parse::<Pkcs11Uri>().unwrap_err().to_string();
             assert!(error.contains(told), "{wrong}: {error}");
         }
+        let secret = "pkcs11:token=a;object=c;type=secret-key?module-path=/m";
+        assert!(Pkcs11Uri::of(secret, Class::Secret).is_ok());
+        let error = Pkcs11Uri::of(secret, Class::Private).unwrap_err().to_string();
+        assert!(error.contains("must be `private`"), "{error}");
     }
 }

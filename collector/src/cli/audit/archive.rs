@@ -34,7 +34,7 @@ struct KeyPlace {
     /// Directory of the keys of segments, `segment-keys` in the collector's state directory
     #[arg(long, value_name = "DIR", requires = "key")]
     keys: Option<PathBuf>,
-    /// File of the key-encryption key that they are wrapped under (`archive.encryption.key`)
+    /// File or PKCS #11 URI of the key-encryption key that they are wrapped under (`archive.encryption.key`)
     #[arg(long, value_name = "FILE", requires = "keys")]
     key: Option<String>,
 }
@@ -63,10 +63,10 @@ fn kek(text: &str) -> Result<Kek, Failure> {
 pub struct RewrapArgs {
     /// Directory of the keys of segments, `segment-keys` in the collector's state directory
     directory: PathBuf,
-    /// File of the key-encryption key that they are wrapped under
+    /// File or PKCS #11 URI of the key-encryption key that they are wrapped under
     #[arg(long, value_name = "FILE")]
     from: String,
-    /// File of the one that takes its place
+    /// File or PKCS #11 URI of the one that takes its place
     #[arg(long, value_name = "FILE")]
     to: String,
     /// Form of the answer
