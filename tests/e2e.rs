@@ -31,6 +31,8 @@ mod hostile;
 mod known;
 #[path = "e2e/line.rs"]
 mod line;
+#[path = "e2e/lost.rs"]
+mod lost;
 #[path = "e2e/metrics.rs"]
 mod metrics;
 #[path = "e2e/misuse.rs"]

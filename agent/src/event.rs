@@ -16,7 +16,7 @@ pub use checkpoint::checkpoint_inconsistent;
 pub use hash::{Hashes, Question, file_hash, mark_hashes};
 pub use name::ProcessNames;
 pub use release::release;
-pub use resolved::{Pending, identity_resolved};
+pub use resolved::{Pending, found, identity_resolved};
 pub(crate) use socket::{family as socket_family, protocol as socket_protocol};
 
 use crate::clock::WallClock;

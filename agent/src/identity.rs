@@ -8,10 +8,12 @@
 mod cgroups;
 mod container;
 pub mod cri;
+mod doubt;
 pub mod engine;
 mod oci;
 mod openers;
 mod process;
+mod reconcile;
 mod sockets;
 pub mod system;
 mod tellers;
@@ -20,15 +22,18 @@ mod workload;
 pub use cgroups::Hierarchy;
 pub use container::{Container, ContainerId, IdentityState, WorkloadName};
 pub use process::{Ancestor, Before, Process, Session};
+pub use reconcile::Found;
 pub use tellers::Tellers;
 pub use workload::Naming;
 
 use crate::observation::{Act, BootTime, CgroupId, Observation};
 use cgroups::Cgroups;
 use container::{Containers, Placement};
+use doubt::Doubts;
 use foldhash::{HashMap, HashMapExt as _};
 use openers::Openers;
 use process::Processes;
+use reconcile::Review;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,6 +132,8 @@ pub struct Identity {
     placed: Vec<Placed>,
     units: HashMap<CgroupId, Option<Arc<str>>>,
     reconsidered: BootTime,
+    review: Review,
+    doubts: Doubts,
 }
 
 impl Identity {
@@ -154,9 +161,12 @@ impl Identity {
             placed: Vec::new(),
             units: HashMap::new(),
             reconsidered: BootTime(0),
+            review: Review::default(),
+            doubts: Doubts::default(),
         };
         this.hear();
         for (id, path) in this.cgroups.all() {
+            this.containers.begun_unseen(id);
             let placement = this.containers.place_existing(id, &path, &this.cgroups);
             this.note(id, &placement);
         }
@@ -203,23 +213,12 @@ impl Identity {
         let actor = &observation.actor;
         let cgroup = actor.cgroup;
         if let Act::Cgroup(change) = &observation.act {
-            if change.removed {
-                self.cgroups.remove(change.id);
-                self.containers.remove(change.id);
-                self.processes.forget_cgroup(change.id);
-                self.units.remove(&change.id);
-                self.placed.push(Placed::Gone(change.id));
-            } else {
-                self.cgroups.insert(change.id, &change.path);
-                // A group made inside a container's own is steered before anything runs in it.
-                let placement = self.ask(change.id, false);
-                self.note(change.id, &placement);
-            }
+            self.follow_group(change, observation.at, out);
             return;
         }
         let at = observation.at;
         let namespaced = self.processes.is_namespaced(actor);
-        let placement = self.place(cgroup, namespaced);
+        let placement = self.place(cgroup, namespaced, at);
         let identified = Identified {
             observation,
             process,
@@ -269,14 +268,31 @@ impl Identity {
         }
     }
 
+    /// Lets what waits of a control group that is gone go: there is nothing more to be learned of it.
+    fn settle_held(&mut self, cgroup: CgroupId, out: &mut Vec<Identified>) {
+        let waits = |held: &Held| held.identified.observation.actor.cgroup == cgroup;
+        let Some(first) = self.held.iter().find(|held| waits(held)) else {
+            return;
+        };
+        let namespaced = self.processes.is_namespaced(&first.identified.observation.actor);
+        let placement = match self.ask(cgroup, namespaced) {
+            Placement::Unknown => self.containers.give_up(cgroup, &self.cgroups),
+            known => known,
+        };
+        self.note(cgroup, &placement);
+        self.release(cgroup, &placement, out);
+    }
+
     /// Looks waiting control groups up again; to be called every few milliseconds.
     pub fn tick(&mut self, now: BootTime, out: &mut Vec<Identified>) {
         self.hear();
+        self.review(now, out);
         if now.0 >= self.reconsidered.0 + RECONSIDER.as_nanos() as u64 {
             self.reconsidered = now;
             for (cgroup, container) in self.containers.reconsider_pending(&self.cgroups) {
                 self.note(cgroup, &Placement::Container(container));
             }
+            self.place_found(now);
         }
         if self.held.is_empty() {
             return;
@@ -333,14 +349,16 @@ impl Identity {
         (!told.runtime.is_empty() || !told.engines.is_empty()).then_some(told)
     }
 
-    fn place(&mut self, cgroup: CgroupId, namespaced: bool) -> Placement {
+    fn place(&mut self, cgroup: CgroupId, namespaced: bool, at: BootTime) -> Placement {
         match self.containers.known(cgroup) {
             Placement::Unknown => {}
             // A host group in which a process with its own namespaces appears is a container's after all.
             Placement::Host if namespaced => self.containers.reconsider(cgroup),
             known => return known,
         }
-        self.cgroups.learn(cgroup);
+        for found in self.cgroups.learn(cgroup) {
+            self.found_group(found, at);
+        }
         let placement = self.ask(cgroup, namespaced);
         self.note(cgroup, &placement);
         placement

@@ -24,7 +24,8 @@ use crate::posture::Posture;
 use crate::respond::{self, Enforcement, Known, Recognised};
 use crate::ship::Standing;
 use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
-use counts::{KernelCounts, Rollups};
+use counts::{KernelCounts, Lost, Rollups};
+use norma_abi::{KIND_CGROUP, KIND_EXEC, KIND_EXIT, KIND_FORK};
 use norma_baseline_command::audit;
 use norma_baseline_command::inbox::Delivery;
 use norma_baseline_command::words::FieldState;
@@ -102,6 +103,9 @@ pub struct Pipeline {
     alerts: u64,
     last_tick: BootTime,
     last_loss_check: BootTime,
+    looked_at_losses: BootTime,
+    /// Was lost, and is to be reported.
+    unreported: Vec<Lost>,
     last_rollup: BootTime,
     /// How long judging takes, where somebody wants to know.
     judging: Option<Arc<JudgeTimes>>,
@@ -123,6 +127,8 @@ impl Pipeline {
             alerts: 0,
             last_tick: now,
             last_loss_check: now,
+            looked_at_losses: BootTime(0),
+            unreported: Vec::new(),
             last_rollup: now,
             judging: None,
         }
@@ -225,6 +231,8 @@ impl Pipeline {
         self.take(timeout, &mut |identity, observation| {
             identity.identify(observation, ready);
         })?;
+        self.look_at_losses();
+        self.settle_doubts(ready)?;
         self.follow_clock();
         let now = self.parts.sensor.now();
         let identity = &mut self.parts.identity;
@@ -238,6 +246,9 @@ impl Pipeline {
         }
         // After what went out before it was known.
         self.say_what_is_known(&placed);
+        for found in self.parts.identity.take_found() {
+            self.say(event::found(&found));
+        }
         if let Some(hashes) = &mut self.parts.hashes {
             let answers = hashes.answers();
             self.tell(answers);
@@ -488,8 +499,9 @@ impl Pipeline {
         ));
     }
 
-    /// Has what was not delivered admitted at once, with exact numbers.
-    fn report_losses(&mut self) {
+    /// Takes over what was lost since the last look. With each round, before what came after the loss is judged.
+    fn look_at_losses(&mut self) {
+        let since = std::mem::replace(&mut self.looked_at_losses, self.parts.sensor.now());
         let counted = self.parts.sensor.counters().and_then(|totals| {
             // Whose the losses are stands in a map that is only worth reading where there are new ones.
             let losses = if self.kernel.has_new_losses(&totals) {
@@ -499,24 +511,64 @@ impl Pipeline {
             };
             Ok(self.kernel.update(&totals, losses))
         });
-        match counted {
-            Ok(losses) => {
-                for (cgroup, loss) in losses {
-                    let container = self.parts.identity.container_of(cgroup);
-                    if let Some(container) = &container {
-                        let events = loss.counts.iter().map(|count| count.count).sum();
-                        self.parts.judge.lost(container, events);
-                    }
-                    self.store(Event {
-                        container: container.map(|container| event::container(&container)),
-                        ..event::loss(loss)
-                    });
-                }
+        let lost = counted.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read the kernel side's counters");
+            Vec::new()
+        });
+        for lost in lost {
+            let identity = &mut self.parts.identity;
+            if lost.has(&[KIND_CGROUP]) {
+                identity.doubt_groups();
             }
-            Err(error) => tracing::error!(%error, "cannot read the kernel side's counters"),
+            if lost.has(&[KIND_EXEC, KIND_FORK, KIND_EXIT]) {
+                identity.doubt_programs(lost.cgroup, since);
+            }
+            if let Some(container) = identity.container_of(lost.cgroup) {
+                self.parts.judge.lost(&container, lost.counts.values().sum());
+            }
+            match self.unreported.iter_mut().find(|other| other.is_alike(&lost)) {
+                Some(other) => other.add(&lost),
+                None => self.unreported.push(lost),
+            }
+        }
+    }
+
+    /// Has the programs of processes looked up that may be others than is known, and the records catch up with that.
+    fn settle_doubts(&mut self, ready: &mut Vec<Identified>) -> std::io::Result<()> {
+        let Some(until) = self.parts.identity.inquire(self.parts.sensor.now()) else {
+            return Ok(());
+        };
+        loop {
+            let began = self.parts.sensor.now();
+            let taken = self.take(CADENCE, &mut |identity, observation| {
+                identity.identify(observation, ready);
+            });
+            taken?;
+            // A trace that ends has no later time.
+            if began >= until || self.parts.sensor.now() == began {
+                break;
+            }
+        }
+        self.parts.identity.settle_doubts(ready);
+        Ok(())
+    }
+
+    /// Has what was not delivered admitted at once, with exact numbers.
+    fn report_losses(&mut self) {
+        self.look_at_losses();
+        for lost in std::mem::take(&mut self.unreported) {
+            let container = self.parts.identity.container_of(lost.cgroup);
+            self.store(Event {
+                container: container.map(|container| event::container(&container)),
+                ..event::loss(lost.to_pb())
+            });
         }
         let undecodable = std::mem::take(&mut self.undecodable);
         if undecodable > 0 {
+            self.parts.identity.doubt_groups();
+            self.parts
+                .identity
+                .doubt_programs(CgroupId(0), self.last_loss_check);
             self.store(event::loss(pb::Loss {
                 cause: LossCause::Undecodable as i32,
                 counts: vec![pb::KindCount {

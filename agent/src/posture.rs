@@ -184,6 +184,7 @@ mod tests {
             cgroup_path: "/c".into(),
             state: IdentityState::Known,
             init_pid: 1,
+            start_seen: true,
             described: Some(Arc::new(Described {
                 id: id.into(),
                 privileges: Some(Privileges {

@@ -25,7 +25,7 @@ pub mod tape;
 mod tests;
 
 use crate::identity::cri::Snapshot;
-use crate::identity::system::{Listed, RuntimeState, Seen};
+use crate::identity::system::{Listed, Programs, RuntimeState, Seen, Tree};
 use crate::observation::{Act, Actor, BootTime, CgroupId, FileId, Observation, Socket};
 use crate::sensor::{Losses, Totals};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,10 @@ pub enum Frame {
     Round(Round),
     /// Nothing follows.
     End(End),
+    /// All control groups, at that time.
+    Tree(BootTime, Vec<(CgroupId, ByteBuf)>),
+    /// What processes in doubt run.
+    Programs(Programs),
 }
 
 /// Whose trace it is.
@@ -70,6 +74,19 @@ pub struct Start {
     pub wall_offset_ns: i64,
     /// How much faster than the clocks was judged.
     pub speed: u32,
+}
+
+impl Frame {
+    /// All control groups of a moment.
+    pub fn of_tree(tree: &Tree) -> Self {
+        let groups = tree.groups.iter();
+        Self::Tree(
+            tree.at,
+            groups
+                .map(|(id, path)| (*id, ByteBuf::from(path.clone())))
+                .collect(),
+        )
+    }
 }
 
 /// What is asked of the running system.

@@ -1,7 +1,7 @@
 //! What a container is, once that is known: completes what was sent before.
 
-use crate::identity::Container;
 use crate::identity::cri::{Described, Privileges};
+use crate::identity::{Container, Found};
 use norma_wire::pb::{self, Kind};
 use norma_wire::{Detail, Event};
 use std::collections::BTreeMap;
@@ -41,6 +41,31 @@ pub fn identity_resolved(container: &Container, pending: Pending) -> Event {
                 first_boot_ns: pending.first_ns,
                 last_boot_ns: pending.last_ns,
                 facts: container.described.as_deref().map(facts),
+            }),
+        )
+    }
+}
+
+/// The event that says that a container was found, or missed, where the control groups are, and not by a record.
+pub fn found(found: &Found) -> Event {
+    let (container, what) = match found {
+        Found::Begun(container) => (
+            container,
+            "was there already when it was found in the tree of control groups: the record of its creation did not \
+             come, and what it did before may be missing",
+        ),
+        Found::Ended(container) => (
+            container,
+            "is not in the tree of control groups any more: it has ended, and the record of that did not come",
+        ),
+    };
+    Event {
+        container: Some(super::container(container)),
+        ..super::own(
+            Kind::Recovery,
+            Detail::Recovery(pb::Recovery {
+                what: format!("container {} of {} {what}", container.id.0, container.workload.0),
+                bytes_dropped: 0,
             }),
         )
     }

@@ -64,6 +64,8 @@ pub struct Container {
     pub init_pid: u32,
     /// What the runtime tells of it over its socket, where it does.
     pub described: Option<Arc<Described>>,
+    /// Its control group was seen to be made, so that all that it did was seen.
+    pub start_seen: bool,
 }
 
 /// Where a control group belongs.
@@ -85,6 +87,8 @@ pub(super) struct Containers {
     /// What OCI state says of containers on whose description is still waited for.
     provisional: HashMap<CgroupId, Arc<Container>>,
     pending: HashSet<CgroupId>,
+    /// Control groups that were there when they were first heard of.
+    begun_unseen: HashSet<CgroupId>,
     fresh: Option<Change>,
     wanting: bool,
 }
@@ -102,9 +106,15 @@ impl Containers {
             told_paths: HashMap::new(),
             provisional: HashMap::new(),
             pending: HashSet::new(),
+            begun_unseen: HashSet::new(),
             fresh: None,
             wanting: false,
         }
+    }
+
+    /// Notes that a control group was there when it was first heard of.
+    pub fn begun_unseen(&mut self, cgroup: CgroupId) {
+        self.begun_unseen.insert(cgroup);
     }
 
     /// Whether something was looked up since the last call that the runtime should know and has not told yet.
@@ -247,6 +257,7 @@ impl Containers {
             state: IdentityState::Known,
             init_pid: state.init_pid,
             described: state.described.clone(),
+            start_seen: !self.begun_unseen.contains(&cgroup),
         }
     }
 
@@ -279,6 +290,7 @@ impl Containers {
             state: IdentityState::Known,
             init_pid,
             described: Some(Arc::clone(described)),
+            start_seen: !self.begun_unseen.contains(&cgroup),
         }
     }
 
@@ -420,7 +432,7 @@ impl Containers {
             }
             (None, None) if namespaced => self.set(
                 cgroup,
-                Placement::Container(Arc::new(pending(cgroup, path, None))),
+                Placement::Container(Arc::new(self.pending_container(cgroup, path, None))),
             ),
             _ => Placement::Unknown,
         }
@@ -441,7 +453,7 @@ impl Containers {
         match recognise(path) {
             Some(recognised) => self.set(
                 cgroup,
-                Placement::Container(Arc::new(pending(cgroup, path, Some(&recognised)))),
+                Placement::Container(Arc::new(self.pending_container(cgroup, path, Some(&recognised)))),
             ),
             None => self.set(cgroup, Placement::Host),
         }
@@ -457,6 +469,7 @@ impl Containers {
         self.placements.remove(&cgroup);
         self.provisional.remove(&cgroup);
         self.pending.remove(&cgroup);
+        self.begun_unseen.remove(&cgroup);
     }
 
     fn set(&mut self, cgroup: CgroupId, placement: Placement) -> Placement {
@@ -486,34 +499,36 @@ impl Containers {
             _ => None,
         })
     }
-}
 
-fn pending(cgroup: CgroupId, path: &str, recognised: Option<&Recognised>) -> Container {
-    let (id, runtime, path) = match recognised {
-        Some(recognised) => (
-            recognised.id.clone(),
-            recognised.runtime,
-            recognised.path.as_str(),
-        ),
-        None => (
-            path.rsplit('/').next().unwrap_or(path).to_owned(),
-            "unknown",
-            path,
-        ),
-    };
-    Container {
-        workload: workload::of_container(runtime, &id),
-        name: id.clone(),
-        id: ContainerId(id),
-        runtime: runtime.to_owned(),
-        image: String::new(),
-        image_digest: String::new(),
-        pod: String::new(),
-        namespace: String::new(),
-        cgroup,
-        cgroup_path: path.to_owned(),
-        state: IdentityState::Pending,
-        init_pid: 0,
-        described: None,
+    /// One of which no more is known.
+    fn pending_container(&self, cgroup: CgroupId, path: &str, recognised: Option<&Recognised>) -> Container {
+        let (id, runtime, path) = match recognised {
+            Some(recognised) => (
+                recognised.id.clone(),
+                recognised.runtime,
+                recognised.path.as_str(),
+            ),
+            None => (
+                path.rsplit('/').next().unwrap_or(path).to_owned(),
+                "unknown",
+                path,
+            ),
+        };
+        Container {
+            workload: workload::of_container(runtime, &id),
+            name: id.clone(),
+            id: ContainerId(id),
+            runtime: runtime.to_owned(),
+            image: String::new(),
+            image_digest: String::new(),
+            pod: String::new(),
+            namespace: String::new(),
+            cgroup,
+            cgroup_path: path.to_owned(),
+            state: IdentityState::Pending,
+            init_pid: 0,
+            described: None,
+            start_seen: !self.begun_unseen.contains(&cgroup),
+        }
     }
 }

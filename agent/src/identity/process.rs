@@ -4,9 +4,10 @@ pub(super) mod proc;
 #[cfg(test)]
 mod tests;
 
-use super::system::{Listed, System};
+use super::doubt::Corrected;
+use super::system::{Listed, Program, Programs, System};
 use crate::observation::{self, Act, Actor, BootTime, CgroupId, Observation, ProcessKey};
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use norma_wire::text::printable;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,6 +123,8 @@ impl Ancestor {
 struct Entry {
     process: Arc<Process>,
     cgroup: CgroupId,
+    /// When it was last told which program it runs.
+    told: BootTime,
     ended: Option<BootTime>,
 }
 
@@ -185,8 +188,9 @@ impl Processes {
             .by_pid
             .get(&parent)
             .map_or_else(|| Arc::from([]), |entry| lineage_below(entry, false));
+        let told = self.system.now();
         let process = self.as_proc_tells(key, listed.cgroup, ancestors);
-        self.insert(process, listed.cgroup);
+        self.insert(process, listed.cgroup, told);
     }
 
     /// Notes what the observation says of its actor; gives the actor after the act and, for an exec, the
@@ -226,7 +230,7 @@ impl Processes {
                 if before.outside && !is_host(actor.cgroup) && !self.started_outside(&after, &is_host) {
                     after.session = self.arrival(actor.cgroup, after.key, init_of(actor.cgroup));
                 }
-                (self.insert(after, actor.cgroup), Some(before))
+                (self.insert(after, actor.cgroup, observation.at), Some(before))
             }
             Act::Fork(child) => {
                 let outside = self.started_outside(&process, is_host);
@@ -242,6 +246,7 @@ impl Processes {
                         ..Process::clone(&process)
                     },
                     actor.cgroup,
+                    observation.at,
                 );
                 (process, None)
             }
@@ -372,6 +377,70 @@ impl Processes {
                 || from_host.is_some_and(|ancestor| ancestor.origin.mnt_ns == origin.mnt_ns))
     }
 
+    /// Processes that are in these control groups, as far as is known; in any, where `CgroupId(0)` is among them.
+    pub fn living_in(&self, groups: &[CgroupId]) -> Vec<u32> {
+        let everybody = groups.contains(&CgroupId(0));
+        let living = self.by_pid.iter().filter(|(_, entry)| entry.ended.is_none());
+        living
+            .filter(|(_, entry)| everybody || groups.contains(&entry.cgroup))
+            .map(|(pid, _)| *pid)
+            .collect()
+    }
+
+    /// Those of `asked` that were not there any more have ended, unless they began since.
+    pub fn missed(&mut self, asked: &[u32], programs: &Programs) {
+        let there: HashSet<u32> = programs.all.iter().map(|program| program.pid).collect();
+        for pid in asked.iter().filter(|pid| !there.contains(pid)) {
+            if let Some(entry) = self.by_pid.get_mut(pid)
+                && entry.told < programs.from
+            {
+                entry.ended.get_or_insert(programs.until);
+            }
+        }
+    }
+
+    /// Takes over which program a process runs, where that is another than was told before it was read.
+    pub fn correct(&mut self, program: &Program) -> Option<Corrected> {
+        let seen = &program.seen;
+        let entry = self.by_pid.get_mut(&program.pid)?;
+        let known = &entry.process;
+        let is_it = entry.ended.is_none() && known.key.start.0 / TICK_NS == program.start_ticks;
+        // Of a process that is ending, and of one of the kernel's own, /proc tells none.
+        if !is_it || entry.told >= program.at || seen.exe.is_empty() {
+            return None;
+        }
+        let runs_another = is_comparable(&known.exe) && *known.exe != *seen.exe;
+        // Programs write what they like over their arguments, so these alone say that it may be another.
+        if !runs_another && (seen.argv.is_empty() || seen.argv.starts_with(&known.argv)) {
+            return None;
+        }
+        let mut process = Process {
+            argv: Arc::from(seen.argv.as_slice()),
+            from_proc: true,
+            ..Process::clone(known)
+        };
+        if runs_another {
+            process.exe = Arc::from(seen.exe.as_str());
+            process.program = NOT_SEEN;
+            process.origin = Origin {
+                mnt_ns: seen.mnt_ns,
+                cgroup: if program.cgroup == CgroupId(0) {
+                    entry.cgroup
+                } else {
+                    program.cgroup
+                },
+            };
+        }
+        let corrected = Corrected {
+            process: Arc::new(process),
+            told: entry.told,
+            cgroup: entry.cgroup,
+        };
+        entry.process = Arc::clone(&corrected.process);
+        entry.told = program.at;
+        Some(corrected)
+    }
+
     /// Forgets what ended a while ago.
     pub fn expire(&mut self, now: BootTime) {
         let keep = KEEP_DEAD.as_nanos() as u64;
@@ -418,11 +487,12 @@ impl Processes {
             }
             _ => Arc::from([]),
         };
+        let told = self.system.now();
         let process = Process {
             session,
             ..self.as_proc_tells(actor.process, actor.cgroup, ancestors)
         };
-        self.insert(process, actor.cgroup)
+        self.insert(process, actor.cgroup, told)
     }
 
     /// A process as /proc tells it. What it cannot tell is taken to be as it is now: its program was executed
@@ -444,16 +514,22 @@ impl Processes {
         }
     }
 
-    fn insert(&mut self, process: Process, cgroup: CgroupId) -> Arc<Process> {
+    fn insert(&mut self, process: Process, cgroup: CgroupId, told: BootTime) -> Arc<Process> {
         let process = Arc::new(process);
         let entry = Entry {
             process: Arc::clone(&process),
             cgroup,
+            told,
             ended: None,
         };
         self.by_pid.insert(process.key.pid, entry);
         process
     }
+}
+
+/// What lies in no directory is called otherwise by /proc.
+fn is_comparable(exe: &str) -> bool {
+    exe.is_empty() || exe.starts_with('/')
 }
 
 /// Stands for the process of what only a socket and its control group are known of.

@@ -12,6 +12,8 @@ use super::{process, sockets};
 use crate::clock::boot_now;
 use crate::observation::{BootTime, CgroupId, Observation};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +31,14 @@ pub trait System: Send + Sync {
     /// A process, as far as it is there.
     fn process(&self, pid: u32) -> Seen;
 
+    /// What the processes in doubt run; `None` where that cannot be told now.
+    fn programs(&self, of: &Doubted) -> Option<Programs>;
+
     /// The control groups that there are, with their paths from the root of the hierarchy.
     fn cgroups(&self) -> Vec<(CgroupId, Vec<u8>)>;
+
+    /// All control groups, to tell which are gone; `None` where that cannot be told now.
+    fn tree(&self) -> Option<Tree>;
 
     /// What OCI runtimes say of the container with this id.
     fn container(&self, id: &str) -> Option<RuntimeState>;
@@ -46,6 +54,50 @@ pub trait System: Send + Sync {
 
     /// Has the container runtime asked at once.
     fn poke(&self);
+}
+
+/// Processes of which it is not certain what they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubted {
+    /// Those in these control groups; in all, where `CgroupId(0)` is among them.
+    pub groups: Vec<CgroupId>,
+    /// And these.
+    pub pids: Vec<u32>,
+}
+
+/// What processes run, as it was read between two moments. Those that were gone by then are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs {
+    /// When the reading began.
+    pub from: BootTime,
+    /// When it was over.
+    pub until: BootTime,
+    /// By process.
+    pub all: Vec<Program>,
+}
+
+/// What one process runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its id.
+    pub pid: u32,
+    /// When it started, in clock ticks since the boot.
+    pub start_ticks: u64,
+    /// Its control group, 0 where it is in none that was asked for.
+    pub cgroup: CgroupId,
+    /// It was read after this.
+    pub at: BootTime,
+    /// What /proc tells.
+    pub seen: Seen,
+}
+
+/// All control groups of a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// What was there before and is not in it is gone.
+    pub at: BootTime,
+    /// Ids and paths from the root of the hierarchy, parents before children.
+    pub groups: Vec<(CgroupId, Vec<u8>)>,
 }
 
 /// A process of a list.
@@ -92,6 +144,18 @@ impl Running {
     }
 }
 
+impl Running {
+    /// The control groups that can be read, and whether these are all.
+    fn groups(&self) -> (Vec<(CgroupId, Vec<u8>)>, io::Result<()>) {
+        let mut all = Vec::new();
+        let read = self.hierarchy.visit(&mut |directory, id| {
+            let path = directory.strip_prefix(&self.hierarchy.0).unwrap_or(directory);
+            all.push((id, path.as_os_str().as_bytes().to_vec()));
+        });
+        (all, read)
+    }
+}
+
 impl System for Running {
     fn now(&self) -> BootTime {
         boot_now()
@@ -120,13 +184,48 @@ impl System for Running {
         process::proc::read(pid)
     }
 
+    fn programs(&self, of: &Doubted) -> Option<Programs> {
+        let from = boot_now();
+        let is_asked = |group: &CgroupId| of.groups.contains(group) || of.groups.contains(&CgroupId(0));
+        let mut pids: BTreeMap<u32, CgroupId> = of.pids.iter().map(|pid| (*pid, CgroupId(0))).collect();
+        pids.extend(
+            self.hierarchy
+                .members()
+                .into_iter()
+                .filter(|(_, group)| is_asked(group)),
+        );
+        let all = pids
+            .into_iter()
+            .filter_map(|(pid, cgroup)| {
+                let at = boot_now();
+                let (start_ticks, seen) = process::proc::read_whole(pid)?;
+                Some(Program {
+                    pid,
+                    start_ticks,
+                    cgroup,
+                    at,
+                    seen,
+                })
+            })
+            .collect();
+        let until = boot_now();
+        Some(Programs { from, until, all })
+    }
+
     fn cgroups(&self) -> Vec<(CgroupId, Vec<u8>)> {
-        let mut all = Vec::new();
-        self.hierarchy.visit(&mut |directory, id| {
-            let path = directory.strip_prefix(&self.hierarchy.0).unwrap_or(directory);
-            all.push((id, path.as_os_str().as_bytes().to_vec()));
-        });
-        all
+        self.groups().0
+    }
+
+    fn tree(&self) -> Option<Tree> {
+        let at = boot_now();
+        let (groups, read) = self.groups();
+        match read {
+            Ok(()) => Some(Tree { at, groups }),
+            Err(error) => {
+                tracing::warn!(%error, "the control groups cannot be read; which are gone is looked for again later");
+                None
+            }
+        }
     }
 
     fn container(&self, id: &str) -> Option<RuntimeState> {

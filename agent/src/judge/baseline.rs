@@ -45,7 +45,7 @@ use norma_baseline::pattern::Protection;
 use norma_baseline::signature::TrustedKeys;
 use norma_baseline_command::words::FieldState;
 use release::Release;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -333,7 +333,7 @@ impl Baselines {
         self.now = self.now.max(now);
         let mut at = self.wall();
         let subject = self.subject(container);
-        let start = self.start();
+        let start = self.start(container);
         let Some(learner) = self.learners.get_mut(&subject) else {
             return Membership::LearnedBefore;
         };
@@ -486,7 +486,7 @@ impl Baselines {
             .last_tick
             .map_or(0, |last| now.0.saturating_sub(last.0))
             .min(self.of_course(TICK_MAX));
-        let start = self.start();
+        let is_first_look = self.last_tick.is_none();
         self.last_tick = Some(now);
         self.now = self.now.max(now);
         let wall = self.wall();
@@ -499,20 +499,25 @@ impl Baselines {
         if let Some(exchange) = &mut self.exchange {
             exchange.look_again();
         }
-        let mut alive: HashMap<Arc<Subject>, HashSet<&str>> = HashMap::new();
+        let mut alive: HashMap<Arc<Subject>, HashMap<&str, Start>> = HashMap::new();
         for container in running {
             if self.is_provisional(container) {
                 continue;
             }
             let subject = self.subject(container);
-            alive.entry(subject).or_default().insert(&container.id.0);
+            let start = start_of(container, is_first_look);
+            alive.entry(subject).or_default().insert(&container.id.0, start);
         }
         let mut completed = std::mem::take(&mut self.completed_meanwhile);
         for (subject, learner) in &mut self.learners {
             let ended: Vec<String> = learner
                 .recorder
                 .replicas()
-                .filter(|replica| alive.get(subject).is_none_or(|alive| !alive.contains(replica)))
+                .filter(|replica| {
+                    alive
+                        .get(subject)
+                        .is_none_or(|alive| !alive.contains_key(replica))
+                })
                 .map(str::to_owned)
                 .collect();
             for replica in ended {
@@ -523,8 +528,8 @@ impl Baselines {
             let Some(replicas) = alive.get(subject) else {
                 continue;
             };
-            for replica in replicas {
-                learner.recorder.container_started(replica, start);
+            for (replica, start) in replicas {
+                learner.recorder.container_started(replica, *start);
                 if self.sees_capabilities {
                     learner.watch(replica, passed);
                 }
@@ -672,14 +677,8 @@ impl Baselines {
         all
     }
 
-    /// What a container that is seen now for the first time was before: all that are there at the agent's start ran
-    /// already.
-    fn start(&self) -> Start {
-        if self.last_tick.is_some() {
-            Start::Witnessed
-        } else {
-            Start::Found
-        }
+    fn start(&self, container: &Container) -> Start {
+        start_of(container, self.last_tick.is_none())
     }
 
     /// Whose baseline a container's behaviour belongs to; there is one afterwards.
@@ -808,6 +807,16 @@ impl Baselines {
     fn of_course(&self, time: Duration) -> u64 {
         let clocks = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         clocks.saturating_mul(u64::from(self.course.speed()))
+    }
+}
+
+/// What a container that is seen now for the first time was before: all that are there at the agent's start ran
+/// already, and so did those that were found later without a record of their creation.
+fn start_of(container: &Container, is_first_look: bool) -> Start {
+    if is_first_look || !container.start_seen {
+        Start::Found
+    } else {
+        Start::Witnessed
     }
 }
 

@@ -249,6 +249,7 @@ mod tests {
             state: IdentityState::Known,
             init_pid: 1,
             described: None,
+            start_seen: true,
         }
     }
 

@@ -231,6 +231,7 @@ fn container(cgroup: u64) -> Arc<Container> {
         state: IdentityState::Known,
         init_pid: 10,
         described: None,
+        start_seen: true,
     })
 }
 

@@ -25,6 +25,49 @@ pub struct KindTotals {
     pub recognised: u64,
 }
 
+/// What was lost since it was last asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Whose it was; `CgroupId(0)` where that is not known.
+    pub cgroup: CgroupId,
+    /// Why.
+    pub cause: LossCause,
+    /// How many of each `KIND_*`.
+    pub counts: BTreeMap<usize, u64>,
+}
+
+impl Lost {
+    /// Whether one of these `KIND_*` is among it.
+    pub fn has(&self, kinds: &[u16]) -> bool {
+        kinds
+            .iter()
+            .any(|kind| self.counts.contains_key(&usize::from(*kind)))
+    }
+
+    /// Whether it is the same but for the number.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        (self.cgroup, self.cause) == (other.cgroup, other.cause)
+    }
+
+    /// Adds the numbers of another.
+    pub fn add(&mut self, other: &Self) {
+        for (kind, count) in &other.counts {
+            *self.counts.entry(*kind).or_default() += count;
+        }
+    }
+
+    /// As it is reported.
+    pub fn to_pb(&self) -> pb::Loss {
+        let counts = self.counts.iter();
+        let counts: BTreeMap<String, u64> = counts.map(|(kind, count)| (kind_word(*kind), *count)).collect();
+        pb::Loss {
+            cause: self.cause as i32,
+            counts: named(&counts),
+            ..pb::Loss::default()
+        }
+    }
+}
+
 /// The kernel side's counters as last read.
 #[derive(Debug, Default)]
 pub(super) struct KernelCounts {
@@ -38,20 +81,20 @@ impl KernelCounts {
     /// What was lost since the last call, by whose it was; `CgroupId(0)` where that is not known.
     ///
     /// `losses` are those of the kernel side by control group, `None` where nothing new was lost.
-    pub fn update(&mut self, totals: &Totals, losses: Option<Losses>) -> Vec<(CgroupId, pb::Loss)> {
-        let mut by_cgroup = BTreeMap::<CgroupId, BTreeMap<String, u64>>::new();
+    pub fn update(&mut self, totals: &Totals, losses: Option<Losses>) -> Vec<Lost> {
+        let mut by_cgroup = BTreeMap::<CgroupId, BTreeMap<usize, u64>>::new();
         for ((cgroup, kind), count) in losses.iter().flatten() {
             let before = self.losses.get(&(*cgroup, *kind)).copied().unwrap_or(0);
             if *count > before {
                 by_cgroup
                     .entry(*cgroup)
                     .or_default()
-                    .insert(kind_word(*kind), count - before);
+                    .insert(*kind, count - before);
                 self.reported += count - before;
             }
         }
-        let unreadable: BTreeMap<String, u64> = (0..KINDS)
-            .map(|kind| (kind_word(kind), totals.failed[kind] - self.last.failed[kind]))
+        let unreadable: BTreeMap<usize, u64> = (0..KINDS)
+            .map(|kind| (kind, totals.failed[kind] - self.last.failed[kind]))
             .filter(|(_, count)| *count > 0)
             .collect();
         self.last = *totals;
@@ -62,13 +105,10 @@ impl KernelCounts {
             .into_iter()
             .map(|(cgroup, counts)| (cgroup, LossCause::RingFull, counts))
             .chain((!unreadable.is_empty()).then_some((CgroupId(0), LossCause::Unreadable, unreadable)))
-            .map(|(cgroup, cause, counts)| {
-                let loss = pb::Loss {
-                    cause: cause as i32,
-                    counts: named(&counts),
-                    ..pb::Loss::default()
-                };
-                (cgroup, loss)
+            .map(|(cgroup, cause, counts)| Lost {
+                cgroup,
+                cause,
+                counts,
             })
             .collect()
     }

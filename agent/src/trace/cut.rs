@@ -139,7 +139,7 @@ impl<'a> Scan<'a> {
                     self.observed(&observation);
                 }
             }
-            Frame::Asked(Question::Cgroups, Answer::Cgroups(cgroups)) => {
+            Frame::Asked(Question::Cgroups, Answer::Cgroups(cgroups)) | Frame::Tree(_, cgroups) => {
                 for (id, path) in cgroups {
                     self.group(*id, path);
                 }
@@ -262,6 +262,17 @@ impl Part {
                 lost.losses.retain(|(cgroup, _, _)| self.cgroups.contains(cgroup));
                 Frame::Lost(lost)
             }
+            Frame::Tree(at, mut all) => {
+                all.retain(|(id, _)| self.places.contains(id));
+                Frame::Tree(at, all)
+            }
+            Frame::Programs(mut programs) => {
+                programs.all.retain(|program| self.pids.contains(&program.pid));
+                for program in &mut programs.all {
+                    program.seen = self.without_words_of(program.pid, std::mem::take(&mut program.seen));
+                }
+                Frame::Programs(programs)
+            }
             // The new trace has a beginning and an end of its own.
             Frame::Start(_) | Frame::End(_) => return None,
             Frame::Told(_) | Frame::Round(_) => frame,
@@ -283,6 +294,18 @@ impl Part {
         }
     }
 
+    /// What /proc tells of a process, without what another's than the containers' runs.
+    fn without_words_of(&self, pid: u32, seen: Seen) -> Seen {
+        if self.own_pids.contains(&pid) {
+            return seen;
+        }
+        Seen {
+            exe: String::new(),
+            argv: Vec::new(),
+            ..seen
+        }
+    }
+
     fn answer(&self, question: &Question, answer: Answer) -> Answer {
         match answer {
             Answer::Processes(mut all) => {
@@ -290,11 +313,7 @@ impl Part {
                 Answer::Processes(all)
             }
             Answer::Process(seen) => Answer::Process(match question {
-                Question::Process(pid) if !self.own_pids.contains(pid) => Seen {
-                    exe: String::new(),
-                    argv: Vec::new(),
-                    ..seen
-                },
+                Question::Process(pid) => self.without_words_of(*pid, seen),
                 _ => seen,
             }),
             Answer::Cgroups(mut all) => {

@@ -7,7 +7,7 @@
 use super::file::{Reader, TraceError};
 use super::{Answer, Frame, Lost, Question, Round, Start};
 use crate::identity::cri::Snapshot;
-use crate::identity::system::{Listed, RuntimeState, Seen, System};
+use crate::identity::system::{Doubted, Listed, Programs, RuntimeState, Seen, System, Tree};
 use crate::judge::{Found, SensitiveFiles};
 use crate::observation::{BootTime, CgroupId, Observation};
 use crate::pipeline::Source;
@@ -71,6 +71,8 @@ struct State {
     /// Questions with answers of the round that was read last.
     fresh: Vec<Question>,
     told: VecDeque<Arc<Snapshot>>,
+    trees: VecDeque<Tree>,
+    programs: VecDeque<Programs>,
     lost: Lost,
     found: Arc<Found>,
     played: u64,
@@ -107,6 +109,8 @@ impl Replay {
             answers: HashMap::new(),
             fresh: Vec::new(),
             told: VecDeque::new(),
+            trees: VecDeque::new(),
+            programs: VecDeque::new(),
             lost: Lost::default(),
             found: Arc::default(),
             played: 0,
@@ -200,6 +204,12 @@ impl State {
                     self.answers.entry(question).or_default().next.push_back(answer);
                 }
                 Ok(Some(Frame::Told(told))) => self.told.push_back(told),
+                Ok(Some(Frame::Tree(at, groups))) => {
+                    let groups = groups.into_iter();
+                    let groups = groups.map(|(id, path)| (id, path.into_vec())).collect();
+                    self.trees.push_back(Tree { at, groups });
+                }
+                Ok(Some(Frame::Programs(programs))) => self.programs.push_back(programs),
                 Ok(Some(Frame::Lost(lost))) => self.lost = lost,
                 Ok(Some(Frame::Sensitive(found))) => {
                     let found = found.into_iter();
@@ -295,6 +305,16 @@ impl System for Replay {
             ),
             _ => None,
         })
+    }
+
+    /// As for [`Replay::tree`].
+    fn programs(&self, _: &Doubted) -> Option<Programs> {
+        self.with(|state| state.programs.pop_front())
+    }
+
+    /// Each that was read, once: one of before says nothing of what is there now.
+    fn tree(&self) -> Option<Tree> {
+        self.with(|state| state.trees.pop_front())
     }
 
     fn container(&self, id: &str) -> Option<RuntimeState> {

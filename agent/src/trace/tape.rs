@@ -7,7 +7,7 @@
 use super::file::{Effort, Writer};
 use super::{Answer, Frame, Held, Lost, Question, Round, Start};
 use crate::identity::cri::Snapshot;
-use crate::identity::system::{Listed, RuntimeState, Seen, System};
+use crate::identity::system::{Doubted, Listed, Programs, RuntimeState, Seen, System, Tree};
 use crate::judge::{Found, SensitiveFiles};
 use crate::observation::{BootTime, CgroupId, Observation};
 use crate::pipeline::Source;
@@ -262,6 +262,19 @@ impl<T: System> System for Recorded<T> {
             )
         });
         cgroups
+    }
+
+    fn programs(&self, of: &Doubted) -> Option<Programs> {
+        let programs = self.inner.programs(of)?;
+        self.tape
+            .with(|state| state.note(&Frame::Programs(programs.clone())));
+        Some(programs)
+    }
+
+    fn tree(&self) -> Option<Tree> {
+        let tree = self.inner.tree()?;
+        self.tape.with(|state| state.note(&Frame::of_tree(&tree)));
+        Some(tree)
     }
 
     fn container(&self, id: &str) -> Option<RuntimeState> {

@@ -3,7 +3,7 @@ use super::file::{Effort, Reader, TraceError, Writer};
 use super::replay::{Ending, Replay};
 use super::tape::{Recorded, Tape, TapeOptions};
 use super::*;
-use crate::identity::system::System;
+use crate::identity::system::{Doubted, System};
 use crate::pipeline::Source;
 use crate::sensor::SensorError;
 use proptest::prelude::*;
@@ -98,6 +98,15 @@ impl System for Exe {
     }
     fn cgroups(&self) -> Vec<(CgroupId, Vec<u8>)> {
         vec![(CgroupId(9), b"nine".to_vec())]
+    }
+    fn programs(&self, _: &Doubted) -> Option<Programs> {
+        None
+    }
+    fn tree(&self) -> Option<Tree> {
+        Some(Tree {
+            at: BootTime(9),
+            groups: self.cgroups(),
+        })
     }
     fn container(&self, _: &str) -> Option<RuntimeState> {
         None

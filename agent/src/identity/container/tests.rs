@@ -2,6 +2,7 @@ use super::super::engine::Places;
 use super::super::system::Running;
 use super::super::tellers::Tellers;
 use super::*;
+use crate::observation::BootTime;
 
 #[test]
 fn paths_of_known_runtimes_are_recognised() {
@@ -97,8 +98,12 @@ fn what_the_runtime_will_tell_is_waited_for_and_wins_over_what_was_noted() {
     let id = "0123456789abcdef".repeat(4);
     let (mut cgroups, mut containers) = containers(dir.path(), &id);
     let (own, nested) = (CgroupId(7), CgroupId(8));
-    cgroups.insert(own, format!("kubepods/pod1/{id}").as_bytes());
-    cgroups.insert(nested, format!("kubepods/pod1/{id}/inner").as_bytes());
+    cgroups.insert(own, format!("kubepods/pod1/{id}").as_bytes(), BootTime(0));
+    cgroups.insert(
+        nested,
+        format!("kubepods/pod1/{id}/inner").as_bytes(),
+        BootTime(0),
+    );
     containers.tell(told(true, Vec::new()), &cgroups);
     assert!(matches!(
         containers.lookup(own, &cgroups, true),
@@ -145,7 +150,7 @@ fn without_the_runtimes_answer_what_was_noted_stands() {
         (told(false, Vec::new()), IdentityState::Pending),
     ] {
         let (mut cgroups, mut containers) = containers(dir.path(), &id);
-        cgroups.insert(CgroupId(7), format!("kubepods/pod1/{id}").as_bytes());
+        cgroups.insert(CgroupId(7), format!("kubepods/pod1/{id}").as_bytes(), BootTime(0));
         containers.tell(snapshot, &cgroups);
         let Placement::Container(container) = containers.lookup(CgroupId(7), &cgroups, true) else {
             panic!()
@@ -159,8 +164,8 @@ fn a_container_is_found_by_the_path_that_the_runtime_tells_and_never_by_a_name_i
     let dir = tempfile::tempdir().unwrap();
     let (id, other) = ("0123456789abcdef".repeat(4), "fedcba9876543210".repeat(4));
     let (mut cgroups, mut containers) = containers(dir.path(), &id);
-    cgroups.insert(CgroupId(7), b"odd/place");
-    cgroups.insert(CgroupId(8), format!("odd/place/{other}").as_bytes());
+    cgroups.insert(CgroupId(7), b"odd/place", BootTime(0));
+    cgroups.insert(CgroupId(8), format!("odd/place/{other}").as_bytes(), BootTime(0));
     assert!(matches!(
         containers.place_existing(CgroupId(7), "/odd/place", &cgroups),
         Placement::Host

@@ -21,6 +21,18 @@ pub fn read(pid: u32) -> Seen {
     }
 }
 
+/// The same with the start time in clock ticks since the boot, all of one process though its id be given again
+/// meanwhile; `None` where it is gone.
+pub fn read_whole(pid: u32) -> Option<(u64, Seen)> {
+    let start = || {
+        let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
+        Some(process.stat().ok()?.starttime)
+    };
+    let start_ticks = start()?;
+    let seen = read(pid);
+    (start()? == start_ticks).then_some((start_ticks, seen))
+}
+
 fn read_exe(pid: u32) -> Option<String> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;

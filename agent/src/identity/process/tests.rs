@@ -1,5 +1,5 @@
 use super::super::cgroups::Hierarchy;
-use super::super::system::Running;
+use super::super::system::{Program, Programs, Running, Seen};
 use super::*;
 use crate::observation::{Exec, Executable, Exit, KernelPath, Namespaces};
 
@@ -227,4 +227,87 @@ fn the_first_process_is_the_one_that_the_runtime_names() {
     let named = observe(key(A, 9), key(SHIM, 5), CgroupId(9), 3, exec("/bin/sh"));
     let (shell, _) = table.update(&named, |cgroup| cgroup == HOST, |_| Some(B));
     assert_eq!(shell.session, Session::Exec);
+}
+
+/// Reads of processes that are there, between two moments.
+fn read_as(pid: u32, start: u64, at: u64, exe: &str, argv: &[&str]) -> Program {
+    Program {
+        pid,
+        start_ticks: start / TICK_NS,
+        cgroup: CONTAINER,
+        at: BootTime(at),
+        seen: Seen {
+            exe: exe.to_owned(),
+            argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
+            mnt_ns: 3,
+            pid_ns: 9,
+        },
+    }
+}
+
+#[test]
+fn a_program_is_taken_from_proc_where_no_record_of_its_exec_came() {
+    let ran = || {
+        let mut table = table();
+        let act = observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash"));
+        let told = act.at.0;
+        update(&mut table, &act);
+        (table, told)
+    };
+    let (mut table, told) = ran();
+    let corrected = table
+        .correct(&read_as(A, 5, told + 1, "/bin/cat", &["cat", "x"]))
+        .unwrap();
+    assert_eq!(corrected.told, BootTime(told));
+    let after = Act::Exit(Exit::default());
+    let (process, _) = update(&mut table, &observe(key(A, 5), key(0, 0), CONTAINER, 3, after));
+    assert_eq!((&*process.exe, process.from_proc), ("/bin/cat", true));
+    assert_eq!(*process.argv, ["cat".to_owned(), "x".to_owned()]);
+    assert_eq!(process.key, key(A, 5), "as exact as it was known");
+    assert!(
+        table
+            .correct(&read_as(A, 5, told + 2, "/bin/cat", &["cat", "x"]))
+            .is_none(),
+        "once"
+    );
+
+    for (what, read) in [
+        (
+            "the record of an exec is newer",
+            read_as(A, 5, told - 1, "/bin/cat", &["cat"]),
+        ),
+        (
+            "another process has its id",
+            read_as(A, 900_000_000, told + 1, "/bin/cat", &["cat"]),
+        ),
+        ("it is ending", read_as(A, 5, told + 1, "", &[])),
+        (
+            "it is as it was told",
+            read_as(A, 5, told + 1, "/bin/bash", &["/bin/bash"]),
+        ),
+        (
+            "more of its arguments is read than was told",
+            read_as(A, 5, told + 1, "/bin/bash", &["/bin/bash", "-c"]),
+        ),
+        ("nobody knows it", read_as(B, 5, told + 1, "/bin/cat", &["cat"])),
+    ] {
+        assert!(ran().0.correct(&read).is_none(), "{what}");
+    }
+}
+
+#[test]
+fn a_process_whose_exit_was_lost_is_forgotten_and_one_that_began_since_is_not() {
+    let mut table = table();
+    let act = observe(key(A, 5), key(0, 0), CONTAINER, 3, exec("/bin/bash"));
+    update(&mut table, &act);
+    assert_eq!(table.living_in(&[CONTAINER]), [A]);
+    let nothing = |from| Programs {
+        from: BootTime(from),
+        until: BootTime(from + 1),
+        all: Vec::new(),
+    };
+    table.missed(&[A], &nothing(act.at.0 - 1));
+    assert_eq!(table.living_in(&[CONTAINER]), [A], "it began after the reading");
+    table.missed(&[A], &nothing(act.at.0 + 1));
+    assert!(table.living_in(&[CONTAINER]).is_empty());
 }

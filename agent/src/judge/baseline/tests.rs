@@ -26,6 +26,7 @@ pub(super) fn container(workload: &str, id: &str, image_digest: &str) -> Arc<Con
         state: IdentityState::Known,
         init_pid: 1,
         described: None,
+        start_seen: true,
     })
 }
 

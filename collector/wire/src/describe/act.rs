@@ -51,12 +51,13 @@ pub fn act(event: &Event) -> String {
             format!("the clock of the node was set {direction} by {by:?}")
         }
         Some(Detail::ClockState(state)) => super::clock_state("the node", state),
-        Some(Detail::Recovery(recovery)) => {
+        Some(Detail::Recovery(recovery)) if recovery.bytes_dropped > 0 => {
             format!(
                 "repaired after a crash: {} ({} bytes dropped)",
                 recovery.what, recovery.bytes_dropped
             )
         }
+        Some(Detail::Recovery(recovery)) => format!("put right: {}", recovery.what),
         Some(Detail::Rollup(rollup)) => {
             let repeated = counts(&rollup.repeated_alerts);
             let repeated = if repeated.is_empty() {
