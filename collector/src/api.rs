@@ -1,20 +1,23 @@
 //! What people and their programs ask of a running collector, on a port of its own.
 //!
-//! Two services, each for certificates of one role: an auditor reads and changes nothing; an operator lets nodes in and
-//! hands in decisions. A certificate of another role gets neither, and is recorded as refused. Each request is a record
+//! Two services, each for certificates of one role: an auditor reads and changes nothing; an operator lets nodes in, hands
+//! in decisions, and places and releases legal holds. A certificate of another role gets neither, and is recorded as refused. Each request is a record
 //! of the audit log under the name in the certificate, before it is answered.
 
 mod audit;
 mod desk;
+mod holding;
 mod operation;
 mod search;
 
+use crate::archive::holds::Holds;
 use crate::audit::AuditLog;
 use crate::config::{ApiConfig, Config};
 use crate::enrolment::Issuer;
-use crate::ingest::{Credentials, Refusals, StartError, accept_connections};
+use crate::ingest::{Ingest, StartError, accept_connections};
 use audit::AuditService;
 use desk::Desk;
+use holding::Holding;
 use norma_wire::api::audit_server::AuditServer;
 use norma_wire::api::operation_server::OperationServer;
 use operation::OperationService;
@@ -45,9 +48,12 @@ pub async fn start(
     offered: &ApiConfig,
     config: &Config,
     log: &AuditLog,
-    credentials: &Arc<Credentials>,
-    refusals: &Refusals,
+    holds: &Holds,
+    ingest: &Ingest,
 ) -> Result<Api, StartError> {
+    let Ingest {
+        credentials, refused, ..
+    } = ingest;
     let listen = |source| StartError::Listen {
         address: offered.listen,
         source,
@@ -56,15 +62,20 @@ pub async fn start(
     let address = listener.local_addr().map_err(listen)?;
     let stop = CancellationToken::new();
     let (connections, acceptor) =
-        accept_connections(listener, Arc::clone(credentials), refusals.clone(), stop.clone());
+        accept_connections(listener, Arc::clone(credentials), refused.clone(), stop.clone());
     let desk = Desk {
         log: log.clone(),
-        refusals: refusals.clone(),
+        refusals: refused.clone(),
         admission: credentials.admission(),
     };
-    let auditors = AuditService::new(desk.clone());
+    let holding = Holding {
+        desk: desk.clone(),
+        holds: holds.clone(),
+    };
+    let auditors = AuditService::new(desk.clone(), holding.clone());
     let operators = OperationService {
         desk,
+        holding,
         issuer: config.enrolment.clone().map(Issuer),
         tokens: config.tokens_dir(),
         baselines: config.baselines_dir(),

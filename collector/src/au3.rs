@@ -6,7 +6,7 @@ pub mod coverage;
 mod event;
 
 use crate::audit::show::{record_kind, time};
-use norma_wire::audit::{Administration, Record, record::Body};
+use norma_wire::audit::{Administration, HoldPlaced, HoldReleased, Record, record::Body};
 use norma_wire::{Event, describe};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -129,6 +129,11 @@ fn source(body: Option<&Body>) -> Answer {
         Some(Body::Gap(gap)) => known(format!("agent of node {}", gap.node)),
         Some(Body::CheckpointConflict(conflict)) => known(&conflict.who),
         Some(Body::NodeKey(key)) => known(format!("agent of node {}", key.node)),
+        Some(Body::HoldPlaced(HoldPlaced { actor, .. }) | Body::HoldReleased(HoldReleased { actor, .. }))
+            if !actor.is_empty() =>
+        {
+            known("norma-collector api hold")
+        }
         Some(Body::HoldPlaced(_) | Body::HoldReleased(_)) => known("norma-collector audit hold"),
         Some(Body::TokenMade(_)) => known("norma-collector pki token"),
         Some(Body::Event(_)) => unknown("the event cannot be decoded by this version"),

@@ -111,7 +111,7 @@ async fn live(config: &Config) -> Result<(), RunError> {
         ];
         let api = match &config.api {
             Some(offered) => {
-                let api = api::start(offered, config, &log, &ingest.credentials, &ingest.refused).await?;
+                let api = api::start(offered, config, &log, archive.holds(), &ingest).await?;
                 tracing::info!(address = %api.address, "auditors and operators can ask");
                 Some(api)
             }

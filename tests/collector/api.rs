@@ -191,6 +191,112 @@ async fn each_role_has_its_own_api_and_who_asks_for_another_is_on_record() -> Re
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_places_and_releases_holds_and_an_auditor_sees_them() -> Result<()> {
+    let mut office = Office::open("api-holds")?;
+    let (eve, olga) = (&office.auditor, &office.operator);
+    fn hold<'a>(ask: &[&'a str]) -> Vec<&'a str> {
+        let words = ["--reason", "case 17", "--who", "J. Doe"];
+        [&["hold"], ask, &words].concat()
+    }
+    office.refuses(eve, &hold(&["set", "--everything"]), "only an operator may")?;
+    office.refuses(eve, &hold(&["release", "hold-1"]), "only an operator may")?;
+    office.refuses(olga, &hold(&["set"]), "say what to hold")?;
+    office.refuses(olga, &hold(&["release", "hold-1"]), "there is no hold `hold-1`")?;
+    let vague = ["hold", "set", "--everything", "--reason", " ", "--who", "J. Doe"];
+    office.refuses(olga, &vague, "say why, and who wants it")?;
+    ensure!(office.asks(eve, &["hold", "list"])?.trim() == "no hold is in force");
+
+    let on = ["set", "--namespace", "payments", "--from", "2026-11-01T00:00:00Z"];
+    let placed = office.asks(olga, &hold(&on))?;
+    let id = placed.split(' ').next().context("no name")?.to_owned();
+    ensure!(placed.contains("is placed"), "{placed}");
+    let listed = |who: &KeyPair| -> Result<Value> {
+        let told = office.asks(who, &["hold", "list", "--output", "json"])?;
+        Ok(serde_json::from_str::<Value>(&told)?["holds"].clone())
+    };
+    let holds = listed(eve)?;
+    ensure!(holds == listed(olga)?, "{holds}");
+    ensure!(
+        holds.as_array().is_some_and(|holds| holds.len() == 1)
+            && holds[0]["id"] == id.as_str()
+            && holds[0]["on"]["namespace"] == "payments"
+            && holds[0]["on"]["everything"] == false
+            && holds[0]["who"] == "J. Doe"
+            && holds[0]["actor"] == "operator olga",
+        "{holds}"
+    );
+    let told = office.asks(eve, &["hold", "list"])?;
+    ensure!(
+        told.contains("on namespace payments, from 2026-11-01")
+            && told.contains("by J. Doe (operator olga): case 17"),
+        "{told}"
+    );
+    // It is the same hold to who is on the host, and after a restart.
+    let local = |ask: &[&str]| {
+        let mut command = office.stage.programs.collector();
+        command.args(["audit", "hold"]).args(ask).arg("--state");
+        output(command.arg(office.collector.state()))
+    };
+    ensure!(local(&["list"])?.contains(&id));
+    office.collector.stop()?;
+    office.collector.run(&office.stage.scratch)?;
+    wait_until("the API to listen", LIMIT, || {
+        Ok(is_listening(office.port)?.then_some(()))
+    })?;
+    let (eve, olga) = (&office.auditor, &office.operator);
+    ensure!(office.asks(eve, &["hold", "list"])?.contains(&id));
+    let released = office.asks(olga, &hold(&["release", &id]))?;
+    ensure!(released.contains("is released"), "{released}");
+    ensure!(office.asks(eve, &["hold", "list"])?.trim() == "no hold is in force");
+
+    let audit = office.collector.audit();
+    for (kind, name) in [("hold_placed", "hold_placed"), ("hold_released", "hold_released")] {
+        let records = audit.records_of(&["--kind", kind])?;
+        let record = &records[0][name];
+        ensure!(
+            records.len() == 1
+                && record["id"] == id.as_str()
+                && record["actor"] == "operator olga"
+                && record["who"] == "J. Doe"
+                && record["reason"] == "case 17",
+            "{records:?}"
+        );
+    }
+    let asked = |act: &str| -> Result<Vec<(bool, String)>> {
+        let done = office.administration(act)?;
+        Ok(done
+            .iter()
+            .map(|done| {
+                (
+                    done["refused"] == "",
+                    done["actor"].as_str().unwrap_or_default().to_owned(),
+                )
+            })
+            .collect())
+    };
+    let olga = |done| (done, "operator olga".to_owned());
+    // What names nothing is refused before it is sent.
+    ensure!(
+        asked("hold")? == [olga(false), olga(true)],
+        "{:?}",
+        asked("hold")?
+    );
+    ensure!(
+        asked("hold_release")? == [olga(false), olga(true)],
+        "{:?}",
+        asked("hold_release")?
+    );
+    ensure!(
+        asked("holds")?
+            .iter()
+            .filter(|(_, who)| who == "auditor eve")
+            .count()
+            == 5
+    );
+    office.collector.stop()
+}
+
 #[test]
 fn what_the_collector_is_told_by_its_files_is_on_record() -> Result<()> {
     let mut office = Office::open("administration")?;

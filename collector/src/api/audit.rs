@@ -1,6 +1,7 @@
 //! What auditors ask.
 
 use super::desk::{Desk, asked};
+use super::holding::Holding;
 use super::search;
 use crate::audit::inventory;
 use crate::audit::prove::{self, ProveError, Wanted};
@@ -8,8 +9,8 @@ use crate::audit::{gaps, show};
 use crate::pki::Role;
 use norma_wire::api::audit_server::Audit;
 use norma_wire::api::{
-    CheckpointReply, CheckpointRequest, GapsReply, GapsRequest, ManifestReply, ManifestsRequest, ProveReply,
-    ProveRequest, QueryReply, QueryRequest, StatusReply, StatusRequest,
+    CheckpointReply, CheckpointRequest, GapsReply, GapsRequest, HoldsReply, HoldsRequest, ManifestReply,
+    ManifestsRequest, ProveReply, ProveRequest, QueryReply, QueryRequest, StatusReply, StatusRequest,
 };
 use norma_wire::audit::AdministrativeAct as Act;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ const AHEAD: usize = 64;
 #[derive(Debug)]
 pub struct AuditService {
     desk: Desk,
+    holding: Holding,
     /// Places for what reads much of the log.
     readers: Arc<Semaphore>,
 }
@@ -33,9 +35,10 @@ pub struct AuditService {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl AuditService {
-    pub fn new(desk: Desk) -> Self {
+    pub fn new(desk: Desk, holding: Holding) -> Self {
         Self {
             desk,
+            holding,
             readers: Arc::new(Semaphore::new(SEARCHES)),
         }
     }
@@ -68,6 +71,11 @@ impl Audit for AuditService {
     async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusReply> {
         let peer = self.desk.caller(&request, Role::Auditor)?;
         self.desk.status(&peer).await.map(Response::new)
+    }
+
+    async fn holds(&self, request: Request<HoldsRequest>) -> Answer<HoldsReply> {
+        let peer = self.desk.caller(&request, Role::Auditor)?;
+        self.holding.list(&peer).await
     }
 
     async fn checkpoint(&self, request: Request<CheckpointRequest>) -> Answer<CheckpointReply> {

@@ -1,6 +1,7 @@
 //! What operators ask.
 
 use super::desk::{Desk, asked};
+use super::holding::Holding;
 use crate::enrolment::Issuer;
 use crate::enrolment::token::{LIFETIME, Tokens};
 use crate::pki::{NodeName, Role};
@@ -8,7 +9,10 @@ use norma_baseline::file;
 use norma_baseline::overlay::Overlay;
 use norma_baseline_command::inbox::{self, Outcome};
 use norma_wire::api::operation_server::Operation;
-use norma_wire::api::{DecideReply, DecideRequest, StatusReply, StatusRequest, TokenReply, TokenRequest};
+use norma_wire::api::{
+    DecideReply, DecideRequest, HoldsReply, HoldsRequest, PlaceHoldReply, PlaceHoldRequest, ReleaseHoldReply,
+    ReleaseHoldRequest, StatusReply, StatusRequest, TokenReply, TokenRequest,
+};
 use norma_wire::audit::AdministrativeAct as Act;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +26,8 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct OperationService {
     /// Knows who asks.
     pub desk: Desk,
+    /// Does what is asked of legal holds.
+    pub holding: Holding,
     /// Issues certificates; `None` where the collector does not.
     pub issuer: Option<Issuer>,
     /// Where tokens lie.
@@ -35,6 +41,27 @@ impl Operation for OperationService {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let peer = self.desk.caller(&request, Role::Operator)?;
         self.desk.status(&peer).await.map(Response::new)
+    }
+
+    async fn holds(&self, request: Request<HoldsRequest>) -> Result<Response<HoldsReply>, Status> {
+        let peer = self.desk.caller(&request, Role::Operator)?;
+        self.holding.list(&peer).await
+    }
+
+    async fn place_hold(
+        &self,
+        request: Request<PlaceHoldRequest>,
+    ) -> Result<Response<PlaceHoldReply>, Status> {
+        let peer = self.desk.caller(&request, Role::Operator)?;
+        self.holding.place(&peer, request.into_inner()).await
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<ReleaseHoldRequest>,
+    ) -> Result<Response<ReleaseHoldReply>, Status> {
+        let peer = self.desk.caller(&request, Role::Operator)?;
+        self.holding.release(&peer, request.into_inner()).await
     }
 
     async fn make_token(&self, request: Request<TokenRequest>) -> Result<Response<TokenReply>, Status> {

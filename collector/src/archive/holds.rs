@@ -6,11 +6,12 @@
 pub mod inbox;
 mod scope;
 
-pub use scope::{Facts, covers, scope};
+pub use scope::{Facts, check, covers, scope};
 
 use crate::audit::{AuditLog, Follower, ReadError, StorageError};
 use crate::durable::{self, Sync};
 use norma_wire::audit::{HoldPlaced, HoldReleased, HoldScope, Record, record::Body};
+use norma_wire::text::Hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,8 @@ use tokio::sync::{Mutex, MutexGuard};
 pub const FILE: &str = "holds.json";
 /// Records read at a time.
 const CHUNK: usize = 4096;
+/// Bytes of chance in a hold's name.
+const ID_BYTES: usize = 4;
 
 /// A hold in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,9 @@ pub struct Hold {
     pub who: String,
     /// User of the host that handed it over.
     pub uid: u32,
+    /// Who asked for it over the API, by the certificate; empty where it was handed over.
+    #[serde(default)]
+    pub actor: String,
     /// When, nanoseconds since 1970.
     pub placed_wall_ns: u64,
 }
@@ -142,6 +148,7 @@ impl Hold {
             reason: placed.reason.clone(),
             who: placed.who.clone(),
             uid: placed.uid,
+            actor: placed.actor.clone(),
             placed_wall_ns,
         }
     }
@@ -155,6 +162,22 @@ impl Hold {
             to_wall_ns: self.to_wall_ns.unwrap_or_default(),
             segment: self.segment,
         }
+    }
+}
+
+/// A name for a new hold; `None` where the system gives no random bytes.
+pub fn new_id() -> Option<String> {
+    let mut chance = [0; ID_BYTES];
+    aws_lc_rs::rand::fill(&mut chance).ok()?;
+    Some(format!("hold-{}", Hex(&chance)))
+}
+
+/// Who is behind a hold, for people: in their own words, and how that is known.
+pub fn whose(who: &str, uid: u32, actor: &str) -> String {
+    if actor.is_empty() {
+        format!("{who} (uid {uid})")
+    } else {
+        format!("{who} ({actor})")
     }
 }
 

@@ -82,6 +82,7 @@ pub struct Settings<'a> {
 /// The running tasks.
 #[derive(Debug)]
 pub struct Running {
+    holds: Holds,
     inbox: JoinHandle<()>,
     task: JoinHandle<()>,
     backlog: Option<Backlog>,
@@ -104,6 +105,12 @@ impl Backlog {
 }
 
 impl Running {
+    /// The legal holds.
+    #[must_use]
+    pub fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
     /// What is still to be archived; `None` where nothing is.
     #[must_use]
     pub fn backlog(&self) -> Option<Backlog> {
@@ -146,6 +153,7 @@ pub fn start(
     let wishes = Inbox::open(&shreds_dir, shred::REQUEST).map_err(directory(&shreds_dir))?;
     let key = settings.audit.key.open(settings.audit.origin.as_deref())?;
     let inbox = inbox::take(&holds_dir, holds.clone(), stop.clone()).map_err(directory(&holds_dir))?;
+    let running_holds = holds.clone();
     let backlog = settings.archive.map(|_| Backlog::default());
     let task = Task {
         archive: settings.archive.cloned(),
@@ -170,6 +178,7 @@ pub fn start(
         is_in_trouble: false,
     };
     Ok(Running {
+        holds: running_holds,
         inbox,
         task: tokio::spawn(task.run(stop)),
         backlog,

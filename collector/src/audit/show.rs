@@ -2,6 +2,7 @@
 
 use super::read::ReadError;
 use super::walk::walk;
+use crate::archive::holds::{scope, whose};
 use jiff::Timestamp;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::pb::{self, VerdictKind};
@@ -261,16 +262,17 @@ pub fn words(record: &Record, event: Option<&Event>) -> String {
             shredded.reason
         ),
         (Some(Body::HoldPlaced(placed)), _) => format!(
-            "{} (uid {}) placed hold {} on {}: {}",
-            placed.who,
-            placed.uid,
+            "{} placed hold {} on {}: {}",
+            whose(&placed.who, placed.uid, &placed.actor),
             placed.id,
-            crate::archive::holds::scope(placed.scope.as_ref()),
+            scope(placed.scope.as_ref()),
             placed.reason
         ),
         (Some(Body::HoldReleased(released)), _) => format!(
-            "{} (uid {}) released hold {}: {}",
-            released.who, released.uid, released.id, released.reason
+            "{} released hold {}: {}",
+            whose(&released.who, released.uid, &released.actor),
+            released.id,
+            released.reason
         ),
         (Some(Body::StorageState(state)), _) => format!(
             "{} % of the disk of {} are used, {} bytes are left{}",

@@ -1,5 +1,7 @@
 //! `norma-collector api`: what auditors and operators ask of a running collector.
 
+mod hold;
+
 use super::{Failure, Output};
 use crate::audit::show;
 use clap::{Args, Subcommand};
@@ -92,6 +94,9 @@ enum Ask {
         /// File with the decisions
         file: PathBuf,
     },
+    /// Legal holds: what must not be removed, whatever its age
+    #[command(subcommand)]
+    Hold(hold::Command),
 }
 
 #[derive(Debug, Args)]
@@ -211,9 +216,10 @@ impl Target {
 impl Ask {
     async fn ask(self, channel: Channel, target: &Target, output: Output) -> Result<(), Failure> {
         let mut audit = AuditClient::new(channel.clone());
-        let mut operation = OperationClient::new(channel);
+        let mut operation = OperationClient::new(channel.clone());
         let json = output == Output::Json;
         match self {
+            Self::Hold(command) => command.ask(channel, target, output).await?,
             Self::Status => {
                 let answer = if target.is_operator() {
                     operation.status(StatusRequest {}).await

@@ -2,7 +2,7 @@
 
 mod archive;
 mod evidence;
-mod hold;
+pub mod hold;
 mod shred;
 
 use super::{Failure, Output};

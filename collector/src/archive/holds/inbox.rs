@@ -95,11 +95,18 @@ async fn carry_out(path: &Path, holds: &Holds) -> Result<(), Undone> {
                 reason,
                 who,
                 uid,
+                actor: String::new(),
             };
             holds.place(placed).await
         }
         Wish::Release { id, reason, who } => {
-            let released = HoldReleased { id, reason, who, uid };
+            let released = HoldReleased {
+                id,
+                reason,
+                who,
+                uid,
+                actor: String::new(),
+            };
             holds.release(released).await
         }
     };

@@ -75,6 +75,23 @@ pub fn covers(hold: &Hold, facts: &Facts) -> bool {
                 .any(|(node, namespace)| is(&hold.node, node) && is(&hold.namespace, namespace)))
 }
 
+/// Whether a hold can be on this. What is meant to be on `everything` has to say so: nobody holds all by a slip.
+///
+/// # Errors
+/// It cannot; why.
+pub fn check(scope: &HoldScope, everything: bool) -> Result<(), &'static str> {
+    let is_narrowed = *scope != HoldScope::default();
+    if is_narrowed == everything {
+        return Err(
+            "say what to hold: a node, a namespace, a time from or to which, a segment, or else everything",
+        );
+    }
+    if scope.to_wall_ns > 0 && scope.from_wall_ns > scope.to_wall_ns {
+        return Err("it ends before it begins: the time from which on it holds is after the one up to which");
+    }
+    Ok(())
+}
+
 /// What a hold is on, in words.
 pub fn scope(scope: Option<&HoldScope>) -> String {
     let Some(scope) = scope else {
@@ -118,6 +135,7 @@ mod tests {
             reason: String::new(),
             who: String::new(),
             uid: 0,
+            actor: String::new(),
             placed_wall_ns: 0,
         }
     }
@@ -154,6 +172,27 @@ mod tests {
         check(false, &|hold| hold.from_wall_ns = Some(201));
         check(true, &|hold| hold.to_wall_ns = Some(100));
         check(false, &|hold| hold.to_wall_ns = Some(99));
+    }
+
+    #[test]
+    fn a_hold_says_what_it_is_on() {
+        let none = HoldScope::default();
+        assert!(check(&none, false).is_err());
+        assert!(check(&none, true).is_ok());
+        let first = HoldScope {
+            segment: Some(0),
+            ..none.clone()
+        };
+        assert!(check(&first, false).is_ok());
+        assert!(check(&first, true).is_err());
+        let times = |from_wall_ns, to_wall_ns| HoldScope {
+            from_wall_ns,
+            to_wall_ns,
+            ..none.clone()
+        };
+        assert!(check(&times(5, 0), false).is_ok());
+        assert!(check(&times(5, 5), false).is_ok());
+        assert!(check(&times(6, 5), false).is_err());
     }
 
     #[test]

@@ -2,16 +2,13 @@
 
 use crate::archive::Outcome;
 use crate::archive::holds::inbox::{Wish, hand_over};
-use crate::archive::holds::{read, scope};
+use crate::archive::holds::{check, new_id, read, scope, whose};
 use crate::cli::{Failure, Output};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use norma_wire::text::Hex;
+use norma_wire::audit::HoldScope;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-
-/// Bytes of a hold's name.
-const ID_BYTES: usize = 4;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -36,8 +33,9 @@ struct Place {
     output: Output,
 }
 
+/// What a hold is on.
 #[derive(Debug, Args)]
-pub struct PlaceArgs {
+pub struct ScopeArgs {
     /// Only records of this node
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
@@ -56,6 +54,32 @@ pub struct PlaceArgs {
     /// All that there is and will be
     #[arg(long, conflicts_with_all = ["node", "namespace", "from", "to", "segment"])]
     everything: bool,
+}
+
+impl ScopeArgs {
+    /// As records have it, and whether everything is meant; refused where that says nothing, or contradicts itself.
+    pub fn scope(self) -> Result<(HoldScope, bool), Failure> {
+        let at = |time: Option<Timestamp>| {
+            time.map_or(Ok(0), |time| {
+                u64::try_from(time.as_nanosecond()).map_err(|_| failed(format!("{time} is before 1970")))
+            })
+        };
+        let scope = HoldScope {
+            node: self.node.unwrap_or_default(),
+            namespace: self.namespace.unwrap_or_default(),
+            from_wall_ns: at(self.from)?,
+            to_wall_ns: at(self.to)?,
+            segment: self.segment,
+        };
+        check(&scope, self.everything).map_err(failed)?;
+        Ok((scope, self.everything))
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    #[command(flatten)]
+    on: ScopeArgs,
     /// Why
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -102,38 +126,17 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 impl PlaceArgs {
     fn execute(self) -> Result<(), Failure> {
-        let is_narrowed = self.node.is_some()
-            || self.namespace.is_some()
-            || self.from.is_some()
-            || self.to.is_some()
-            || self.segment.is_some();
-        if !is_narrowed && !self.everything {
-            return Err(failed(
-                "say what to hold: --node, --namespace, --from, --to, --segment, or --everything",
-            ));
-        }
-        let at = |time: Option<Timestamp>| {
-            time.map(|time| {
-                u64::try_from(time.as_nanosecond()).map_err(|_| failed(format!("{time} is before 1970")))
-            })
-            .transpose()
-        };
-        let (from_wall_ns, to_wall_ns) = (at(self.from)?, at(self.to)?);
-        if let (Some(from), Some(to)) = (from_wall_ns, to_wall_ns)
-            && from > to
-        {
-            return Err(failed("--from is after --to"));
-        }
-        let mut chance = [0; ID_BYTES];
-        aws_lc_rs::rand::fill(&mut chance).map_err(|_| failed("the system gives no random bytes"))?;
-        let id = format!("hold-{}", Hex(&chance));
+        let (scope, _) = self.on.scope()?;
+        let id = new_id().ok_or_else(|| failed("the system gives no random bytes"))?;
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        let at = |time: u64| (time > 0).then_some(time);
         let wish = Wish::Place {
             id: id.clone(),
-            node: self.node,
-            namespace: self.namespace,
-            from_wall_ns,
-            to_wall_ns,
-            segment: self.segment,
+            node: given(scope.node),
+            namespace: given(scope.namespace),
+            from_wall_ns: at(scope.from_wall_ns),
+            to_wall_ns: at(scope.to_wall_ns),
+            segment: scope.segment,
             reason: self.reason,
             who: self.who,
         };
@@ -190,12 +193,11 @@ impl ListArgs {
             Output::Human => {
                 for hold in stored.list() {
                     println!(
-                        "{} on {} since {} by {} (uid {}): {}",
+                        "{} on {} since {} by {}: {}",
                         hold.id,
                         scope(Some(&hold.scope())),
                         crate::audit::show::time(hold.placed_wall_ns),
-                        hold.who,
-                        hold.uid,
+                        whose(&hold.who, hold.uid, &hold.actor),
                         hold.reason
                     );
                 }
