@@ -10,6 +10,7 @@ mod container;
 pub mod cri;
 mod doubt;
 pub mod engine;
+mod following;
 mod oci;
 mod openers;
 mod process;

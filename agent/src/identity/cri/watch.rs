@@ -2,34 +2,19 @@
 
 use super::api::{Container, ContainerState, PodSandbox, PodSandboxState};
 use super::client::{Client, CriError};
-use super::describe::{self, Described, Pod};
+use super::describe::{self, Pod};
 use super::{SOCKETS, Snapshot, View};
-use backon::{BackoffBuilder as _, ExponentialBuilder};
-use foldhash::{HashMap, HashMapExt as _};
+use crate::identity::following::{Descriptions, Followed, POLL, REST, SAFETY_NET, follow};
+use foldhash::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-/// How often a runtime is asked that sends no events.
-const POLL: Duration = Duration::from_secs(1);
-/// How often one is asked that does: events can be dropped on their way.
-const SAFETY_NET: Duration = Duration::from_secs(10);
-/// Least time between two rounds of questions.
-const REST: Duration = Duration::from_millis(20);
-/// A description is asked for anew after this time: limits can be changed while a container runs.
-const STALE: Duration = Duration::from_secs(300);
 /// Descriptions after which a long first round says what it has so far.
 const PUBLISH_EVERY: usize = 16;
-/// First and longest delay before a runtime that is gone is tried again.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LAST_DELAY: Duration = Duration::from_secs(5);
-/// Most images whose digests are remembered.
-const IMAGES_MAX: usize = 4_096;
-
 /// Where and how the runtime is asked.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -43,45 +28,53 @@ pub struct Options {
 pub fn start(handle: &Handle, options: Options) -> View {
     let (sender, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let poke = Arc::new(Notify::new());
-    handle.spawn(run(options, sender, Arc::clone(&poke)));
+    handle.spawn(follow(Watcher {
+        options,
+        sender,
+        poke: Arc::clone(&poke),
+        known: Descriptions::new(),
+        runtime: String::new(),
+        synced: false,
+    }));
     View::new(snapshots, poke)
 }
 
-async fn run(options: Options, sender: watch::Sender<Arc<Snapshot>>, poke: Arc<Notify>) {
-    let new_delays = || {
-        ExponentialBuilder::new()
-            .with_min_delay(FIRST_DELAY)
-            .with_max_delay(LAST_DELAY)
-            .with_jitter()
-            .without_max_times()
-            .build()
-    };
-    let mut delays = new_delays();
-    let mut told = false;
-    let mut watcher = Watcher {
-        options,
-        sender,
-        poke,
-        known: HashMap::new(),
-        digests: HashMap::new(),
-        runtime: String::new(),
-        synced: false,
-    };
-    while !watcher.sender.is_closed() {
-        let result = match watcher.socket() {
-            Some(socket) => watcher.session(&socket).await,
+struct Watcher {
+    options: Options,
+    sender: watch::Sender<Arc<Snapshot>>,
+    poke: Arc<Notify>,
+    known: Descriptions,
+    runtime: String,
+    /// A whole round was finished.
+    synced: bool,
+}
+
+impl Followed for Watcher {
+    type Error = CriError;
+
+    async fn session(&mut self) -> Result<(), CriError> {
+        match self.socket() {
+            Some(socket) => self.ask(&socket).await,
             None => Ok(()),
-        };
-        let was_live = watcher.sender.borrow().live;
-        if was_live || !watcher.sender.borrow().asked {
-            watcher.publish(false);
         }
-        if was_live {
-            delays = new_delays();
-            told = false;
+    }
+
+    fn sender(&self) -> &watch::Sender<Arc<Snapshot>> {
+        &self.sender
+    }
+
+    fn snapshot(&self, live: bool) -> Snapshot {
+        Snapshot {
+            runtime: self.runtime.clone(),
+            live,
+            asked: self.synced || !live,
+            containers: self.known.containers(),
+            engines: Vec::new(),
         }
-        match result {
-            _ if told => {}
+    }
+
+    fn complain(&self, ended: Result<(), CriError>) -> bool {
+        match ended {
             Ok(()) => tracing::info!(
                 looked_for = SOCKETS.join(", "),
                 "no container runtime socket: pods are known from the state of their OCI runtime alone \
@@ -92,28 +85,8 @@ async fn run(options: Options, sender: watch::Sender<Arc<Snapshot>>, poke: Arc<N
                 "pods cannot be asked for; what is known of them stays, and it is tried again"
             ),
         }
-        told = true;
-        tokio::time::sleep(delays.next().unwrap_or(LAST_DELAY)).await;
+        true
     }
-}
-
-/// A container that was asked for.
-struct Known {
-    state: i32,
-    at: Instant,
-    described: Arc<Described>,
-}
-
-struct Watcher {
-    options: Options,
-    sender: watch::Sender<Arc<Snapshot>>,
-    poke: Arc<Notify>,
-    known: HashMap<String, Known>,
-    /// Digests that registries know an image by.
-    digests: HashMap<String, Vec<String>>,
-    runtime: String,
-    /// A whole round was finished.
-    synced: bool,
 }
 
 impl Watcher {
@@ -125,14 +98,14 @@ impl Watcher {
     }
 
     /// Asks until it fails.
-    async fn session(&mut self, socket: &Path) -> Result<(), CriError> {
+    async fn ask(&mut self, socket: &Path) -> Result<(), CriError> {
         let mut client = Client::connect(socket).await?;
         let version = client.version().await?;
         self.runtime = describe::text(&version.runtime_name);
         let sends_events = Arc::new(AtomicBool::new(false));
         // Ends with this function.
         let mut events = JoinSet::new();
-        events.spawn(follow(
+        events.spawn(listen(
             client.clone(),
             Arc::clone(&sends_events),
             Arc::clone(&self.poke),
@@ -172,7 +145,7 @@ impl Watcher {
         let mut changed = !(self.synced && self.sender.borrow().live);
         for sandbox in &sandboxes {
             let ready = sandbox.state == PodSandboxState::SandboxReady as i32;
-            if self.is_current(&sandbox.id, sandbox.state) || !ready {
+            if self.known.current(&sandbox.id, sandbox.state).is_some() || !ready {
                 continue;
             }
             changed |= self.describe_sandbox(client, sandbox).await?;
@@ -190,33 +163,25 @@ impl Watcher {
             .contains(&container.state);
             // What had ended before anything was known of this node is of no interest; what was over before it
             // was ever listed is.
-            let wanted = running || (self.synced && !self.known.contains_key(&container.id));
-            if !wanted || self.is_current(&container.id, container.state) {
+            let wanted = running || (self.synced && self.known.get(&container.id).is_none());
+            if !wanted || self.known.current(&container.id, container.state).is_some() {
                 continue;
             }
             let sandbox = pods.get(container.pod_sandbox_id.as_str()).copied();
             changed |= self.describe_container(client, container, sandbox).await?;
             self.publish_now_and_then(&mut asked);
         }
-        let before = self.known.len();
-        let listed: std::collections::HashSet<&str> = sandboxes
+        let listed: HashSet<&str> = sandboxes
             .iter()
             .map(|sandbox| sandbox.id.as_str())
             .chain(containers.iter().map(|container| container.id.as_str()))
             .collect();
-        self.known.retain(|id, _| listed.contains(id.as_str()));
-        changed |= self.known.len() != before;
+        changed |= self.known.keep(&listed);
         self.synced = true;
         if changed {
             self.publish(true);
         }
         Ok(())
-    }
-
-    fn is_current(&self, id: &str, state: i32) -> bool {
-        self.known
-            .get(id)
-            .is_some_and(|known| known.state == state && known.at.elapsed() < STALE)
     }
 
     async fn describe_sandbox(
@@ -229,7 +194,7 @@ impl Watcher {
         };
         let pod = self.pod(sandbox, answer.status.as_ref());
         let described = describe::sandbox(&self.runtime, sandbox, &answer, &pod);
-        Ok(self.learn(&sandbox.id, sandbox.state, described))
+        Ok(self.known.learn(&sandbox.id, sandbox.state, described))
     }
 
     async fn describe_container(
@@ -242,7 +207,7 @@ impl Watcher {
             return Ok(false);
         };
         let pod = match (self.known.get(&container.pod_sandbox_id), sandbox) {
-            (Some(known), _) => Arc::clone(&known.described.pod),
+            (Some(known), _) => Arc::clone(&known.pod),
             (None, Some(sandbox)) => self.pod(sandbox, None),
             (None, None) => Arc::default(),
         };
@@ -253,7 +218,7 @@ impl Watcher {
             .unwrap_or_default();
         let digests = self.digests(client, &image_ref).await?;
         let described = describe::container(&self.runtime, container, &answer, &pod, &digests);
-        Ok(self.learn(&container.id, container.state, described))
+        Ok(self.known.learn(&container.id, container.state, described))
     }
 
     fn pod(&self, sandbox: &PodSandbox, status: Option<&super::api::PodSandboxStatus>) -> Arc<Pod> {
@@ -268,30 +233,12 @@ impl Watcher {
         if image_ref.is_empty() || image_ref.contains('@') {
             return Ok(Vec::new());
         }
-        if let Some(known) = self.digests.get(image_ref) {
+        if let Some(known) = self.known.digests(image_ref) {
             return Ok(known.clone());
         }
         let digests = client.repo_digests(image_ref).await?;
-        if self.digests.len() >= IMAGES_MAX {
-            self.digests.clear();
-        }
-        self.digests.insert(image_ref.to_owned(), digests.clone());
+        self.known.learn_digests(image_ref, &digests);
         Ok(digests)
-    }
-
-    /// Says whether that was news.
-    fn learn(&mut self, id: &str, state: i32, described: Described) -> bool {
-        let (described, news) = match self.known.get(id) {
-            Some(known) if *known.described == described => (Arc::clone(&known.described), false),
-            _ => (Arc::new(described), true),
-        };
-        let known = Known {
-            state,
-            at: Instant::now(),
-            described,
-        };
-        self.known.insert(id.to_owned(), known);
-        news
     }
 
     fn publish_now_and_then(&self, asked: &mut usize) {
@@ -300,25 +247,10 @@ impl Watcher {
             self.publish(true);
         }
     }
-
-    fn publish(&self, live: bool) {
-        let snapshot = Snapshot {
-            runtime: self.runtime.clone(),
-            live,
-            asked: self.synced || !live,
-            containers: self
-                .known
-                .values()
-                .map(|known| (known.described.id.clone(), Arc::clone(&known.described)))
-                .collect(),
-            engines: Vec::new(),
-        };
-        self.sender.send_replace(Arc::new(snapshot));
-    }
 }
 
 /// An event only says that there is something to ask for: it can come twice, late, or not at all.
-async fn follow(mut client: Client, sends_events: Arc<AtomicBool>, poke: Arc<Notify>) {
+async fn listen(mut client: Client, sends_events: Arc<AtomicBool>, poke: Arc<Notify>) {
     let mut stream = match client.events().await {
         Ok(stream) => stream,
         Err(status) => {
