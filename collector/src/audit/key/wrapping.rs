@@ -40,7 +40,7 @@ impl Use for Wrapping {
     fn find(session: &Session, uri: &Pkcs11Uri) -> Result<Self, TokenFault> {
         let found = session.find_objects(&named(ObjectClass::SECRET_KEY, uri))?;
         let key = only(&found, "secret keys")?;
-        let wrapped = wrap(session, key, &CHECK).map_err(why)?;
+        let wrapped = wrap(session, key, &CHECK).map_err(|error| why(&error))?;
         match unwrap(session, key, &wrapped) {
             Ok(unwrapped) if unwrapped == CHECK => Ok(Self {
                 key,
@@ -49,7 +49,7 @@ impl Use for Wrapping {
             Ok(_) => Err(TokenFault::Wrap(
                 "what it unwraps is not what it wrapped".to_owned(),
             )),
-            Err(error) => Err(why(error)),
+            Err(error) => Err(why(&error)),
         }
     }
 
@@ -73,8 +73,8 @@ impl Use for Wrapping {
 }
 
 /// A token's answer that came with the key itself.
-fn why(error: cryptoki::error::Error) -> TokenFault {
-    TokenFault::Wrap(short(&error))
+fn why(error: &cryptoki::error::Error) -> TokenFault {
+    TokenFault::Wrap(short(error))
 }
 
 /// Of an object that lives as long as the session at most, and whose value may be had.
