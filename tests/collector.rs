@@ -19,6 +19,8 @@ mod archive_store;
 mod audit_outsider;
 #[path = "collector/audit_promises.rs"]
 mod audit_promises;
+#[path = "collector/audit_together.rs"]
+mod audit_together;
 #[path = "collector/audit_witness.rs"]
 mod audit_witness;
 #[path = "collector/baselines.rs"]

@@ -25,7 +25,12 @@ fn collector(stage: &Stage, name: &str) -> Result<(Scratch, Collector)> {
     Ok((scratch, collector))
 }
 
-fn both(stage: &Stage, identity: &KeyPair, first: &Collector, second: &Collector) -> Result<CollectorTarget> {
+pub fn both(
+    stage: &Stage,
+    identity: &KeyPair,
+    first: &Collector,
+    second: &Collector,
+) -> Result<CollectorTarget> {
     let mut both = target(&stage.pki.ca(), identity, first.port())?;
     let second = target(&stage.pki.ca(), identity, second.port())?;
     both.fallbacks.push(CollectorAddress {
@@ -143,7 +148,7 @@ async fn killed_collectors_lose_and_double_nothing_but_what_is_stated() -> Resul
 }
 
 /// `audit verify` or `audit gaps` of several logs: exit status and what is printed.
-fn audit(stage: &Stage, command: &str, arguments: &[&OsStr]) -> Result<(Option<i32>, String)> {
+pub fn audit(stage: &Stage, command: &str, arguments: &[&OsStr]) -> Result<(Option<i32>, String)> {
     let mut program = stage.programs.collector();
     let output = program.args(["audit", command]).args(arguments).output()?;
     let text = String::from_utf8(output.stdout)? + std::str::from_utf8(&output.stderr)?;

@@ -57,6 +57,8 @@ pub struct Joined {
     pub twice: Vec<Between>,
     /// Sequences that are another event in each.
     pub differ: Vec<Between>,
+    /// Sequences that are in two of them and could not be read in both.
+    pub not_compared: Vec<NotCompared>,
     /// Sequences that a log says others acknowledged, which are here and do not have them.
     pub not_held: Vec<NotHeld>,
     /// Sequences that others are said to have which were not given.
@@ -72,6 +74,18 @@ pub struct Joined {
 pub struct Between {
     /// Their names.
     pub logs: [String; 2],
+    /// The sequences.
+    pub sequences: Vec<Range>,
+}
+
+/// Sequences of two logs of which nobody can tell whether they are the same events: a manifest alone says that they were
+/// there, of a segment that policy removed or that is damaged.
+#[derive(Debug, Serialize)]
+pub struct NotCompared {
+    /// The names of the logs.
+    pub logs: [String; 2],
+    /// The one of them, or both, in which they cannot be read.
+    pub unread: Vec<String>,
     /// The sequences.
     pub sequences: Vec<Range>,
 }
@@ -113,7 +127,9 @@ pub enum TogetherError {
         other: PathBuf,
     },
     /// A checkpoint that is of none of the logs.
-    #[error("{name} is of the log {origin}, which was not given")]
+    #[error(
+        "{name} is of the log {origin}, which was not given, or has lost its own checkpoint (tlog/checkpoint)"
+    )]
     Checkpoint {
         /// What it is.
         name: String,
@@ -244,6 +260,7 @@ fn join_one(outbox: &Outbox, parts: &[Part<'_>], given: &BTreeSet<&str>) -> Join
         same: 0,
         twice: Vec::new(),
         differ: Vec::new(),
+        not_compared: Vec::new(),
         not_held: Vec::new(),
         not_given: Vec::new(),
         lost: 0,
@@ -344,13 +361,18 @@ fn compare(logs: &[Log], outboxes: &mut BTreeMap<Outbox, Joining>) {
             continue;
         }
         let read = walk::<ReadError>(&log.path, 1, &mut |record: &Record, event| {
-            if let (Some(Body::Event(bytes)), Some(id)) =
-                (&record.body, event.and_then(|event| event.id.as_ref()))
-            {
-                let outbox = Outbox::new(&id.node, id.epoch);
-                if is_wanted(&outbox, id.sequence) {
-                    seen.insert((place, outbox, id.sequence), Hash(Sha256::digest(bytes).into()));
+            // What came where: one may have rejected what the other took.
+            let (outbox, sequence) = match (&record.body, event.and_then(|event| event.id.as_ref())) {
+                (Some(Body::Event(_)), Some(id)) => (Outbox::new(&id.node, id.epoch), id.sequence),
+                (Some(Body::Rejected(rejected)), _) => {
+                    (Outbox::new(&rejected.node, rejected.epoch), rejected.sequence)
                 }
+                _ => return Ok(()),
+            };
+            if is_wanted(&outbox, sequence)
+                && let Some(hash) = hash_of(record)
+            {
+                seen.insert((place, outbox, sequence), hash);
             }
             Ok(())
         });
@@ -360,25 +382,52 @@ fn compare(logs: &[Log], outboxes: &mut BTreeMap<Outbox, Joining>) {
     }
     for (outbox, joining) in outboxes {
         for (one, other, ranges) in &joining.shared {
+            let names = || [logs[*one].name.clone(), logs[*other].name.clone()];
             let mut differ = Vec::new();
+            // By whether the one and the other could be read.
+            let mut unread: BTreeMap<[bool; 2], Vec<Range>> = BTreeMap::new();
             for sequence in ranges.iter().flat_map(|range| range.first..=range.last) {
                 let hash = |place: usize| seen.get(&(place, outbox.clone(), sequence));
+                let single = Range {
+                    first: sequence,
+                    last: sequence,
+                };
                 match (hash(*one), hash(*other)) {
                     (Some(one), Some(other)) if one == other => joining.joined.same += 1,
-                    (Some(_), Some(_)) => differ.push(Range {
-                        first: sequence,
-                        last: sequence,
-                    }),
-                    _ => {}
+                    (Some(_), Some(_)) => differ.push(single),
+                    (one, other) => unread
+                        .entry([one.is_some(), other.is_some()])
+                        .or_default()
+                        .push(single),
                 }
             }
             if !differ.is_empty() {
                 joining.joined.differ.push(Between {
-                    logs: [logs[*one].name.clone(), logs[*other].name.clone()],
+                    logs: names(),
                     sequences: normal(differ.into_iter()),
                 });
             }
+            for (were_read, sequences) in unread {
+                let unread = names().into_iter().zip(were_read);
+                joining.joined.not_compared.push(NotCompared {
+                    logs: names(),
+                    unread: unread
+                        .filter(|(_, was_read)| !was_read)
+                        .map(|(name, _)| name)
+                        .collect(),
+                    sequences: normal(sequences.into_iter()),
+                });
+            }
         }
+    }
+}
+
+/// SHA-256 of what a node sent, also of what was rejected.
+fn hash_of(record: &Record) -> Option<Hash> {
+    match &record.body {
+        Some(Body::Event(bytes)) => Some(Hash(Sha256::digest(bytes).into())),
+        Some(Body::Rejected(rejected)) => Some(Hash(rejected.sha256[..].try_into().ok()?)),
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What several logs say together, for people.
 
-use super::{Between, Joined, NotGiven, NotHeld, Together, TogetherGaps};
+use super::{Between, Joined, NotCompared, NotGiven, NotHeld, Together, TogetherGaps};
 use crate::audit::verify::Range;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -52,6 +52,20 @@ impl fmt::Display for Joined {
                 f,
                 "  NOT THE SAME EVENTS: {} in {one} and in {other}",
                 list(sequences)
+            )?;
+        }
+        for NotCompared {
+            logs: [one, other],
+            unread,
+            sequences,
+        } in &self.not_compared
+        {
+            writeln!(
+                f,
+                "  not compared: {} are in {one} and in {other}, and cannot be read any more in {} (removed by policy, or \
+                 damaged: its own report says which)",
+                list(sequences),
+                unread.join(" and ")
             )?;
         }
         for NotHeld {
