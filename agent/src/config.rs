@@ -323,6 +323,22 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_collector_is_given_a_minute_or_what_is_said() {
+        let load = |more: &str| {
+            let collector = format!("{{address: 'a:1', ca: ca, certificate: c, key: k{more}}}");
+            let config = load_text(&format!("node: a\ncollector: {collector}\n"))?;
+            Ok::<_, String>(config.collector.unwrap().answer_timeout.as_secs())
+        };
+        assert_eq!(load(""), Ok(60));
+        assert_eq!(load(", answer_timeout: 5m"), Ok(300));
+        let message = load(", answer_timeout: 0s").unwrap_err();
+        assert!(
+            message.contains("agent.yaml:2:") && message.contains("longer than nothing"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn a_capability_that_does_not_exist_is_named_with_those_that_do() {
         let message = load_text("node: a\nsensor: {off: [open, opne]}\n").unwrap_err();
         assert!(message.contains("agent.yaml:2:22"), "{message}");

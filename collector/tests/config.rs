@@ -33,6 +33,13 @@ fn read(audit: &str, policy: &str) -> Result<Config, String> {
 
 #[test]
 fn the_audit_log_has_defaults_and_takes_other_values() {
+    let limits = |text: &str| read(text, "").unwrap().events;
+    assert_eq!(limits("").max_clock_step, Duration::from_secs(366 * 86400));
+    let none = limits("limits: {max_ahead: 5m, max_clock_step: 0s}\n");
+    assert_eq!(
+        (none.max_ahead.as_secs(), none.max_clock_step.as_secs()),
+        (300, 0)
+    );
     let config = read("", "").unwrap();
     assert_eq!(config.audit.writer.segment_age, DEFAULT_SEGMENT_AGE);
     assert_eq!(config.audit.checkpoint_interval, DEFAULT_CHECKPOINT_INTERVAL);
@@ -75,6 +82,12 @@ fn a_wrong_value_is_named_with_its_place_and_what_to_do() {
     let with_tls = format!("witness w {vkey} https://w.example:7444\nquorum w\n");
     for (audit, policy, place, what) in [
         ("audit: {segment_age: 1s}\n", "", "4:22", "between 1m and 366d"),
+        (
+            "limits: {max_clock_step: an hour}\n",
+            "",
+            "4:26",
+            "is not a duration such as",
+        ),
         (
             "audit: {checkpoint_interval: 2h}\n",
             "",
@@ -202,7 +215,12 @@ fn encryption_and_fetched_lists_name_what_is_wrong_with_them() {
         (
             archive("pkcs11:token=a"),
             "4:41",
-            "one in a token is not supported",
+            "archive.encryption.key: it has no `module-path`",
+        ),
+        (
+            archive("pkcs11:token=a;object=b;type=private?module-path=/m"),
+            "4:41",
+            "must be `secret-key`: it is what wraps",
         ),
     ] {
         let message = read(&text, "").unwrap_err();
