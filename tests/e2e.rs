@@ -47,3 +47,5 @@ mod replay;
 mod rig;
 #[path = "e2e/standalone.rs"]
 mod standalone;
+#[path = "e2e/units.rs"]
+mod units;

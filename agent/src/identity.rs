@@ -219,7 +219,7 @@ impl Identity {
         }
         let at = observation.at;
         let namespaced = self.processes.is_namespaced(actor);
-        let placement = self.place(cgroup, namespaced, at);
+        let placement = self.place(cgroup, namespaced);
         let identified = Identified {
             observation,
             process,
@@ -350,7 +350,7 @@ impl Identity {
         (!told.runtime.is_empty() || !told.engines.is_empty()).then_some(told)
     }
 
-    fn place(&mut self, cgroup: CgroupId, namespaced: bool, at: BootTime) -> Placement {
+    fn place(&mut self, cgroup: CgroupId, namespaced: bool) -> Placement {
         match self.containers.known(cgroup) {
             Placement::Unknown => {}
             // A host group in which a process with its own namespaces appears is a container's after all.
@@ -358,7 +358,7 @@ impl Identity {
             known => return known,
         }
         for found in self.cgroups.learn(cgroup) {
-            self.found_group(found, at);
+            self.found_group(found, self.system.now());
         }
         let placement = self.ask(cgroup, namespaced);
         self.note(cgroup, &placement);

@@ -54,6 +54,7 @@ use said::{Judged, Said};
 use session::Sessions;
 use standing::judged_by_baseline;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Seconds of learning time that may pass from one look to the next, in an evaluation where it goes faster. Of longer
@@ -406,9 +407,10 @@ impl Judge {
         self.baselines.take_delivery(delivery)
     }
 
-    /// Events of a container were lost on the way from the kernel.
-    pub fn lost(&mut self, container: &Arc<Container>, events: u64) {
-        self.baselines.lost(container, events);
+    /// Records of a container, so many of each `KIND_*`, were lost on the way from the kernel.
+    pub fn lost(&mut self, container: &Arc<Container>, counts: &BTreeMap<usize, u64>, at: BootTime) {
+        let at = self.baselines.course().at(at);
+        self.baselines.lost(container, counts, at);
     }
 
     /// Forgets what was said of a container that is gone.

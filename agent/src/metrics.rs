@@ -103,6 +103,21 @@ pub const TABLE: &[Metric] = &[
         &[],
         "Events that found no room in the outbox and were not reported as lost yet",
     ),
+    gauge(
+        "norma_agent_outbox_oldest_seconds",
+        &[],
+        "Age of the oldest event that the collector has not acknowledged; 0 where it has all",
+    ),
+    gauge(
+        "norma_agent_ring_fill_bytes",
+        &["ring"],
+        "The most bytes that one reading found in this ring of the kernel side, in the last second",
+    ),
+    gauge(
+        "norma_agent_ring_size_bytes",
+        &["ring"],
+        "Bytes that this ring has room for",
+    ),
     gauge("norma_agent_connected", &[], "1 while a collector takes events"),
     counter(
         "norma_agent_sessions",
@@ -170,6 +185,16 @@ pub const TABLE: &[Metric] = &[
         "norma_agent_field_new_per_day_high",
         OF_FIELD,
         "The upper bound of that",
+    ),
+    gauge(
+        "norma_agent_field_lost",
+        OF_FIELD,
+        "Records of kinds that the field is learned of that found their ring full while it was learned",
+    ),
+    gauge(
+        "norma_agent_field_units_with_losses",
+        OF_FIELD,
+        "Short sampling units in which such were lost: they are not counted as evidence",
     ),
     PROCESS[0],
     PROCESS[1],
@@ -253,8 +278,13 @@ fn tell_snapshot(page: &mut Page, snapshot: &Snapshot) {
             one(runtime.answers),
         );
     }
+    for ring in &snapshot.rings {
+        page.tell("norma_agent_ring_fill_bytes", &[&ring.name], ring.most as f64);
+        page.tell("norma_agent_ring_size_bytes", &[&ring.name], ring.size as f64);
+    }
     if let Some(outbox) = &snapshot.outbox {
         let waiting = (outbox.next_sequence.saturating_sub(1)).saturating_sub(outbox.acknowledged);
+        page.tell("norma_agent_outbox_oldest_seconds", &[], outbox.oldest_seconds);
         page.tell("norma_agent_outbox_bytes", &[], outbox.bytes as f64);
         page.tell("norma_agent_outbox_events", &[], waiting as f64);
         page.tell("norma_agent_outbox_refused", &[], outbox.refused as f64);
@@ -289,6 +319,12 @@ fn tell_baselines(page: &mut Page, snapshot: &Snapshot) {
                 1.0,
             );
             let of_field = [workload, revision, field.field];
+            page.tell("norma_agent_field_lost", &of_field, field.lost as f64);
+            page.tell(
+                "norma_agent_field_units_with_losses",
+                &of_field,
+                field.units_with_losses as f64,
+            );
             if let Some([point, low, high]) = field.expected_per_day {
                 page.tell("norma_agent_field_new_per_day", &of_field, point);
                 page.tell("norma_agent_field_new_per_day_low", &of_field, low);

@@ -22,6 +22,7 @@
 //! events that may have been sent, because only what is on stable storage is sent.
 //! **Waiting segments are compressed** ([`pack`]).
 
+mod ages;
 mod bound;
 pub mod ledger;
 mod pack;
@@ -33,6 +34,9 @@ mod sync;
 
 pub use reader::{Batch, SpoolReader};
 
+use crate::clock;
+use crate::observation::BootTime;
+use ages::Ages;
 use bound::Written;
 use ledger::Ledger;
 use norma_wire::Event;
@@ -218,6 +222,7 @@ pub struct Outbox {
     opened: Written,
     syncer: Syncer,
     packer: Packer,
+    ages: Ages,
     _lock: File,
 }
 
@@ -257,7 +262,7 @@ impl Outbox {
             kernel_lost: Mutex::default(),
         });
         let syncer = Syncer::start(Arc::clone(&shared)).map_err(fail(directory))?;
-        let outbox = Self {
+        let mut outbox = Self {
             directory: directory.to_owned(),
             node: node.to_owned(),
             limits,
@@ -270,8 +275,10 @@ impl Outbox {
             opened: Written::now(),
             syncer,
             packer: Packer::start().map_err(fail(directory))?,
+            ages: Ages::default(),
             _lock: lock,
         };
+        outbox.note_oldest();
         outbox.reserve();
         Ok((outbox, repairs))
     }
@@ -289,6 +296,28 @@ impl Outbox {
     /// Highest acknowledged sequence.
     pub fn acked(&self) -> u64 {
         self.shared.acked.load(Ordering::Acquire)
+    }
+
+    /// Age of the oldest event that is not acknowledged, to within a second; `None` where all are.
+    pub fn oldest(&mut self, now: BootTime) -> Option<Duration> {
+        let oldest = self.acked() + 1;
+        (oldest < self.next).then(|| self.ages.of(oldest, now)).flatten()
+    }
+
+    /// Notes when that happened of what was there before. Kernel time may be another boot's, so the wall clock tells.
+    fn note_oldest(&mut self) {
+        let oldest = self.acked() + 1;
+        if oldest >= self.next {
+            return;
+        }
+        // What cannot be read any more is met, and reported, when it is shipped.
+        let Ok(events) = self.reader().range(oldest, oldest) else {
+            return;
+        };
+        if let Some(event) = events.first().and_then(|event| Event::decode(event.clone()).ok()) {
+            let wall_ns = i128::from(event.wall_ns) - i128::from(clock::offset());
+            self.ages.note(oldest, wall_ns);
+        }
     }
 
     /// Bytes that the segments take.
@@ -440,6 +469,7 @@ impl Outbox {
         };
         match written {
             Ok(()) => {
+                self.ages.note(sequence, i128::from(event.boot_ns));
                 self.next += 1;
                 true
             }

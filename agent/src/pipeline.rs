@@ -523,8 +523,15 @@ impl Pipeline {
             if lost.has(&[KIND_EXEC, KIND_FORK, KIND_EXIT]) {
                 identity.doubt_programs(lost.cgroup, since);
             }
-            if let Some(container) = identity.container_of(lost.cgroup) {
-                self.parts.judge.lost(&container, lost.counts.values().sum());
+            let concerned = match lost.cgroup {
+                // Of groups beyond what can be told apart: it can have been anybody's.
+                CgroupId(0) if lost.cause == LossCause::RingFull => identity.containers(),
+                cgroup => identity.container_of(cgroup).into_iter().collect(),
+            };
+            for container in concerned {
+                self.parts
+                    .judge
+                    .lost(&container, &lost.counts, self.looked_at_losses);
             }
             match self.unreported.iter_mut().find(|other| other.is_alike(&lost)) {
                 Some(other) => other.add(&lost),
@@ -621,13 +628,16 @@ impl Pipeline {
     }
 
     fn write_status(&mut self) {
-        let outbox = self.parts.outbox.as_ref();
+        let now = self.parts.sensor.now();
+        let outbox = self.parts.outbox.as_mut();
         let containers = self.parts.identity.containers();
         let snapshot = Snapshot {
             delivered: self.delivered,
             alerts: self.alerts,
             kernel: self.kernel.by_kind(),
+            rings: self.parts.sensor.fills(),
             outbox: outbox.map(|outbox| crate::telemetry::OutboxSnapshot {
+                oldest_seconds: outbox.oldest(now).map_or(0.0, |age| age.as_secs_f64()),
                 epoch: outbox.epoch(),
                 next_sequence: outbox.next_sequence(),
                 acknowledged: outbox.acked(),

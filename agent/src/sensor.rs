@@ -33,6 +33,7 @@ use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
 use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
 use object::{Cast, Numbers};
+pub use rings::RingFill;
 use rings::Rings;
 use shared::Shared;
 use std::hash::{BuildHasher as _, RandomState};
@@ -63,6 +64,17 @@ pub struct SensorConfig {
     pub known: u32,
     /// What to attach.
     pub wanted: Wanted,
+}
+
+impl SensorConfig {
+    /// Size of the ring with this name in the object.
+    fn bytes_of(&self, ring: &str) -> u32 {
+        if ring == rings::RESERVED {
+            self.reserved_ring_bytes
+        } else {
+            self.ring_bytes
+        }
+    }
 }
 
 impl Default for SensorConfig {
@@ -219,10 +231,8 @@ impl Sensor {
         loader.map_max_entries("EXEC_SCRATCH", EXEC_SLOTS * processors as u32);
         let names: Vec<String> = rings::names().collect();
         for (number, name) in names.iter().enumerate() {
-            let bytes = if name == rings::RESERVED {
-                config.reserved_ring_bytes
-            } else if number < rings {
-                config.ring_bytes
+            let bytes = if number < rings || name == rings::RESERVED {
+                config.bytes_of(name)
             } else {
                 SMALLEST_RING
             };
@@ -232,7 +242,7 @@ impl Sensor {
             .load(object.bytes())
             .map_err(|error| load_error(&error, facts))?;
         let mut sensor = Self {
-            rings: Rings::take(&mut ebpf, rings)?,
+            rings: Rings::take(&mut ebpf, rings, |name| config.bytes_of(name))?,
             counters: shared::take(&mut ebpf, "COUNTERS")?,
             losses: shared::take(&mut ebpf, "LOSSES")?,
             ebpf,
@@ -271,6 +281,11 @@ impl Sensor {
     /// is left behind.
     pub fn poll(&mut self, timeout: Duration, on_record: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
         self.rings.poll(timeout, on_record)
+    }
+
+    /// How full each ring was found, since the last call.
+    pub fn fills(&mut self) -> Vec<RingFill> {
+        self.rings.fills()
     }
 
     /// What the kernel side has counted since the start, over all processors.

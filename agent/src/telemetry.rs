@@ -6,6 +6,7 @@ use crate::identity::cri::Teller;
 use crate::judge::baseline::Summary;
 use crate::pipeline::KindTotals;
 use crate::respond::KnownUse;
+use crate::sensor::RingFill;
 use crate::ship::{SharedStatus, ShipStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub alerts: u64,
     /// Counters of the kernel side.
     pub kernel: BTreeMap<&'static str, KindTotals>,
+    /// How full the rings of the kernel side were found since the file was last written.
+    pub rings: Vec<RingFill>,
     /// The outbox, where there is one.
     pub outbox: Option<OutboxSnapshot>,
     /// The container runtime, where one has ever answered.
@@ -65,6 +68,8 @@ pub struct OutboxSnapshot {
     pub next_sequence: u64,
     /// Highest acknowledged sequence.
     pub acknowledged: u64,
+    /// Age in seconds of the oldest event that is not acknowledged; 0 where all are.
+    pub oldest_seconds: f64,
     /// Bytes on disk.
     pub bytes: u64,
     /// Events refused and not reported yet.

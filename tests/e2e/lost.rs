@@ -3,7 +3,8 @@
 //! The agent is stopped, so that nobody empties its smallest possible ring, and programs are started until that is full.
 
 use super::line::{LIMIT, Line, text};
-use norma_rig::{AgentSettings, Container, ContainerSpec, skip, wait_until};
+use norma_rig::net::{free_port, scrape};
+use norma_rig::{AgentSettings, Container, ContainerSpec, Programs, skip, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -180,4 +181,83 @@ fn after_a_lost_exec_acts_are_put_down_to_the_program_that_does_them() {
         ["/usr/bin/stat", "/usr/bin/bash"],
         "{exec:#}"
     );
+}
+
+#[test]
+fn a_sampling_unit_in_which_events_were_lost_is_no_evidence_for_what_they_tell_of() {
+    if !skip::unless_root("a_sampling_unit_in_which_events_were_lost_is_no_evidence_for_what_they_tell_of") {
+        return;
+    }
+    let port = free_port().unwrap();
+    let extra = format!(
+        "learning:\n  unit: 3s\nsensor:\n  reserved_ring_bytes: 16384\nmetrics:\n  listen: 127.0.0.1:{port}\n"
+    );
+    let settings = AgentSettings {
+        by_evidence: true,
+        extra,
+        ..AgentSettings::default()
+    };
+    let mut line = Line::start("lost-unit", &settings);
+    let fields = |line: &Line| {
+        let status = line.agent.status().unwrap();
+        let baselines = status["baselines"].as_array().cloned().unwrap_or_default();
+        let mut own = baselines.into_iter();
+        let own = own.find(|baseline| text(baseline, "/workload").contains(line.container.id()));
+        own.map_or(Value::Null, |baseline| baseline["fields"].clone())
+    };
+    let field = |line: &Line, name: &str| {
+        let fields = fields(line);
+        let mut all = fields.as_array().into_iter().flatten();
+        all.find(|field| field["field"] == name)
+            .cloned()
+            .unwrap_or_default()
+    };
+    wait_until("an estimate", LIMIT, || {
+        Ok(field(&line, "exec")["expected_per_day"].is_array().then_some(()))
+    })
+    .unwrap();
+    let lossy = |field: &Value| field["units_with_losses"].as_u64();
+    let before = lossy(&field(&line, "exec"));
+    unheard(&mut line, "exec", |_| ());
+    let exec = wait_until("the unit to be over", LIMIT, || {
+        let exec = field(&line, "exec");
+        Ok((lossy(&exec) > before).then_some(exec))
+    })
+    .unwrap();
+    assert!(exec["lost"].as_u64() > Some(0), "{exec}");
+    // Connections have another ring, which nothing filled.
+    let connect = field(&line, "connect");
+    assert_eq!(
+        (&connect["units_with_losses"], &connect["lost"]),
+        (&json!(0), &json!(0)),
+        "{connect}"
+    );
+
+    let sample = |name: &str, field: &str| {
+        let page = scrape(port).unwrap();
+        let mut samples = page.lines().filter(|line| line.starts_with(name));
+        let found = samples.find(|sample| {
+            sample.contains(line.container.id()) && sample.contains(&format!("field=\"{field}\""))
+        });
+        let value = found.and_then(|sample| sample.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name} of {field} is not in {page}"))
+    };
+    for name in ["norma_agent_field_units_with_losses", "norma_agent_field_lost"] {
+        assert!(sample(name, "exec") > 0.0);
+        assert_eq!(sample(name, "connect"), 0.0);
+    }
+
+    let mut show = Programs::find().unwrap().agent();
+    show.args(["baseline", "show", line.container.id(), "--state-dir"])
+        .arg(line.agent.state());
+    let shown = wait_until("the words of it on the disk", LIMIT, || {
+        let shown = String::from_utf8(show.output()?.stdout)?;
+        Ok(shown.contains("with losses do not count").then_some(shown))
+    })
+    .unwrap();
+    let of_connect = shown
+        .lines()
+        .find(|line| line.trim_start().starts_with("connect "))
+        .unwrap();
+    assert!(!of_connect.contains("losses"), "{shown}");
 }

@@ -57,7 +57,7 @@ fn both_programs_tell_scrapers_how_they_are() {
         extra: listen(port),
         ..AgentSettings::default()
     };
-    let line = Line::start("metrics", &settings);
+    let mut line = Line::start("metrics", &settings);
     line.learn();
     let page = wait_until("metrics of the baseline", LIMIT, || {
         let page = scrape(port).unwrap();
@@ -86,10 +86,48 @@ fn both_programs_tell_scrapers_how_they_are() {
     for name in [
         "norma_agent_judge_seconds_bucket",
         "norma_agent_outbox_bytes",
+        "norma_agent_outbox_oldest_seconds",
+        "norma_agent_ring_fill_bytes",
         "process_cpu_seconds_total",
     ] {
         assert!(found.contains(name), "{name} is not among {found:?}");
     }
+    let of = |name: &str| {
+        let page = scrape(port).unwrap();
+        let mut samples = page.lines().filter_map(|sample| sample.split_once(' '));
+        let found = samples.find(|(sample, _)| *sample == name);
+        let found = found.unwrap_or_else(|| panic!("{name} is not in {page}"));
+        found.1.parse::<f64>().unwrap()
+    };
+    // Programs are started all the time, and have the reserved ring.
+    wait_until("records in the ring", LIMIT, || {
+        Ok((of("norma_agent_ring_fill_bytes{ring=\"reserved\"}") > 0.0).then_some(()))
+    })
+    .unwrap();
+    for ring in ["0", "reserved"] {
+        let [fill, size] =
+            ["fill", "size"].map(|of_it| of(&format!("norma_agent_ring_{of_it}_bytes{{ring=\"{ring}\"}}")));
+        assert!(size >= 4096.0 && fill < size / 2.0, "{ring}: {fill} of {size}");
+    }
+    // What waits grows old, and is found again as old as it is.
+    let oldest = || of("norma_agent_outbox_oldest_seconds");
+    wait_until("all to be acknowledged", LIMIT, || {
+        Ok((oldest() < 2.0).then_some(()))
+    })
+    .unwrap();
+    line.collector.stop().unwrap();
+    let older = |than: f64| {
+        wait_until("events to wait", LIMIT, || Ok((oldest() > than).then_some(()))).unwrap();
+    };
+    older(4.0);
+    line.agent.stop().unwrap();
+    line.agent.run(&line.scratch).unwrap();
+    assert!(oldest() > 4.0, "{}", oldest());
+    line.collector.run(&line.scratch).unwrap();
+    wait_until("all to be acknowledged", LIMIT, || {
+        Ok((oldest() < 2.0).then_some(()))
+    })
+    .unwrap();
 }
 
 #[test]

@@ -117,6 +117,11 @@ impl Containers {
         self.begun_unseen.insert(cgroup);
     }
 
+    /// Its creation was seen after all.
+    pub fn begun_seen(&mut self, cgroup: CgroupId) {
+        self.begun_unseen.remove(&cgroup);
+    }
+
     /// Whether something was looked up since the last call that the runtime should know and has not told yet.
     pub fn take_wanting(&mut self) -> bool {
         std::mem::take(&mut self.wanting)

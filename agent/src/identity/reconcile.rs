@@ -24,6 +24,9 @@ const LEAST: Duration = Duration::from_secs(1);
 /// After this time, a record that was stamped has been taken: more than the sensor leaves in its rings to settle.
 const SETTLED: Duration = Duration::from_millis(2);
 
+/// After this time the record of a creation that was on its way has come, also where rounds take long.
+const LATE: Duration = Duration::from_millis(200);
+
 /// A container whose beginning or end was found by reading the tree of control groups.
 #[derive(Clone, Debug)]
 pub enum Found {
@@ -76,7 +79,7 @@ impl Identity {
         std::mem::take(&mut self.review.found)
     }
 
-    /// A group of which nothing was known: its creation was not seen.
+    /// A group of which nothing was known: its creation was not seen, unless its record is still on its way.
     pub(super) fn found_group(&mut self, id: CgroupId, now: BootTime) {
         self.containers.begun_unseen(id);
         self.review.unplaced.push((id, now));
@@ -95,11 +98,13 @@ impl Identity {
         if is_another {
             // The record of the end of the one before was lost.
             self.end_as_found(change.id, out);
-        } else if self.cgroups.knows(change.id)
-            && !matches!(self.containers.known(change.id), Placement::Unknown)
-        {
+        } else if self.cgroups.knows(change.id) {
             // It was found meanwhile.
-            return;
+            self.containers.begun_seen(change.id);
+            self.review.unplaced.retain(|(id, _)| *id != change.id);
+            if !matches!(self.containers.known(change.id), Placement::Unknown) {
+                return;
+            }
         }
         self.cgroups.insert(change.id, &change.path, at);
         // A group made inside a container's own is steered before anything runs in it.
@@ -146,17 +151,20 @@ impl Identity {
                 self.found_group(*id, now);
             }
         }
-        self.place_found(now);
         self.review.state = State::Read { at: tree.at, missing };
     }
 
-    /// Places groups that were made unseen: at once where that can be, and for good when they had the time that
-    /// others have.
+    /// Places groups that were made unseen, as soon as that can be, and for good when they had the time that others
+    /// have.
     pub(super) fn place_found(&mut self, now: BootTime) {
         for (id, since) in std::mem::take(&mut self.review.unplaced) {
             let Some(path) = self.cgroups.path(id).map(str::to_owned) else {
                 continue;
             };
+            if now < after(since, LATE) {
+                self.review.unplaced.push((id, since));
+                continue;
+            }
             let known = match self.containers.known(id) {
                 Placement::Unknown => {
                     let placement = if now >= after(since, HOLD) {

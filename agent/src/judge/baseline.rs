@@ -35,7 +35,7 @@ use learner::{Learner, Replicas, Terms};
 use losses::Losses;
 use norma_baseline::Timestamp;
 use norma_baseline::decisions::{self, Decisions};
-use norma_baseline::estimate::{Criteria, Settled};
+use norma_baseline::estimate::{Criteria, Settled, State};
 use norma_baseline::evidence::{Observed, Phase, Recorder, Sampling, Saved, SourceId, Start, Tuning};
 use norma_baseline::fact::{self, Field};
 use norma_baseline::never::{Circumstances, Origin};
@@ -357,7 +357,7 @@ impl Baselines {
         }
         if membership == norm::Membership::NotReady {
             let losses = self.losses.entry(Arc::clone(&subject)).or_default();
-            losses.seen = losses.seen.saturating_add(1);
+            losses.saw(fact.field());
         }
         let recorded = match &membership {
             norm::Membership::Expected(norm::Expected::Pattern(pattern)) => pattern,
@@ -422,16 +422,27 @@ impl Baselines {
         Some(NormInForce(Arc::clone(&learner.norm)))
     }
 
-    /// Events of a container were lost on the way from the kernel.
-    pub fn lost(&mut self, container: &Arc<Container>, events: u64) {
+    /// Records of a container, so many of each `KIND_*`, were lost on the way from the kernel.
+    pub fn lost(&mut self, container: &Arc<Container>, counts: &BTreeMap<usize, u64>, now: BootTime) {
+        if self.is_provisional(container) {
+            return;
+        }
+        self.now = self.now.max(now);
+        let (at, start) = (self.wall(), self.start(container));
         let subject = self.subject(container);
-        let learning = self
-            .learners
-            .get(&subject)
-            .is_some_and(|learner| !learner.norm.survey().is_ready());
-        if learning {
-            let losses = self.losses.entry(subject).or_default();
-            losses.lost = losses.lost.saturating_add(events);
+        let Some(learner) = self.learners.get_mut(&subject) else {
+            return;
+        };
+        learner.recorder.container_started(&container.id.0, start);
+        for (kind, count) in counts {
+            for field in losses::fields(*kind) {
+                learner.lost(*field, &container.id.0, at);
+                learner.dirty.get_or_insert(now);
+                if matches!(learner.norm.survey().field(*field).state, State::Learning(_)) {
+                    let losses = self.losses.entry(Arc::clone(&subject)).or_default();
+                    losses.lose(*field, *count);
+                }
+            }
         }
     }
 
@@ -463,7 +474,7 @@ impl Baselines {
         };
         let mut near = learner.expectation(fact, &self.terms, fleet);
         if let (Some(score), Some(losses)) = (&mut near.score, self.losses.get(subject)) {
-            losses.lower(score);
+            losses.lower(fact.field(), score);
         }
         near
     }
@@ -669,7 +680,7 @@ impl Baselines {
                     learner,
                     self.terms.learning,
                     self.exchange.is_some(),
-                    self.losses.get(subject).map_or(0, |losses| losses.lost),
+                    self.losses.get(subject),
                 )
             })
             .collect();

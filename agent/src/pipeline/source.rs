@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::observation::{BootTime, CgroupId};
-use crate::sensor::{Losses, Sensor, SensorError, Totals};
+use crate::sensor::{Losses, RingFill, Sensor, SensorError, Totals};
 use norma_wire::pb::ClockState;
 use std::io;
 use std::time::Duration;
@@ -37,6 +37,11 @@ pub trait Source: Send {
     /// Nanoseconds from kernel time to wall time.
     fn wall_offset_ns(&self) -> i64;
 
+    /// How full each ring was found, since the last call; nothing where there are none.
+    fn fills(&mut self) -> Vec<RingFill> {
+        Vec::new()
+    }
+
     /// How far the wall clock can be trusted; `None` where that of this host is not meant.
     fn clock_state(&self) -> Option<ClockState> {
         None
@@ -58,6 +63,10 @@ impl Source for Sensor {
 
     fn forget_losses(&mut self, cgroup: CgroupId) {
         Self::forget_losses(self, cgroup);
+    }
+
+    fn fills(&mut self) -> Vec<RingFill> {
+        Self::fills(self)
     }
 
     fn now(&self) -> BootTime {

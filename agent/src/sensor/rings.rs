@@ -10,6 +10,7 @@ use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use norma_abi::{Header, RINGS_MAX};
 use rustix::event::{Timespec, epoll};
+use serde::Serialize;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -17,6 +18,20 @@ use zerocopy::FromBytes as _;
 
 /// After this time a record that was stamped is in its ring.
 const SETTLED: Duration = Duration::from_micros(500);
+
+/// The kernel's own header of a record, and what records are aligned to, in bytes.
+const RECORD_HEADER: u64 = 8;
+
+/// How full a ring was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RingFill {
+    /// Its number, or `reserved`.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The most bytes that one reading found in it, with what came while it was read.
+    pub most: u64,
+}
 
 /// Names of the rings in the object, the reserved one last.
 pub fn names() -> impl Iterator<Item = String> {
@@ -43,6 +58,14 @@ pub struct Rings {
 
 struct Source {
     ring: RingBuf<MapData>,
+    /// As the kernel's tools name it.
+    name: String,
+    /// Its size in bytes.
+    size: u64,
+    /// Bytes that this look took out of it.
+    taken: u64,
+    /// The most that a look took, since it was last asked.
+    most: u64,
     /// Stamp of the record that comes next.
     head: Head,
 }
@@ -56,13 +79,17 @@ enum Head {
 
 impl Rings {
     /// Takes the first `in_use` rings and the reserved one out of the object.
-    pub fn take(ebpf: &mut Ebpf, in_use: usize) -> Result<Self, SensorError> {
+    pub fn take(ebpf: &mut Ebpf, in_use: usize, size: impl Fn(&str) -> u32) -> Result<Self, SensorError> {
         let rings: Vec<Source> = names()
             .enumerate()
             .filter(|(number, name)| *number < in_use || name == RESERVED)
             .map(|(_, name)| {
                 Ok(Source {
                     ring: shared::take(ebpf, &name)?,
+                    size: u64::from(size(&name)),
+                    name: name.trim_start_matches("RING_").to_lowercase(),
+                    taken: 0,
+                    most: 0,
                     head: Head::Unknown,
                 })
             })
@@ -94,12 +121,29 @@ impl Rings {
     fn drain(&mut self, bound: u64, on_record: &mut dyn FnMut(&[u8])) -> usize {
         for source in &mut self.rings {
             source.head = Head::Unknown;
+            source.taken = 0;
         }
         let mut records = 0;
         while let Some((index, until)) = self.oldest(bound) {
             records += self.rings[index].take_until(until, on_record);
         }
+        for source in &mut self.rings {
+            source.most = source.most.max(source.taken);
+        }
         records
+    }
+
+    /// How full each was found, since the last call.
+    pub fn fills(&mut self) -> Vec<RingFill> {
+        self.rings
+            .iter_mut()
+            .map(|source| RingFill {
+                name: source.name.clone(),
+                size: source.size,
+                // While a full one is emptied, more comes.
+                most: std::mem::take(&mut source.most).min(source.size),
+            })
+            .collect()
     }
 
     /// The ring with the oldest record, and up to which stamp it stays that: no other ring's, nor `bound`.
@@ -173,6 +217,7 @@ impl Source {
                 return records;
             }
             on_record(&item);
+            self.taken += (item.len() as u64 + RECORD_HEADER).next_multiple_of(RECORD_HEADER);
             records += 1;
         }
     }

@@ -11,7 +11,7 @@ use crate::identity::system::{Doubted, Listed, Programs, RuntimeState, Seen, Sys
 use crate::judge::{Found, SensitiveFiles};
 use crate::observation::{BootTime, CgroupId, Observation};
 use crate::pipeline::Source;
-use crate::sensor::{Losses, SensorError, Totals};
+use crate::sensor::{Losses, RingFill, SensorError, Totals};
 use foldhash::fast::FixedState;
 use foldhash::{HashMap, HashMapExt as _};
 use serde_bytes::ByteBuf;
@@ -218,6 +218,10 @@ impl<T: Source> Source for Recorded<T> {
 
     fn forget_losses(&mut self, cgroup: CgroupId) {
         self.inner.forget_losses(cgroup);
+    }
+
+    fn fills(&mut self) -> Vec<RingFill> {
+        self.inner.fills()
     }
 
     /// The same for all of a round, as it is in the trace.

@@ -3,7 +3,7 @@ use super::file::{Effort, Reader, TraceError, Writer};
 use super::replay::{Ending, Replay};
 use super::tape::{Recorded, Tape, TapeOptions};
 use super::*;
-use crate::identity::system::{Doubted, System};
+use crate::identity::system::{Doubted, Program, System};
 use crate::pipeline::Source;
 use crate::sensor::SensorError;
 use proptest::prelude::*;
@@ -99,8 +99,20 @@ impl System for Exe {
     fn cgroups(&self) -> Vec<(CgroupId, Vec<u8>)> {
         vec![(CgroupId(9), b"nine".to_vec())]
     }
-    fn programs(&self, _: &Doubted) -> Option<Programs> {
-        None
+    fn programs(&self, of: &Doubted) -> Option<Programs> {
+        let at = BootTime(9);
+        let program = |group: &CgroupId| Program {
+            pid: 7,
+            start_ticks: 1,
+            cgroup: *group,
+            at,
+            seen: self.process(7),
+        };
+        Some(Programs {
+            from: at,
+            until: at,
+            all: of.groups.iter().map(program).collect(),
+        })
     }
     fn tree(&self) -> Option<Tree> {
         Some(Tree {
@@ -385,4 +397,27 @@ fn what_is_cut_out_is_whole_and_has_nothing_of_others() {
     assert!(refused(&["0123456789", "aaaaaaaa"]).ends_with("has no control group of container aaaaaaaa"));
     std::fs::write(&file, b"NORMATRC").unwrap();
     assert!(refused(&["0123456789"]).contains("this is no trace"));
+}
+
+#[test]
+fn what_there_was_at_a_moment_is_played_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.trace");
+    let options = TapeOptions {
+        file: file.clone(),
+        max_bytes: 1 << 20,
+    };
+    let tape = Tape::start(&options, start()).unwrap();
+    let asked = Doubted {
+        groups: vec![CgroupId(9)],
+        pids: Vec::new(),
+    };
+    let recorded = Recorded::new(Exe("/bin/zero"), tape.clone());
+    let (tree, programs) = (recorded.tree(), recorded.programs(&asked));
+    assert!(tree.is_some() && programs.is_some());
+    tape.finish().unwrap();
+    let (replay, _) = Replay::open(&file).unwrap();
+    assert_eq!((replay.tree(), replay.programs(&asked)), (tree, programs));
+    // An older answer says nothing of what is there later.
+    assert_eq!((replay.tree(), replay.programs(&asked)), (None, None));
 }

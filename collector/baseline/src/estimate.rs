@@ -192,6 +192,17 @@ pub struct Estimate {
     pub quiet: f64,
     /// What follows.
     pub state: State,
+    /// Units in which events of the field were lost, small and large ones, which do not count.
+    #[serde(default)]
+    pub lossy: [u64; SIZES],
+}
+
+impl Estimate {
+    /// There are whole units of this field, among so many in all, from which something can be told.
+    #[must_use]
+    pub fn is_told(&self, units: [u64; SIZES]) -> bool {
+        units.iter().zip(self.lossy).all(|(units, lossy)| *units > lossy)
+    }
 }
 
 /// How fast sampling units pass.
@@ -248,6 +259,8 @@ pub type Settled = [Option<Timestamp>; 8];
 #[derive(Clone, Copy, Default)]
 struct Gathered {
     steady: [Incidence; SIZES],
+    /// The same without what was seen in units with losses alone.
+    whole: [Incidence; SIZES],
     startup: Incidence,
     distinct: u64,
     first_third: u64,
@@ -273,17 +286,21 @@ impl Survey {
         let pace = Pace::of(sampling, &total, replicas);
         let mut gathered = [Gathered::default(); 8];
         // Where nobody looked at a field, nothing is to be expected of it either.
-        let totals = Field::ALL.map(|field| sampled.watched(field).unwrap_or(total));
+        let totals = Field::ALL.map(|field| sampled.complete(field));
+        let lossy = Field::ALL.map(|field| sampled.lossy(field));
         for (id, fact, tally) in sampled.tallies() {
             if !covered(id) {
                 let index = fact.field().index();
-                gathered[index].add(&tally, &totals[index]);
+                gathered[index].add(&tally, &totals[index], lossy[index].is_some());
             }
         }
         let mut fields = Field::ALL.map(|field| {
             let index = field.index();
             gathered[index].estimate(sampling, &totals[index], &pace, criteria)
         });
+        for (estimate, lossy) in fields.iter_mut().zip(&lossy) {
+            estimate.lossy = lossy.map_or([0; SIZES], |lossy| lossy.units);
+        }
         for (estimate, since) in fields.iter_mut().zip(settled) {
             if let Some(since) = since {
                 estimate.state = State::Ready { since: *since };
@@ -327,17 +344,23 @@ impl Survey {
 }
 
 impl Gathered {
-    fn add(&mut self, tally: &Tally, total: &Total) {
+    /// `lossy`: there are units that are not whole, in which alone it may have been seen.
+    fn add(&mut self, tally: &Tally, total: &Total, lossy: bool) {
         self.distinct += 1;
         // A fact is new once. So the rate of new facts in one phase is told by those facts of which all that
         // is known are one or two units of that phase.
         if tally.starts == 0 {
             for (size, incidence) in self.steady.iter_mut().enumerate() {
+                incidence.add(tally.units[size].max(u64::from(lossy)));
+            }
+            for (size, incidence) in self.whole.iter_mut().enumerate() {
                 incidence.add(tally.units[size]);
             }
         } else {
-            for (size, incidence) in self.steady.iter_mut().enumerate() {
-                incidence.add_known(tally.units[size]);
+            for incidences in [&mut self.steady, &mut self.whole] {
+                for (size, incidence) in incidences.iter_mut().enumerate() {
+                    incidence.add_known(tally.units[size]);
+                }
             }
         }
         if tally.units[0] == 0 {
@@ -355,14 +378,21 @@ impl Gathered {
     }
 
     fn estimate(mut self, sampling: Sampling, total: &Total, pace: &Pace, criteria: &Criteria) -> Estimate {
-        for (incidence, units) in self.steady.iter_mut().zip(total.units) {
-            incidence.units = units;
+        for incidences in [&mut self.steady, &mut self.whole] {
+            for (incidence, units) in incidences.iter_mut().zip(total.units) {
+                incidence.units = units;
+            }
         }
         self.startup.units = total.starts;
-        let steady = [
-            self.steady[0].expected_new(pace.units),
-            self.steady[1].expected_new(pace.units / sampling.ratio()),
-        ];
+        let expected = |incidences: &[Incidence; SIZES]| {
+            [
+                incidences[0].expected_new(pace.units),
+                incidences[1].expected_new(pace.units / sampling.ratio()),
+            ]
+        };
+        let steady = expected(&self.steady);
+        // What both sizes have in common brings them closer, and is no reason to trust them more.
+        let [small, large] = expected(&self.whole).map(|interval| interval.point);
         let startup = (matches!(sampling, Sampling::Hours { .. }) && total.starts > 0)
             .then(|| self.startup.expected_new(pace.starts));
         let per_day = startup.map_or(steady[0], |startup| steady[0].plus(&startup));
@@ -381,7 +411,8 @@ impl Gathered {
             steady,
             startup,
             quiet,
-            state: self.state(total, &steady, startup.as_ref(), criteria),
+            state: self.state(total, &steady, [small, large], startup.as_ref(), criteria),
+            lossy: [0; SIZES],
         }
     }
 
@@ -389,6 +420,7 @@ impl Gathered {
         &self,
         total: &Total,
         steady: &[Interval; SIZES],
+        whole: [f64; SIZES],
         startup: Option<&Interval>,
         criteria: &Criteria,
     ) -> State {
@@ -418,6 +450,7 @@ impl Gathered {
         if let Some(learning) = over(small.max(large), Phase::Steady) {
             return self.open(total, small, criteria).unwrap_or(learning);
         }
+        let [small, large] = whole;
         // Below a fifth of the budget, one fact more or less decides over the factor.
         let floor = criteria.budget / 5.0;
         let (lesser, greater) = (small.min(large) + floor, small.max(large) + floor);
@@ -446,8 +479,10 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Exposure, Sighting, SourceId};
+    use crate::evidence::{Exposure, Recorder, Sighting, SourceId, Start, Tuning};
+    use crate::never::Circumstances;
     use crate::testing::{evidence_of, read_of};
+    use proptest::prelude::*;
 
     fn survey(reads: impl IntoIterator<Item = (String, [u32; 2])>) -> Survey {
         let evidence = evidence_of("n", 1, reads);
@@ -578,5 +613,81 @@ mod tests {
             survey.field(Field::File).state,
             State::Learning(Waiting::Observation { .. })
         ));
+    }
+
+    /// What a workload read in its units of ten seconds, and in which of them something was lost.
+    fn recorded(units: &[(Vec<u8>, bool)]) -> Evidence {
+        let source = SourceId {
+            node: "n".into(),
+            generation: 1,
+        };
+        let tuning = Tuning {
+            sampling: Sampling::Hours { small: 10, large: 40 },
+            ..Tuning::default()
+        };
+        let leave = || Circumstances::default().learnable().unwrap();
+        let begin = 1_000_000;
+        let mut recorder = Recorder::open(None, source, tuning, Timestamp::from_unix(begin));
+        recorder.container_started("a", Start::Found);
+        for (number, (paths, lost)) in (0..).zip(units) {
+            let at = Timestamp::from_unix(begin + 10 * number + 5);
+            for path in paths {
+                recorder.observe(&read_of(&format!("/{path}")), "a", leave(), at);
+            }
+            if *lost {
+                recorder.lost(Field::File, "a", leave(), at);
+            }
+            for second in 1..=10 {
+                recorder.advance(Timestamp::from_unix(begin + 10 * number + second));
+            }
+        }
+        recorder.evidence().clone()
+    }
+
+    proptest! {
+        #[test]
+        fn units_with_losses_never_lower_what_is_to_be_expected(
+            whole in proptest::collection::vec(proptest::collection::vec(0..12_u8, 0..6), 8..24),
+            lossy in proptest::collection::vec(proptest::collection::vec(0..16_u8, 0..6), 4),
+            place in 0..6_usize,
+        ) {
+            let without: Vec<_> = whole.iter().map(|paths| (paths.clone(), false)).collect();
+            let mut with = without.clone();
+            // Between two large units, so that those without losses are the same.
+            let place = (place * 4).min(whole.len() / 4 * 4);
+            with.splice(place..place, lossy.iter().map(|paths| (paths.clone(), true)));
+            let survey = |units: &[_]| {
+                let evidence = recorded(units);
+                let settled = Settled::default();
+                *Survey::of(&evidence, |_| false, &settled, 1, &Criteria::default()).field(Field::File)
+            };
+            let (with, without) = (survey(&with), survey(&without));
+            prop_assert_eq!(with.lossy, [4, 1]);
+            for (with, without) in with.steady.iter().zip(&without.steady) {
+                prop_assert!(with.point >= without.point - 1e-9, "{:?} {:?}", with, without);
+            }
+            let is_ready = |of: &Estimate| matches!(of.state, State::Ready { .. });
+            prop_assert!(!is_ready(&with) || is_ready(&without));
+        }
+    }
+
+    #[test]
+    fn units_with_losses_alone_make_nothing_ready() {
+        let units = |lost: bool| vec![(vec![1, 2, 3], lost); 16];
+        let of = |units: &[_]| {
+            let evidence = recorded(units);
+            Survey::of(&evidence, |_| false, &Settled::default(), 1, &Criteria::default())
+        };
+        let survey = of(&units(true));
+        let file = survey.field(Field::File);
+        assert!(
+            matches!(file.state, State::Learning(Waiting::Units { have: 0, .. })),
+            "{}",
+            file.state
+        );
+        assert!(!file.is_told(survey.units));
+        assert!(matches!(survey.field(Field::Exec).state, State::Ready { .. }));
+        let survey = of(&units(false));
+        assert!(matches!(survey.field(Field::File).state, State::Ready { .. }));
     }
 }

@@ -7,6 +7,18 @@
 //!
 //! What is counted is incidence, not events: in how many sampling units (container-hours, or runs of a job)
 //! and in how many replicas a fact was seen. Events are bursty; a unit is either with or without a fact.
+//!
+//! # Units with losses
+//! Where events were lost, nobody can say of a unit that it was without a fact. Counted as a whole unit, it would say
+//! so, and make the rate of new facts look lower than it is; and losses come with bursts of activity, in which there is
+//! more that is new than usual, so that to leave such units out with all that was seen in them would make it look lower
+//! still. So a unit in which events of a field were lost is not counted for that field: neither in
+//! [`Evidence::complete`] nor in the units of facts that were seen in it. These facts are known all the same, and where
+//! they were seen in no other unit, the estimate takes them for facts that were seen once
+//! ([`Survey::of`](crate::estimate::Survey::of)). So, of the numbers that the estimate rests on, such a unit can only
+//! raise that of the facts that were seen once, and it changes no other: it never lowers the rate of new facts that is
+//! to be expected, and never makes a field ready sooner. The price is that what is lost again and again keeps a field
+//! from becoming ready, which then says why.
 
 mod pool;
 mod recorder;
@@ -368,14 +380,14 @@ impl Evidence {
     pub fn facts(&self) -> impl Iterator<Item = (FactId, Fact<&str>)> {
         self.dictionary
             .iter()
-            .filter(|(id, fact)| !fact.is_watch() && self.is_seen(*id))
+            .filter(|(id, fact)| !fact.is_of_sensor() && self.is_seen(*id))
     }
 
     /// All facts that were seen, with what was seen of them.
     pub fn tallies(&self) -> impl Iterator<Item = (FactId, Fact<&str>, Tally)> {
         self.dictionary
             .iter()
-            .filter(|(_, fact)| !fact.is_watch())
+            .filter(|(_, fact)| !fact.is_of_sensor())
             .filter_map(|(id, fact)| Some((id, fact, self.tally(id)?)))
     }
 
@@ -394,6 +406,30 @@ impl Evidence {
             from: tally.first_seen,
             ..total
         })
+    }
+
+    /// Units and starts in which events of a field were lost; `None` if there are none.
+    #[must_use]
+    pub fn lossy(&self, field: Field) -> Option<Tally> {
+        self.tally_of(&Fact::loss(field))
+    }
+
+    /// How much of what was observed is whole for a field: with an eye on it, and without losses.
+    #[must_use]
+    pub fn complete(&self, field: Field) -> Total {
+        let watched = self.watched(field).unwrap_or_else(|| self.total());
+        let Some(lossy) = self.lossy(field) else {
+            return watched;
+        };
+        let [small, large] = watched.units;
+        Total {
+            units: [
+                small.saturating_sub(lossy.units[0]),
+                large.saturating_sub(lossy.units[1]),
+            ],
+            starts: watched.starts.saturating_sub(lossy.starts),
+            ..watched
+        }
     }
 
     /// What was seen of a fact; `None` if nothing.

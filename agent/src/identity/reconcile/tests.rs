@@ -298,3 +298,23 @@ fn what_waits_of_a_group_that_is_removed_is_not_put_down_to_the_host() {
     assert!(node.seconds(3).is_empty());
     assert_eq!(node.ids(), [FIRST]);
 }
+
+#[test]
+fn a_group_that_is_in_the_tree_before_its_record_was_taken_was_seen_to_begin() {
+    let mut node = Node::with(FIRST);
+    node.seconds(2);
+    node.groups(&[(1, String::new()), (ID.0, path(FIRST)), (8, path(SECOND))]);
+    node.identity.doubt_groups();
+    node.rounds(2);
+    let made = CgroupChange {
+        id: CgroupId(8),
+        removed: false,
+        path: format!("/{}", path(SECOND)).into_bytes(),
+    };
+    node.take(CgroupId(1), Act::Cgroup(made));
+    node.take(CgroupId(8), exit());
+    node.seconds(4);
+    assert_eq!(node.ids(), [FIRST, SECOND]);
+    assert!(node.found().is_empty());
+    assert!(node.identity.container_of(CgroupId(8)).unwrap().start_seen);
+}

@@ -106,6 +106,13 @@ impl Learner {
         }
     }
 
+    /// Events of a replica were lost that a field is learned of.
+    pub fn lost(&mut self, field: Field, replica: &str, now: Timestamp) {
+        if let Ok(leave) = Circumstances::default().learnable() {
+            self.recorder.lost(field, replica, leave, now);
+        }
+    }
+
     /// Whether each field was looked at for so long, or never: then there is nothing to wait for.
     pub fn is_watched_for(&self, window: Duration, now: Timestamp) -> bool {
         let evidence = self.recorder.evidence();

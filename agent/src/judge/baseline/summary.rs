@@ -2,6 +2,7 @@
 
 use super::Learning;
 use super::learner::Learner;
+use super::losses::Losses;
 use norma_baseline::estimate::State;
 use norma_baseline::fact::Field;
 use norma_baseline::overlay::Subject;
@@ -22,7 +23,8 @@ pub struct Summary {
     pub facts: usize,
     /// There was no room for all that was seen.
     pub overflowed: bool,
-    /// Events that were lost on the way from the kernel while it was learned, since the agent was started.
+    /// Events that were lost on the way from the kernel while what they tell of was learned, since the agent was
+    /// started: of the kind of behaviour of which most were.
     pub lost: u64,
     /// The collector has all of this node's evidence that is on the disk; `None` where nothing is shared.
     pub shared: Option<bool>,
@@ -42,6 +44,10 @@ pub struct FieldSummary {
     /// New ones that are to be expected in the next day, with the bounds of the 95 % confidence interval; `None` where
     /// there is too little evidence for any estimate, or learning goes by the clock.
     pub expected_per_day: Option<[f64; 3]>,
+    /// Events that it is learned of that were lost on the way from the kernel meanwhile, since the agent was started.
+    pub lost: u64,
+    /// Sampling units, small ones, in which such were lost: they are not counted as evidence.
+    pub units_with_losses: u64,
     /// In words.
     pub state: String,
 }
@@ -52,13 +58,13 @@ impl Summary {
         learner: &Learner,
         learning: Learning,
         shares: bool,
-        lost: u64,
+        losses: Option<&Losses>,
     ) -> Self {
         let survey = learner.norm.survey();
         let fields = Field::ALL.map(|field| {
             let estimate = survey.field(field);
             let is_estimated =
-                matches!(learning, Learning::ByEvidence { .. }) && survey.units[0] > 0 && survey.units[1] > 0;
+                matches!(learning, Learning::ByEvidence { .. }) && estimate.is_told(survey.units);
             FieldSummary {
                 field: field.name(),
                 facts: estimate.distinct,
@@ -67,6 +73,8 @@ impl Summary {
                     estimate.per_day.low,
                     estimate.per_day.high,
                 ]),
+                lost: losses.map_or(0, |losses| losses.lost(field)),
+                units_with_losses: estimate.lossy[0],
                 state: match (learning, estimate.state) {
                     (Learning::Window(window), State::Learning(_)) => {
                         format!("learning for {}", humantime::format_duration(window))
@@ -82,7 +90,7 @@ impl Summary {
             learned_seconds: learner.learned_for(learning).as_secs(),
             facts: learner.facts,
             overflowed: survey.overflowed,
-            lost,
+            lost: fields.iter().map(|field| field.lost).max().unwrap_or(0),
             shared: shares.then(|| learner.sharing.is_held()),
             replicas: learner.replicas(),
             fields: fields.into(),

@@ -441,3 +441,55 @@ fn what_is_forgotten_is_learned_anew_and_stays_so() {
         Membership::Novel(_)
     ));
 }
+
+#[test]
+fn what_is_lost_counts_for_what_is_learned_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = [container("w", "c", "")];
+    let mut baselines = baselines(dir.path(), 3);
+    see(&mut baselines, &running[0], "/a");
+    let lost = |baselines: &mut Baselines, kind: u16, count| {
+        let counts = [(usize::from(kind), count)].into_iter().collect();
+        baselines.lost(&running[0], &counts, BootTime(0));
+    };
+    lost(&mut baselines, norma_abi::KIND_CONNECT, 7);
+    let fields = &baselines.summaries()[0].fields;
+    let told = fields.iter().map(|field| (field.field, field.lost));
+    let told: Vec<_> = told.filter(|(_, lost)| *lost > 0).collect();
+    assert_eq!(told, [("connect", 7)]);
+    for second in 0..=3 {
+        baselines.tick(&running, BootTime(second * SECOND));
+    }
+    let why = |baselines: &mut Baselines| match see(baselines, &running[0], "/b") {
+        Membership::Novel(near) => format!("{:?}", near.score),
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        !why(&mut baselines).contains("lost"),
+        "no file was among what was lost"
+    );
+    // Now that it is learned, a loss says nothing of what was seen before.
+    lost(&mut baselines, norma_abi::KIND_OPEN, 7);
+    assert!(!why(&mut baselines).contains("lost"));
+}
+
+#[test]
+fn a_loss_lowers_the_score_of_what_it_may_have_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = [container("w", "c", "")];
+    let mut baselines = baselines(dir.path(), 3);
+    see(&mut baselines, &running[0], "/a");
+    let counts = [(usize::from(norma_abi::KIND_OPEN), 7)].into_iter().collect();
+    baselines.lost(&running[0], &counts, BootTime(0));
+    for second in 0..=3 {
+        baselines.tick(&running, BootTime(second * SECOND));
+    }
+    let Membership::Novel(near) = see(&mut baselines, &running[0], "/b") else {
+        panic!()
+    };
+    let why = format!("{:?}", near.score);
+    assert!(
+        why.contains("7 events that file is learned of were lost"),
+        "{why}"
+    );
+}

@@ -30,6 +30,8 @@ pub struct FieldState {
     pub unseen: Option<Bounds>,
     /// Small sampling units since the last new one.
     pub quiet: f64,
+    /// Small sampling units in which events were lost: they are not counted as evidence.
+    pub units_with_losses: u64,
 }
 
 /// An estimate and the bounds of its 95 % interval.
@@ -67,7 +69,7 @@ impl FieldState {
 
     fn of(survey: &Survey, field: Field, estimate: &Estimate) -> Self {
         // Of no complete unit nothing can be told.
-        let is_estimated = survey.units.iter().all(|units| *units > 0);
+        let is_estimated = estimate.is_told(survey.units);
         let bounds = |interval: Interval| is_estimated.then(|| Bounds::from(interval));
         Self {
             field: field.name(),
@@ -80,6 +82,7 @@ impl FieldState {
             at_startup: estimate.startup.and_then(bounds),
             unseen: bounds(estimate.unseen),
             quiet: rounded(estimate.quiet),
+            units_with_losses: estimate.lossy[0],
         }
     }
 
@@ -91,6 +94,7 @@ impl FieldState {
             state: self.state.to_owned(),
             why: self.why.clone(),
             known: self.known,
+            units_with_losses: self.units_with_losses,
             expected_per_day: self.expected_per_day.map(|bounds| pb::Estimate {
                 low: bounds.low,
                 point: bounds.point,
@@ -112,6 +116,10 @@ impl FieldState {
         if !self.why.is_empty() {
             line.push_str("; ");
             line.push_str(&self.why);
+        }
+        if self.units_with_losses > 0 {
+            let units = self.units_with_losses;
+            line.push_str(&format!("; {units} sampling units with losses do not count"));
         }
         line
     }

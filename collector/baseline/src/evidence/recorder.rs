@@ -4,6 +4,8 @@
 //! that is not, or time without its facts. What is left of a unit when a container ends is gone on with by the
 //! next one, so that workloads whose containers never last an hour are learned too.
 //!
+//! Of a unit in which events of a field were lost, the facts of that field are not counted: see the module above.
+//!
 //! The first seconds of a container are its start-up, which is a phase of its own: there the unit is a start.
 
 mod saved;
@@ -17,7 +19,7 @@ pub use tuning::{Limits, Tuning};
 
 use super::unit::{Bits, Unit};
 use super::{Account, Evidence, SIZES, Sampling, SourceId, TooMuch};
-use crate::fact::{Dictionary, Fact, FactId};
+use crate::fact::{Dictionary, Fact, FactId, Field};
 use crate::never::Learnable;
 use crate::room;
 use crate::time::Timestamp;
@@ -276,6 +278,11 @@ impl Recorder {
         if is_new { Observed::New } else { Observed::Known }
     }
 
+    /// Events that a field is learned of were lost of a replica: its unit, or start, is not whole.
+    pub fn lost(&mut self, field: Field, replica: &str, leave: Learnable, now: Timestamp) {
+        self.observe(&Fact::loss(field), replica, leave, now);
+    }
+
     /// What is known.
     #[must_use]
     pub const fn evidence(&self) -> &Evidence {
@@ -421,7 +428,18 @@ impl Recorder {
     }
 
     fn count(&mut self, seen: &Bits, count: impl Fn(&mut super::Sighting) -> u32) {
-        for id in seen.iter() {
+        let dictionary = Arc::clone(&self.saved.evidence.dictionary);
+        let lossy = Field::ALL.map(|field| {
+            let marker = dictionary.find(&Fact::loss(field));
+            marker.is_some_and(|marker| seen.contains(marker))
+        });
+        let is_whole = |id: FactId| {
+            !lossy.contains(&true)
+                || dictionary
+                    .get(id)
+                    .is_none_or(|fact| fact.is_of_sensor() || !lossy[fact.field().index()])
+        };
+        for id in seen.iter().filter(|id| is_whole(*id)) {
             let counted = count(self.account().sighting(id));
             if is_news(counted) {
                 self.touch(id);

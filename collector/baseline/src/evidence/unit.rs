@@ -19,6 +19,12 @@ impl Bits {
         added
     }
 
+    pub fn contains(&self, id: FactId) -> bool {
+        self.0
+            .get(id.index() / 64)
+            .is_some_and(|bits| bits & (1 << (id.index() % 64)) != 0)
+    }
+
     pub fn union(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);

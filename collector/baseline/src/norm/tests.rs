@@ -562,8 +562,8 @@ fn that_none_was_used_is_a_norm_where_somebody_looked() {
         Membership::Novel(_)
     ));
     // Who looked is no behaviour.
-    assert!(norm.standings().all(|(fact, _)| !fact.is_watch()));
-    assert!(norm.expected().all(|fact| !fact.is_watch()));
+    assert!(norm.standings().all(|(fact, _)| !fact.is_of_sensor()));
+    assert!(norm.expected().all(|fact| !fact.is_of_sensor()));
     assert_eq!(norm.survey().field(Field::Capability).distinct, 1);
 
     // The next revision is judged from its first second.

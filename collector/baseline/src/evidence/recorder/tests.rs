@@ -278,3 +278,49 @@ proptest! {
         prop_assert_eq!(&collector, recorder.evidence());
     }
 }
+
+#[test]
+fn a_unit_with_losses_counts_for_the_other_fields_only() {
+    let mut recorder = recorder();
+    recorder.container_started("a", Start::Found);
+    let id = Fact::Dns {
+        exe: "/bin/x",
+        name: "example.org",
+    };
+    for second in 0..=85 {
+        recorder.advance(at(second));
+        recorder.observe(&id, "a", leave(), at(second));
+        if second % 10 != 9 {
+            recorder.observe(&read_of("/always"), "a", leave(), at(second));
+        }
+        // In the second small unit.
+        if second == 15 {
+            recorder.observe(&read_of("/then"), "a", leave(), at(second));
+            recorder.lost(Field::File, "a", leave(), at(second));
+        }
+    }
+    let evidence = recorder.evidence();
+    assert_eq!(evidence.total().units, [8, 2]);
+    assert_eq!(evidence.complete(Field::File).units, [7, 1]);
+    assert_eq!(evidence.complete(Field::Dns).units, [8, 2]);
+    let tally = |fact: &Fact<&str>| evidence.tally_of(fact).unwrap().units;
+    assert_eq!(tally(&id), [8, 2]);
+    assert_eq!(evidence.tally_of(&read_of("/always")).unwrap().units, [7, 1]);
+    let then = evidence.tally_of(&read_of("/then")).unwrap();
+    assert_eq!(
+        (then.units, then.replicas),
+        ([0, 0], 1),
+        "it is known all the same"
+    );
+    assert_eq!(evidence.facts().count(), 3, "a loss is no behaviour");
+
+    // A start as well, and what is left over of a unit when a container ends.
+    recorder.container_started("b", Start::Witnessed);
+    recorder.lost(Field::File, "b", leave(), at(86));
+    for second in 86..=95 {
+        recorder.advance(at(second));
+    }
+    assert_eq!(recorder.evidence().total().starts, 1);
+    assert_eq!(recorder.evidence().complete(Field::File).starts, 0);
+    assert_eq!(recorder.evidence().complete(Field::Exec).starts, 1);
+}
