@@ -5,8 +5,10 @@
 //! counted and leaves as a roll-up, so that silence always means that nothing happened.
 
 mod counts;
+mod losses;
 mod pending;
 mod source;
+mod status;
 
 pub use counts::KindTotals;
 pub use source::Source;
@@ -23,13 +25,12 @@ use crate::outbox::{Outbox, named};
 use crate::posture::Posture;
 use crate::respond::{self, Enforcement, Known, Recognised};
 use crate::ship::Standing;
-use crate::telemetry::{RuntimeSnapshot, Snapshot, StatusFile};
+use crate::telemetry::StatusFile;
 use counts::{KernelCounts, Lost, Rollups};
-use norma_abi::{KIND_CGROUP, KIND_EXEC, KIND_EXIT, KIND_FORK};
 use norma_baseline_command::audit;
 use norma_baseline_command::inbox::Delivery;
 use norma_baseline_command::words::FieldState;
-use norma_wire::pb::{self, Kind, LossCause};
+use norma_wire::pb::{self, Kind};
 use norma_wire::{Detail, Event, describe};
 use pending::PendingEvents;
 use std::collections::BTreeMap;
@@ -499,94 +500,6 @@ impl Pipeline {
         ));
     }
 
-    /// Takes over what was lost since the last look. With each round, before what came after the loss is judged.
-    fn look_at_losses(&mut self) {
-        let since = std::mem::replace(&mut self.looked_at_losses, self.parts.sensor.now());
-        let counted = self.parts.sensor.counters().and_then(|totals| {
-            // Whose the losses are stands in a map that is only worth reading where there are new ones.
-            let losses = if self.kernel.has_new_losses(&totals) {
-                Some(self.parts.sensor.losses()?)
-            } else {
-                None
-            };
-            Ok(self.kernel.update(&totals, losses))
-        });
-        let lost = counted.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read the kernel side's counters");
-            Vec::new()
-        });
-        for lost in lost {
-            let identity = &mut self.parts.identity;
-            if lost.has(&[KIND_CGROUP]) {
-                identity.doubt_groups();
-            }
-            if lost.has(&[KIND_EXEC, KIND_FORK, KIND_EXIT]) {
-                identity.doubt_programs(lost.cgroup, since);
-            }
-            let concerned = match lost.cgroup {
-                // Of groups beyond what can be told apart: it can have been anybody's.
-                CgroupId(0) if lost.cause == LossCause::RingFull => identity.containers(),
-                cgroup => identity.container_of(cgroup).into_iter().collect(),
-            };
-            for container in concerned {
-                self.parts
-                    .judge
-                    .lost(&container, &lost.counts, self.looked_at_losses);
-            }
-            match self.unreported.iter_mut().find(|other| other.is_alike(&lost)) {
-                Some(other) => other.add(&lost),
-                None => self.unreported.push(lost),
-            }
-        }
-    }
-
-    /// Has the programs of processes looked up that may be others than is known, and the records catch up with that.
-    fn settle_doubts(&mut self, ready: &mut Vec<Identified>) -> std::io::Result<()> {
-        let Some(until) = self.parts.identity.inquire(self.parts.sensor.now()) else {
-            return Ok(());
-        };
-        loop {
-            let began = self.parts.sensor.now();
-            let taken = self.take(CADENCE, &mut |identity, observation| {
-                identity.identify(observation, ready);
-            });
-            taken?;
-            // A trace that ends has no later time.
-            if began >= until || self.parts.sensor.now() == began {
-                break;
-            }
-        }
-        self.parts.identity.settle_doubts(ready);
-        Ok(())
-    }
-
-    /// Has what was not delivered admitted at once, with exact numbers.
-    fn report_losses(&mut self) {
-        self.look_at_losses();
-        for lost in std::mem::take(&mut self.unreported) {
-            let container = self.parts.identity.container_of(lost.cgroup);
-            self.store(Event {
-                container: container.map(|container| event::container(&container)),
-                ..event::loss(lost.to_pb())
-            });
-        }
-        let undecodable = std::mem::take(&mut self.undecodable);
-        if undecodable > 0 {
-            self.parts.identity.doubt_groups();
-            self.parts
-                .identity
-                .doubt_programs(CgroupId(0), self.last_loss_check);
-            self.store(event::loss(pb::Loss {
-                cause: LossCause::Undecodable as i32,
-                counts: vec![pb::KindCount {
-                    kind: "unknown".to_owned(),
-                    count: undecodable,
-                }],
-                ..pb::Loss::default()
-            }));
-        }
-    }
-
     fn count_recognised(&mut self, recognised: impl IntoIterator<Item = Recognised>, now: BootTime) {
         for recognised in recognised {
             self.rollups.count_recognised(&recognised, now);
@@ -626,36 +539,6 @@ impl Pipeline {
             outbox.append(&mut event);
         }
     }
-
-    fn write_status(&mut self) {
-        let now = self.parts.sensor.now();
-        let outbox = self.parts.outbox.as_mut();
-        let containers = self.parts.identity.containers();
-        let snapshot = Snapshot {
-            delivered: self.delivered,
-            alerts: self.alerts,
-            kernel: self.kernel.by_kind(),
-            rings: self.parts.sensor.fills(),
-            outbox: outbox.map(|outbox| crate::telemetry::OutboxSnapshot {
-                oldest_seconds: outbox.oldest(now).map_or(0.0, |age| age.as_secs_f64()),
-                epoch: outbox.epoch(),
-                next_sequence: outbox.next_sequence(),
-                acknowledged: outbox.acked(),
-                bytes: outbox.bytes(),
-                refused: outbox.refused(),
-            }),
-            runtime: self.parts.identity.told().map(|told| RuntimeSnapshot {
-                name: told.runtime.clone(),
-                answers: told.live,
-                told: told.containers.len(),
-                engines: told.engines.clone(),
-            }),
-            containers: containers.iter().map(container_name).collect(),
-            baselines: self.parts.judge.baselines().summaries(),
-            known: self.parts.known.usage(),
-        };
-        self.parts.status.write(snapshot);
-    }
 }
 
 /// What is to be said of a collector that does not hold what this node expects; sequences go on after what it has.
@@ -676,8 +559,4 @@ fn unexpected(outbox: &mut Outbox, standing: Standing) -> Option<String> {
         )),
         Standing::AsExpected => None,
     }
-}
-
-fn container_name(container: &Arc<crate::identity::Container>) -> String {
-    format!("{} ({})", container.id.0, container.workload.0)
 }

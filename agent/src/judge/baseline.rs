@@ -13,10 +13,12 @@ mod losses;
 mod release;
 mod shelf;
 mod store;
+mod subjects;
 mod summary;
 #[cfg(test)]
 mod tests;
 mod unprecedented;
+mod upkeep;
 
 pub use decisions::{DecisionsError, Taken};
 pub use exchange::Exchanged;
@@ -26,17 +28,16 @@ pub use summary::{FieldSummary, Summary};
 use super::fact::Fact;
 use super::sensitive::Sensitive;
 use crate::clock::{Course, WallClock};
-use crate::fleet::Others;
-use crate::identity::{Container, IdentityState, WorkloadName};
+use crate::identity::{Container, WorkloadName};
 use crate::observation::{BootTime, CgroupId};
 use exchange::{Exchange, Sharing};
 use foldhash::{HashMap, HashMapExt as _};
-use learner::{Learner, Replicas, Terms};
+use learner::{Learner, Terms};
 use losses::Losses;
 use norma_baseline::Timestamp;
 use norma_baseline::decisions::{self, Decisions};
-use norma_baseline::estimate::{Criteria, Settled, State};
-use norma_baseline::evidence::{Observed, Phase, Recorder, Sampling, Saved, SourceId, Start, Tuning};
+use norma_baseline::estimate::{Criteria, State};
+use norma_baseline::evidence::{Observed, Phase, Sampling};
 use norma_baseline::fact::{self, Field};
 use norma_baseline::never::{Circumstances, Origin};
 use norma_baseline::norm::{self, Norm, Score, Setting};
@@ -46,30 +47,14 @@ use norma_baseline::signature::TrustedKeys;
 use norma_baseline_command::words::FieldState;
 use release::Release;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-/// A changed baseline is written this often at most, besides when it becomes complete and at the end. One at a time:
-/// each is on stable storage before the next event is looked at.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// One in which there is a new behaviour is written after this: a crash loses no more of what is new.
-const SAVE_NEWS_AFTER: Duration = Duration::from_secs(10);
-/// Most baselines that are kept; those whose workload was gone longest make room.
-const KEPT_MAX: usize = 2_000;
-/// What is expected is worked out anew this often at most, of the workload that waits longest.
-const COMPILE_EVERY: Duration = Duration::from_secs(5);
-/// In a faster course the clocks' [`COMPILE_EVERY`] is many times as long; no longer than this in the course's time.
-const COMPILE_AFTER: Duration = Duration::from_secs(300);
 /// A norm that is stale since then is worked out anew in the next second: people decided, or the fleet told.
 const URGENT: BootTime = BootTime(0);
 /// Most workloads that are asked whether they show a novel behaviour too: the first so many of all.
 const FLEET_ASKED: usize = 64;
-/// A start takes its time by the clocks, also in a faster course: what is done in so much of it is start-up at least.
-const STARTUP_MIN: Duration = Duration::from_secs(5);
-/// Longest step of learning time that is credited at once; a longer one means that the agent was not there.
-const TICK_MAX: Duration = Duration::from_secs(5);
 
 /// When a workload has been learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -491,136 +476,6 @@ impl Baselines {
         }
     }
 
-    /// Credits learning time to workloads that run; gives those that became complete.
-    pub fn tick(&mut self, running: &[Arc<Container>], now: BootTime) -> Vec<Completed> {
-        let step = self
-            .last_tick
-            .map_or(0, |last| now.0.saturating_sub(last.0))
-            .min(self.of_course(TICK_MAX));
-        let is_first_look = self.last_tick.is_none();
-        self.last_tick = Some(now);
-        self.now = self.now.max(now);
-        let wall = self.wall();
-        // Where time goes faster, several looks follow each other at what lies between two of the clocks' seconds, and
-        // what was seen meanwhile is later than the first of them.
-        let passed = match self.course.speed() {
-            1 => wall,
-            _ => Timestamp::from_unix(self.course.wall_seconds(now)),
-        };
-        if let Some(exchange) = &mut self.exchange {
-            exchange.look_again();
-        }
-        let mut alive: HashMap<Arc<Subject>, HashMap<&str, Start>> = HashMap::new();
-        for container in running {
-            if self.is_provisional(container) {
-                continue;
-            }
-            let subject = self.subject(container);
-            let start = start_of(container, is_first_look);
-            alive.entry(subject).or_default().insert(&container.id.0, start);
-        }
-        let mut completed = std::mem::take(&mut self.completed_meanwhile);
-        for (subject, learner) in &mut self.learners {
-            let ended: Vec<String> = learner
-                .recorder
-                .replicas()
-                .filter(|replica| {
-                    alive
-                        .get(subject)
-                        .is_none_or(|alive| !alive.contains_key(replica))
-                })
-                .map(str::to_owned)
-                .collect();
-            for replica in ended {
-                learner.recorder.container_ended(&replica);
-                learner.stale.get_or_insert(now);
-                learner.dirty.get_or_insert(now);
-            }
-            let Some(replicas) = alive.get(subject) else {
-                continue;
-            };
-            for (replica, start) in replicas {
-                learner.recorder.container_started(replica, *start);
-                if self.sees_capabilities {
-                    learner.watch(replica, passed);
-                }
-            }
-            learner.recorder.advance(passed);
-            learner.dirty.get_or_insert(now);
-            if learner.norm.survey().is_ready() {
-                continue;
-            }
-            learner.learned_ns = learner.learned_ns.saturating_add(step);
-            match self.terms.learning {
-                Learning::Window(window)
-                    if learner.learned_ns >= window.as_nanos() as u64
-                        && learner.is_watched_for(window, passed) =>
-                {
-                    // What was settled before stays so.
-                    let settled = learner
-                        .settled(subject, self.decisions.overlay())
-                        .map(|since| since.or(Some(wall)));
-                    learner.compile(subject, &self.terms, self.decisions.overlay(), &settled);
-                    learner.save(&self.directory, subject);
-                    completed.push(learner.completed(subject, &self.terms));
-                }
-                Learning::Window(_) => {}
-                Learning::ByEvidence { .. } => {
-                    learner.stale.get_or_insert(now);
-                }
-            }
-        }
-        let is_urgent = self
-            .learners
-            .values()
-            .any(|learner| learner.stale == Some(URGENT));
-        let compile_every = self.of_course(COMPILE_EVERY).min(COMPILE_AFTER.as_nanos() as u64);
-        if is_urgent || now.0 >= self.last_compile.0.saturating_add(compile_every) {
-            self.last_compile = now;
-            completed.extend(self.compile_one());
-        }
-        self.save_one(now);
-        completed
-    }
-
-    /// Writes the baseline that has waited longest, if that was long enough.
-    fn save_one(&mut self, now: BootTime) {
-        let (every, news_after) = (self.of_course(SAVE_EVERY), self.of_course(SAVE_NEWS_AFTER));
-        let is_over = |since: Option<BootTime>, wait: u64| {
-            since.is_some_and(|since| now.0 >= since.0.saturating_add(wait))
-        };
-        let due = |learner: &Learner| is_over(learner.dirty, every) || is_over(learner.news, news_after);
-        let waiting = self.learners.iter_mut().filter(|(_, learner)| due(learner));
-        if let Some((subject, learner)) = waiting.min_by_key(|(_, learner)| learner.dirty)
-            && !learner.save(&self.directory, subject)
-        {
-            // The others have their turn before.
-            learner.dirty = Some(now);
-            learner.news = None;
-        }
-    }
-
-    /// Works out anew what is expected of the workload that waits longest for it.
-    fn compile_one(&mut self) -> Option<Completed> {
-        let (subject, learner) = self
-            .learners
-            .iter_mut()
-            .filter(|(_, learner)| learner.stale.is_some())
-            .min_by_key(|(_, learner)| learner.stale)?;
-        let was_ready = learner.norm.survey().is_ready();
-        let settled = learner.settled(subject, self.decisions.overlay());
-        if learner.stale == Some(URGENT) {
-            let containers = self.subjects.iter().filter(|(_, (_, of))| of == subject);
-            self.reconsidered.extend(containers.map(|(cgroup, _)| *cgroup));
-        }
-        learner.compile(subject, &self.terms, self.decisions.overlay(), &settled);
-        if was_ready || !learner.norm.survey().is_ready() {
-            return None;
-        }
-        learner.save(&self.directory, subject);
-        Some(learner.completed(subject, &self.terms))
-    }
-
     /// Puts decisions in force that are signed by a trusted key. They are on stable storage when this returns.
     ///
     /// # Errors
@@ -658,17 +513,6 @@ impl Baselines {
         self.subjects.remove(&cgroup);
     }
 
-    /// Writes all that changed.
-    pub fn save(&mut self) {
-        for (subject, learner) in self
-            .learners
-            .iter_mut()
-            .filter(|(_, learner)| learner.dirty.is_some())
-        {
-            learner.save(&self.directory, subject);
-        }
-    }
-
     /// State of every baseline.
     pub fn summaries(&self) -> Vec<Summary> {
         let mut all: Vec<_> = self
@@ -688,128 +532,6 @@ impl Baselines {
         all
     }
 
-    fn start(&self, container: &Container) -> Start {
-        start_of(container, self.last_tick.is_none())
-    }
-
-    /// Whose baseline a container's behaviour belongs to; there is one afterwards.
-    fn subject(&mut self, container: &Arc<Container>) -> Arc<Subject> {
-        if let Some((known, subject)) = self.subjects.get(&container.cgroup)
-            && Arc::ptr_eq(known, container)
-        {
-            return Arc::clone(subject);
-        }
-        let revision = match &container.described {
-            Some(described) => described.revision.as_str(),
-            None => container.image_digest.as_str(),
-        };
-        let subject = Arc::new(Subject {
-            workload: Arc::from(container.workload.0.as_str()),
-            revision: Arc::from(revision),
-        });
-        let subject = self.learner_of(subject);
-        if let Some(exchange) = &mut self.exchange {
-            exchange.look_again();
-        }
-        self.subjects
-            .insert(container.cgroup, (Arc::clone(container), Arc::clone(&subject)));
-        subject
-    }
-
-    /// What is put down to nobody yet may turn out to be another workload's.
-    fn is_provisional(&self, container: &Container) -> bool {
-        container.state == IdentityState::Pending
-            && matches!(self.terms.learning, Learning::ByEvidence { .. })
-    }
-
-    /// Begins a baseline where there is none. Gives the name under which it is kept.
-    fn learner_of(&mut self, subject: Arc<Subject>) -> Arc<Subject> {
-        if !self.learners.contains_key(&subject) {
-            let learner = self.begin(&subject);
-            self.make_room();
-            self.learners.insert(Arc::clone(&subject), learner);
-        }
-        subject
-    }
-
-    /// Forgets the workload that has been gone longest, where there are too many. Whoever can start containers can
-    /// make up names for them.
-    fn make_room(&mut self) {
-        if self.learners.len() < KEPT_MAX {
-            return;
-        }
-        let gone = self
-            .learners
-            .iter()
-            .filter(|(_, learner)| learner.recorder.replicas().next().is_none())
-            .min_by_key(|(_, learner)| learner.recorder.evidence().total().until)
-            .map(|(subject, _)| Arc::clone(subject));
-        if let Some(subject) = gone {
-            tracing::warn!(workload = %subject, limit = KEPT_MAX, "more baselines than are kept; this one is forgotten");
-            self.learners.remove(&subject);
-            self.losses.remove(&subject);
-            store::remove(&self.directory, &subject);
-        }
-    }
-
-    /// A baseline of which nothing was learned, but that another revision of the workload is known.
-    fn begin(&self, subject: &Arc<Subject>) -> Learner {
-        let predecessor = self
-            .learners
-            .iter()
-            .filter(|(other, _)| other.workload == subject.workload)
-            .max_by_key(|(_, learner)| learner.recorder.evidence().total().until)
-            .map(|(_, learner)| Arc::clone(&learner.norm));
-        let recorder = self.recorder(None);
-        let norm = self.terms.norm(
-            subject,
-            recorder.evidence(),
-            Replicas::default(),
-            (predecessor.as_deref(), None),
-            self.decisions.overlay(),
-            &Settled::default(),
-        );
-        Learner {
-            recorder,
-            norm: Arc::new(norm),
-            predecessor,
-            learned_ns: 0,
-            stale: None,
-            dirty: Some(BootTime(0)),
-            news: None,
-            observed: Duration::ZERO,
-            facts: 0,
-            replicas_then: None,
-            others: Others::default(),
-            sharing: Sharing::new(),
-            release: Release::default(),
-        }
-    }
-
-    fn recorder(&self, saved: Option<Saved>) -> Recorder {
-        // What is forgotten and begun again must not be taken for the same account.
-        let source = SourceId {
-            node: Arc::clone(&self.node),
-            generation: generation(),
-        };
-        Recorder::open(saved, source, self.tuning(), self.wall())
-    }
-
-    fn tuning(&self) -> Tuning {
-        let sampling = match self.terms.learning {
-            Learning::ByEvidence { sampling, .. } => sampling,
-            Learning::Window(_) => Sampling::default(),
-        };
-        let usual = Tuning::default();
-        Tuning {
-            sampling,
-            startup: usual
-                .startup
-                .max(Duration::from_nanos(self.of_course(STARTUP_MIN))),
-            ..usual
-        }
-    }
-
     fn wall(&self) -> Timestamp {
         Timestamp::from_unix(self.course.wall_seconds(self.now))
     }
@@ -819,19 +541,4 @@ impl Baselines {
         let clocks = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         clocks.saturating_mul(u64::from(self.course.speed()))
     }
-}
-
-/// What a container that is seen now for the first time was before: all that are there at the agent's start ran
-/// already, and so did those that were found later without a record of their creation.
-fn start_of(container: &Container, is_first_look: bool) -> Start {
-    if is_first_look || !container.start_seen {
-        Start::Found
-    } else {
-        Start::Witnessed
-    }
-}
-
-/// A number that no other recorder has.
-fn generation() -> u64 {
-    RandomState::new().hash_one(SystemTime::now())
 }

@@ -1,7 +1,7 @@
 use super::*;
-use norma_wire::pb::{Kind, Open, Severity, Verdict, VerdictKind};
+use norma_wire::pb::{EventId, Kind, Open, Severity, Verdict, VerdictKind};
 use proptest::prelude::*;
-use segment::{Item, Scanner};
+use segment::{Item, Record, Scanner};
 use std::fs::OpenOptions;
 
 const LIMITS: Limits = Limits {

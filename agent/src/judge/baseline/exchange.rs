@@ -49,7 +49,7 @@ impl Sharing {
     /// Of a recorder that was just opened.
     pub fn new() -> Self {
         Self {
-            run: super::generation(),
+            run: super::subjects::generation(),
             untold: true,
             ..Self::default()
         }

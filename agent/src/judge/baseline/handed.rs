@@ -2,7 +2,8 @@
 
 use super::exchange::Sharing;
 use super::learner::Learner;
-use super::{Baselines, URGENT, generation};
+use super::subjects::generation;
+use super::{Baselines, URGENT};
 use crate::fleet::Others;
 use crate::observation::BootTime;
 use norma_baseline::estimate::Settled;

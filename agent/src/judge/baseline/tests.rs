@@ -1,5 +1,6 @@
+use super::subjects::KEPT_MAX;
 use super::*;
-use crate::identity::ContainerId;
+use crate::identity::{ContainerId, IdentityState};
 use crate::judge::fact::Access;
 use norma_baseline::overlay::{Decision, Item, Verb};
 use norma_baseline::signature::Signer;
