@@ -28,7 +28,7 @@ pub use totals::{Losses, Totals, kind_name};
 pub use wanted::{Wanted, capability_names};
 
 use crate::observation::CgroupId;
-use attach::Attached;
+use attach::{Attached, Link};
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
 use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
@@ -136,7 +136,9 @@ pub enum SensorError {
 
 /// The running sensor. Dropping it detaches everything.
 pub struct Sensor {
-    /// Owns the programs and their links.
+    /// Of the programs that are attached.
+    links: Vec<Link>,
+    /// Owns the programs.
     ebpf: Ebpf,
     rings: Rings,
     counters: PerCpuArray<MapData, Shared<Counters>>,
@@ -245,10 +247,12 @@ impl Sensor {
             rings: Rings::take(&mut ebpf, rings, |name| config.bytes_of(name))?,
             counters: shared::take(&mut ebpf, "COUNTERS")?,
             losses: shared::take(&mut ebpf, "LOSSES")?,
+            links: Vec::new(),
             ebpf,
         };
         sensor.reserve_losses()?;
-        let attached = attach::attach_all(&mut sensor.ebpf, kernel, facts, &config.wanted);
+        let mut attached = attach::attach_all(&mut sensor.ebpf, kernel, facts, &config.wanted);
+        sensor.links = std::mem::take(&mut attached.links);
         Ok((sensor, attached))
     }
 
@@ -343,6 +347,12 @@ impl Sensor {
             .collect();
         counts.sort();
         counts
+    }
+}
+
+impl Drop for Sensor {
+    fn drop(&mut self) {
+        attach::detach(std::mem::take(&mut self.links));
     }
 }
 

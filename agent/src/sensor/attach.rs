@@ -25,10 +25,15 @@ pub struct Outcome {
     pub passed_over: Vec<(Tier, String)>,
 }
 
+/// What holds a program where it is attached; dropping it detaches it.
+pub type Link = Box<dyn Send>;
+
 /// What came of all.
 pub struct Attached {
     /// Of each capability.
     pub outcomes: Vec<Outcome>,
+    /// Of all that is attached.
+    pub links: Vec<Link>,
     /// Programs that the kernel's verifier refused, with the end of what it said.
     pub refused: Vec<String>,
 }
@@ -43,6 +48,7 @@ pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Want
         tiers,
         loaded: HashMap::new(),
         attached: HashMap::new(),
+        links: Vec::new(),
         refused: Vec::new(),
     };
     let outcomes = table::capabilities()
@@ -71,8 +77,28 @@ pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Want
         .collect();
     Attached {
         outcomes,
+        links: attacher.links,
         refused: attacher.refused,
     }
+}
+
+/// Most threads that detach.
+const DETACHING_MAX: usize = 64;
+
+/// Detaches everything. For each link the kernel waits until no processor runs the program any more, some 50 ms, in which
+/// the others can be waited for as well; only classic tracepoints are waited for one after the other, under a lock of the
+/// kernel. For as long as it takes, nobody watches.
+pub fn detach(mut links: Vec<Link>) {
+    let each = links.len().div_ceil(DETACHING_MAX).max(1);
+    std::thread::scope(|scope| {
+        while !links.is_empty() {
+            let some = links.split_off(links.len().saturating_sub(each));
+            let thread = std::thread::Builder::new().name("detach".to_owned());
+            if let Err(error) = thread.spawn_scoped(scope, move || drop(some)) {
+                tracing::debug!(%error, "no thread to detach with; one after the other");
+            }
+        }
+    });
 }
 
 /// Programs and hooks serve several capabilities, so what was done once is remembered.
@@ -83,7 +109,18 @@ struct Attacher<'a> {
     tiers: Tiers,
     loaded: HashMap<&'static str, Result<(), String>>,
     attached: HashMap<(&'static str, At), Result<(), String>>,
+    links: Vec<Link>,
     refused: Vec<String>,
+}
+
+/// Attaches a program and takes the link out of it.
+macro_rules! linked {
+    ($program:ident.$attach:ident($($argument:expr),*)) => {
+        $program
+            .$attach($($argument),*)
+            .and_then(|id| $program.take_link(id))
+            .map(|link| Box::new(link) as Link)
+    };
 }
 
 impl Attacher<'_> {
@@ -200,16 +237,16 @@ impl Attacher<'_> {
         let program = program(self.ebpf, hook.program)?;
         let (result, place) = match (program, hook.at) {
             (Program::BtfTracePoint(program), At::BtfTracepoint(name)) => {
-                (program.attach().map(drop), name.to_owned())
+                (linked!(program.attach()), name.to_owned())
             }
             (Program::TracePoint(program), At::SyscallExit(name)) => {
                 self.facts.tracefs.clone()?;
                 let name = format!("sys_exit_{name}");
-                (program.attach("syscalls", &name).map(drop), name)
+                (linked!(program.attach("syscalls", &name)), name)
             }
-            (Program::Lsm(program), At::Lsm(name)) => (program.attach().map(drop), name.to_owned()),
-            (Program::FEntry(program), At::Fentry(name)) => (program.attach().map(drop), name.to_owned()),
-            (Program::FExit(program), At::Fexit(name)) => (program.attach().map(drop), name.to_owned()),
+            (Program::Lsm(program), At::Lsm(name)) => (linked!(program.attach()), name.to_owned()),
+            (Program::FEntry(program), At::Fentry(name)) => (linked!(program.attach()), name.to_owned()),
+            (Program::FExit(program), At::Fexit(name)) => (linked!(program.attach()), name.to_owned()),
             (program, At::RootCgroup | At::RootCgroupIngress | At::RootCgroupEgress) => {
                 let path = self.facts.root_cgroup.clone()?;
                 let root = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -217,17 +254,17 @@ impl Attacher<'_> {
                 let mode = CgroupAttachMode::Single;
                 let result = match (program, hook.at) {
                     (Program::CgroupSockAddr(program), At::RootCgroup) => {
-                        program.attach(root, mode).map(drop)
+                        linked!(program.attach(root, mode))
                     }
-                    (Program::CgroupSock(program), At::RootCgroup) => program.attach(root, mode).map(drop),
-                    (Program::CgroupSysctl(program), At::RootCgroup) => program.attach(root, mode).map(drop),
-                    (Program::CgroupDevice(program), At::RootCgroup) => program.attach(root, mode).map(drop),
-                    (Program::SockOps(program), At::RootCgroup) => program.attach(root, mode).map(drop),
+                    (Program::CgroupSock(program), At::RootCgroup) => linked!(program.attach(root, mode)),
+                    (Program::CgroupSysctl(program), At::RootCgroup) => linked!(program.attach(root, mode)),
+                    (Program::CgroupDevice(program), At::RootCgroup) => linked!(program.attach(root, mode)),
+                    (Program::SockOps(program), At::RootCgroup) => linked!(program.attach(root, mode)),
                     (Program::CgroupSkb(program), At::RootCgroupIngress) => {
-                        program.attach(root, CgroupSkbAttachType::Ingress, mode).map(drop)
+                        linked!(program.attach(root, CgroupSkbAttachType::Ingress, mode))
                     }
                     (Program::CgroupSkb(program), At::RootCgroupEgress) => {
-                        program.attach(root, CgroupSkbAttachType::Egress, mode).map(drop)
+                        linked!(program.attach(root, CgroupSkbAttachType::Egress, mode))
                     }
                     _ => return Err(mismatch(hook)),
                 };
@@ -235,10 +272,12 @@ impl Attacher<'_> {
             }
             _ => return Err(mismatch(hook)),
         };
-        result.map_err(|error| {
+        let link = result.map_err(|error| {
             self.facts
                 .explain(&format!("{} at {place}: {}", hook.program, chain(&error)))
-        })
+        })?;
+        self.links.push(link);
+        Ok(())
     }
 }
 
