@@ -135,12 +135,14 @@ pub enum SensorError {
 }
 
 /// The running sensor. Dropping it detaches everything.
+///
+/// The kernel keeps the programs for as long as they are linked; what the loader holds of each is let go.
 pub struct Sensor {
-    /// Of the programs that are attached.
     links: Vec<Link>,
-    /// Owns the programs.
-    ebpf: Ebpf,
     rings: Rings,
+    controls: Option<Controls>,
+    known: Option<KnownTable>,
+    verified: Vec<(String, u32)>,
     counters: PerCpuArray<MapData, Shared<Counters>>,
     losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
 }
@@ -247,12 +249,15 @@ impl Sensor {
             rings: Rings::take(&mut ebpf, rings, |name| config.bytes_of(name))?,
             counters: shared::take(&mut ebpf, "COUNTERS")?,
             losses: shared::take(&mut ebpf, "LOSSES")?,
+            controls: Some(Controls::take(&mut ebpf)?),
+            known: Some(KnownTable::take(&mut ebpf)?),
             links: Vec::new(),
-            ebpf,
+            verified: Vec::new(),
         };
         sensor.reserve_losses()?;
-        let mut attached = attach::attach_all(&mut sensor.ebpf, kernel, facts, &config.wanted);
+        let mut attached = attach::attach_all(&mut ebpf, kernel, facts, &config.wanted);
         sensor.links = std::mem::take(&mut attached.links);
+        sensor.verified = verified_instructions(&ebpf);
         Ok((sensor, attached))
     }
 
@@ -325,29 +330,33 @@ impl Sensor {
 
     /// The handle by which rules and scopes are set; there is one, for whichever thread steers.
     pub fn controls(&mut self) -> Result<Controls, SensorError> {
-        Controls::take(&mut self.ebpf)
+        self.controls.take().ok_or(SensorError::ControlsTaken)
     }
 
     /// The table of what is recognised; there is one, as of the controls.
     pub fn known(&mut self) -> Result<KnownTable, SensorError> {
-        KnownTable::take(&mut self.ebpf)
+        self.known.take().ok_or(SensorError::ControlsTaken)
     }
 
     /// Instructions that the verifier walked through, by program: what bounds the cost of loading.
-    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        let mut counts: Vec<_> = self
-            .ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                Some((
-                    name.to_owned(),
-                    program.info().ok()?.verified_instruction_count()?,
-                ))
-            })
-            .collect();
-        counts.sort();
-        counts
+    #[must_use]
+    pub fn verified_instructions(&self) -> &[(String, u32)] {
+        &self.verified
     }
+}
+
+fn verified_instructions(ebpf: &Ebpf) -> Vec<(String, u32)> {
+    let mut counts: Vec<_> = ebpf
+        .programs()
+        .filter_map(|(name, program)| {
+            Some((
+                name.to_owned(),
+                program.info().ok()?.verified_instruction_count()?,
+            ))
+        })
+        .collect();
+    counts.sort();
+    counts
 }
 
 impl Drop for Sensor {

@@ -152,7 +152,7 @@ fn the_report_names_every_capability_with_its_tier_and_blind_spots() {
     assert!(!watch.report.kernel.is_empty());
     for (name, count) in watch.sensor.verified_instructions() {
         println!("{name}: {count} verified instructions");
-        assert!(count < 500_000, "{name} walks {count} instructions");
+        assert!(*count < 500_000, "{name} walks {count} instructions");
     }
     drop(watch.controls());
     assert!(matches!(watch.sensor.controls(), Err(SensorError::ControlsTaken)));

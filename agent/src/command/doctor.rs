@@ -154,8 +154,8 @@ fn machine(report: &CoverageReport, sensor: &Sensor, tellers: &[Teller]) -> serd
         .collect();
     let instructions: serde_json::Map<String, serde_json::Value> = sensor
         .verified_instructions()
-        .into_iter()
-        .map(|(program, count)| (program, json!(count)))
+        .iter()
+        .map(|(program, count)| (program.clone(), json!(count)))
         .collect();
     let tellers: Vec<_> = tellers.iter().map(Teller::json).collect();
     json!({

@@ -71,9 +71,6 @@ pub struct Controls {
 
 impl Controls {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, SensorError> {
-        if ebpf.map("SCOPES").is_none() {
-            return Err(SensorError::ControlsTaken);
-        }
         Ok(Self {
             scopes: take(ebpf, "SCOPES")?,
             generation: take(ebpf, "SCOPE_GENERATION")?,

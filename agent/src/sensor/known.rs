@@ -44,10 +44,8 @@ pub(super) fn buckets_for(behaviours: u32) -> u32 {
 
 impl KnownTable {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, SensorError> {
-        let map = match ebpf.take_map("KNOWN") {
-            Some(Map::Array(map)) => map,
-            Some(_) => return Err(no_map("KNOWN")),
-            None => return Err(SensorError::ControlsTaken),
+        let Some(Map::Array(map)) = ebpf.take_map("KNOWN") else {
+            return Err(no_map("KNOWN"));
         };
         let count = map.info().map_err(SensorError::Counters)?.max_entries();
         let bytes = count as usize * size_of::<KnownBucket>();
