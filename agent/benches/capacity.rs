@@ -22,6 +22,7 @@ use norma_rig::{Scratch, cgroup};
 use serde_json::json;
 use std::fs;
 use std::num::NonZeroU64;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -51,8 +52,9 @@ fn main() -> Result<()> {
     let empty = resident()?;
     let scratch = Scratch::new("capacity")?;
     let groups = Groups::make(&scratch)?;
+    let of_others = maps_loaded()?;
     let (mut sensor, _) = Sensor::start(&SensorConfig::default()).context("the sensor does not start")?;
-    let kernel_bytes = maps_of_self()?;
+    let kernel_bytes = maps_loaded()?.saturating_sub(of_others);
     let mut node = Node::start(&mut sensor, &scratch, &groups)?;
     let started = resident()?;
 
@@ -283,17 +285,19 @@ fn resident() -> Result<u64> {
     Ok(kilobytes.sum::<u64>() * 1024)
 }
 
-/// What the kernel accounts for the maps that this process has open.
-fn maps_of_self() -> Result<u64> {
+/// What the kernel accounts for all maps that are loaded, whoever holds them.
+fn maps_loaded() -> Result<u64> {
     let mut sum = 0;
-    for entry in fs::read_dir("/proc/self/fdinfo").context("cannot read the own descriptors")? {
-        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-        if text.lines().any(|line| line.starts_with("map_type:")) {
-            let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-            sum += bytes
-                .and_then(|bytes| bytes.trim().parse::<u64>().ok())
-                .unwrap_or(0);
-        }
+    for map in aya::maps::loaded_maps() {
+        let Ok(fd) = map.context("cannot list maps")?.fd() else {
+            continue;
+        };
+        let about = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        let text = fs::read_to_string(&about).with_context(|| about.clone())?;
+        let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+        sum += bytes
+            .and_then(|bytes| bytes.trim().parse::<u64>().ok())
+            .unwrap_or(0);
     }
     Ok(sum)
 }
