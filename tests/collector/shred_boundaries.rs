@@ -65,13 +65,14 @@ async fn a_shredding_that_is_cut_at_any_step_is_completed_and_recorded_once() ->
     copy(&state, &asked)?;
     let mut found = BTreeSet::new();
     let (mut tries, mut killed) = (0, 0);
-    // Between the statement and the end of the key, which is but a moment.
+    // Before the statement is in its place, and between that and the end of the key, each of which is but a moment.
+    let statement = test.log.join(format!("audit-{:020}.shredded", 1));
     let key = test.keys.join(format!("audit-{:020}.key", 1));
-    let key = key.to_str().context("no text")?;
+    let moments = [("link,linkat", &statement), ("unlink,unlinkat", &key)];
     for (boundary, most, only) in BOUNDARIES
         .map(|(boundary, most)| (boundary, most, None))
         .into_iter()
-        .chain([("unlink,unlinkat", 1, Some(key))])
+        .chain(moments.map(|(boundary, path)| (boundary, 1, path.to_str())))
     {
         // Every one with `NORMA_CYCLES`, otherwise some.
         let step = if cycles(0) > 0 { 1 } else { most.div_ceil(4) };
