@@ -35,6 +35,7 @@ pub mod outbox;
 pub mod pipeline;
 pub mod posture;
 pub mod respond;
+mod retry;
 pub mod sensor;
 pub mod ship;
 pub mod telemetry;

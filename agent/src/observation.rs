@@ -16,6 +16,14 @@ use std::num::NonZeroU64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootTime(pub u64);
 
+impl BootTime {
+    /// Whole seconds, for what is kept of hundreds of thousands; enough for 136 years.
+    #[must_use]
+    pub const fn seconds(self) -> u32 {
+        (self.0 / 1_000_000_000) as u32
+    }
+}
+
 /// Id of a control group in the v2 hierarchy: the inode number of its directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CgroupId(pub u64);

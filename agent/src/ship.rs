@@ -20,7 +20,7 @@ mod unanswered;
 use crate::config::CollectorTarget;
 use crate::fleet::ShippingEnd;
 use crate::outbox::SpoolReader;
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use crate::retry;
 use chain::Chain;
 use holders::Holders;
 use norma_wire::Event;
@@ -237,14 +237,7 @@ pub async fn run(shipping: Shipping, mut stop: watch::Receiver<bool>) {
         standing,
         chain_file,
     } = shipping;
-    let new_delays = || {
-        ExponentialBuilder::new()
-            .with_min_delay(FIRST_DELAY)
-            .with_max_delay(LAST_DELAY)
-            .with_jitter()
-            .without_max_times()
-            .build()
-    };
+    let new_delays = || retry::delays(FIRST_DELAY, LAST_DELAY);
     let mut delays = new_delays();
     let mut chain = Chain::open(&chain_file, &hello.node, hello.epoch);
     let holders_file = chain_file.with_file_name("holders");

@@ -1,8 +1,7 @@
 //! Several logs verified together, with each option, and after one of them removed what both had.
 
 use crate::archive::{deliver, files};
-use crate::failover::{audit, both};
-use crate::node::Node;
+use crate::failover::{audit, impatient};
 use crate::stage::{LIMIT, Stage};
 use anyhow::{Context as _, Result, ensure};
 use norma_rig::{Collector, CollectorSettings, Scratch, wait_until};
@@ -76,12 +75,7 @@ async fn what_two_logs_have_is_compared_or_said_not_to_be_whatever_else_is_asked
     let stage = Stage::new("together")?;
     let (east_files, mut east) = collector(&stage, "east")?;
     let (_west_files, mut west) = collector(&stage, "west")?;
-    let identity = stage.pki.node("worker-1", 90)?;
-    let mut target = both(&stage, &identity, &east, &west)?;
-    target.answer_timeout = Duration::from_secs(3);
-    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
-    node.append(500);
-    node.shipped(LIMIT).await?;
+    let mut node = impatient(&stage, &east, &west, Duration::from_secs(3)).await?;
     let early = checkpoint(&stage, east.audit().path(), "early")?;
     // What is on its way to the one is delivered to the other as well.
     east.daemon()?.signal(Signal::STOP)?;

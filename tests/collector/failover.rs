@@ -409,6 +409,18 @@ fn complete_together(stage: &Stage, logs: [&Collector; 2], total: u64) -> Result
     Ok(())
 }
 
+/// A node with two collectors that has delivered 500 events to the first, which it leaves where that says nothing for
+/// so long: less than what keepalive takes to notice that nobody is there, for somebody is.
+pub async fn impatient(stage: &Stage, east: &Collector, west: &Collector, answers: Duration) -> Result<Node> {
+    let identity = stage.pki.node("worker-1", 90)?;
+    let mut target = both(stage, &identity, east, west)?;
+    target.answer_timeout = answers;
+    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
+    node.append(500);
+    node.shipped(LIMIT).await?;
+    Ok(node)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_whose_disk_hangs_is_left_and_what_it_stores_in_the_end_counts_once() -> Result<()> {
     const NAME: &str = "a_collector_whose_disk_hangs_is_left_and_what_it_stores_in_the_end_counts_once";
@@ -431,13 +443,7 @@ async fn a_collector_whose_disk_hangs_is_left_and_what_it_stores_in_the_end_coun
     };
     let mut east = Collector::start(&east_files, &stage.programs, &stage.pki, None, &settings)?;
     let (_west_files, mut west) = collector(&stage, "west")?;
-    let identity = stage.pki.node("worker-1", 90)?;
-    let mut target = both(&stage, &identity, &east, &west)?;
-    // Less than what keepalive takes to notice that nobody is there: somebody is.
-    target.answer_timeout = Duration::from_secs(5);
-    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
-    node.append(500);
-    node.shipped(LIMIT).await?;
+    let mut node = impatient(&stage, &east, &west, Duration::from_secs(5)).await?;
     let frozen = Scratch::freeze(&disk)?;
     let begin = Instant::now();
     // More than is on its way at once: the collector does not even read all of it.
@@ -460,12 +466,7 @@ async fn a_collector_that_is_stopped_is_left_and_goes_on_later() -> Result<()> {
     let stage = Stage::new("stopped")?;
     let (_east_files, mut east) = collector(&stage, "east")?;
     let (west_files, mut west) = collector(&stage, "west")?;
-    let identity = stage.pki.node("worker-1", 90)?;
-    let mut target = both(&stage, &identity, &east, &west)?;
-    target.answer_timeout = Duration::from_secs(5);
-    let mut node = Node::start(&stage.scratch.folder("outbox")?, "worker-1", target)?;
-    node.append(500);
-    node.shipped(LIMIT).await?;
+    let mut node = impatient(&stage, &east, &west, Duration::from_secs(5)).await?;
     east.daemon()?.signal(Signal::STOP)?;
     node.append(3000);
     node.shipped(LIMIT).await?;

@@ -1,7 +1,7 @@
 //! What is alike in following whoever tells what runs: a runtime by its CRI, and engines.
 
 use super::cri::{Described, Snapshot};
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use crate::retry;
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ pub trait Followed: Send {
 
 /// Follows one, for as long as somebody wants to know.
 pub async fn follow(mut teller: impl Followed) {
-    let mut delays = delays();
+    let new_delays = || retry::delays(FIRST_DELAY, LAST_DELAY);
+    let mut delays = new_delays();
     let mut told = false;
     while !teller.sender().is_closed() {
         let ended = teller.session().await;
@@ -56,7 +57,7 @@ pub async fn follow(mut teller: impl Followed) {
             teller.publish(false);
         }
         if was_live {
-            delays = self::delays();
+            delays = new_delays();
             told = false;
         }
         if !told {
@@ -64,15 +65,6 @@ pub async fn follow(mut teller: impl Followed) {
         }
         tokio::time::sleep(delays.next().unwrap_or(LAST_DELAY)).await;
     }
-}
-
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(FIRST_DELAY)
-        .with_max_delay(LAST_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 /// What was described, by id.

@@ -88,10 +88,10 @@ impl Said {
         let Some(quiet) = behaviours.quiet.get_mut(&key) else {
             return false;
         };
-        if u64::from(seconds(course).saturating_sub(quiet.observed)) < stands_for.as_secs() {
+        if u64::from(course.seconds().saturating_sub(quiet.observed)) < stands_for.as_secs() {
             return true;
         }
-        quiet.observed = seconds(course);
+        quiet.observed = course.seconds();
         // What is no longer learned, and did not become part of the norm, is to be judged anew.
         !matches!(show(), Membership::Novel(_)) || quiet.settled
     }
@@ -146,7 +146,7 @@ impl Said {
                 behaviours.alerts.remove(&key);
                 let quiet = Quiet {
                     reported: at,
-                    observed: seconds(judged.course),
+                    observed: judged.course.seconds(),
                     settled: judged.settled,
                     ordinary: judged.ordinary,
                 };
@@ -172,8 +172,4 @@ fn forget_older_half<T>(all: &mut HashMap<u64, T>, reported: impl Fn(&T) -> Boot
     let (_, median, _) = times.select_nth_unstable(middle);
     let median = *median;
     all.retain(|_, one| reported(one) > median);
-}
-
-fn seconds(time: BootTime) -> u32 {
-    (time.0 / 1_000_000_000) as u32
 }

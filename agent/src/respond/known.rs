@@ -14,6 +14,7 @@ use crate::judge::{Access, Fact, Judge};
 use crate::observation::{Act, BootTime, CgroupId, FileId, Observation};
 use crate::sensor::{KnownPlace, KnownTable};
 use foldhash::{HashMap, HashMapExt as _};
+use norma_baseline::room;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,13 +159,13 @@ impl Known {
         let slot = id.0.get() as usize & (self.probation.len() - 1);
         let candidate = &mut self.probation[slot];
         let mark = (id.0.get() >> 32) as u32;
-        let watched = u64::from(seconds(now).saturating_sub(candidate.since));
+        let watched = u64::from(now.seconds().saturating_sub(candidate.since));
         if candidate.mark != mark {
             // Two that come in turn must not keep each other from ever being entered.
             if candidate.mark == 0 || watched > GIVEN_UP.as_secs() {
                 *candidate = Candidate {
                     mark,
-                    since: seconds(now),
+                    since: now.seconds(),
                 };
             }
             return;
@@ -203,22 +204,19 @@ impl Known {
                 group.programs.push(Arc::clone(exe));
                 group.programs.len() - 1
             });
-        // By doubling, half of the room would be empty.
-        if group.entries.len() == group.entries.capacity() {
-            group.entries.reserve_exact(16.max(group.entries.len() / 8));
-        }
-        group.entries.push(Entry {
+        let entry = Entry {
             path: Box::from(&**path),
             inode: open.file.inode,
             dev: open.file.dev,
             place,
             counted: table.count(place) as u32,
-            used: seconds(now),
-            shown: seconds(judge.baselines().course().at(now)),
+            used: now.seconds(),
+            shown: judge.baselines().course().at(now).seconds(),
             program: program as u16,
             access: *access,
             fresh: false,
-        });
+        };
+        room::push(&mut group.entries, entry);
     }
 
     /// Follows what became known of control groups: what was judged under another description is judged anew.
@@ -306,7 +304,7 @@ impl Group {
     /// Takes over what was counted, shows the baseline what it has not seen for a while, and drops what is not used.
     fn sweep(&mut self, table: &mut KnownTable, judge: &mut Judge, now: BootTime) -> Option<Recognised> {
         self.swept = now;
-        let (at, learned_at) = (seconds(now), seconds(judge.baselines().course().at(now)));
+        let (at, learned_at) = (now.seconds(), judge.baselines().course().at(now).seconds());
         let (container, stands_for) = (
             Arc::clone(&self.container),
             judge.baselines().stands_for().as_secs(),
@@ -331,7 +329,7 @@ impl Group {
 
     /// Takes over what was counted, and keeps the entries that `keep` wants.
     fn retain(&mut self, table: &mut KnownTable, mut keep: impl FnMut(&mut Entry, &[Arc<str>]) -> bool) {
-        let at = seconds(self.swept);
+        let at = self.swept.seconds();
         let Self {
             entries,
             programs,
@@ -371,8 +369,4 @@ impl Entry {
             *sum += u64::from(since);
         }
     }
-}
-
-fn seconds(now: BootTime) -> u32 {
-    (now.0 / 1_000_000_000) as u32
 }

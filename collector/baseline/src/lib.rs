@@ -76,7 +76,7 @@ pub mod norm;
 pub mod overlay;
 pub mod pattern;
 pub mod revision;
-mod room;
+pub mod room;
 pub mod signature;
 #[cfg(test)]
 mod testing;

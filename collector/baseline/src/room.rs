@@ -13,7 +13,7 @@ pub(crate) const fn for_more(len: usize, capacity: usize, more: usize) -> usize 
 }
 
 /// Appends an element.
-pub(crate) fn push<T>(to: &mut Vec<T>, element: T) {
+pub fn push<T>(to: &mut Vec<T>, element: T) {
     to.reserve_exact(for_more(to.len(), to.capacity(), 1));
     to.push(element);
 }
