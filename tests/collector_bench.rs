@@ -248,7 +248,7 @@ impl Bench {
             let line = report.lines().next().unwrap_or_default();
             println!(
                 "audit verify, {threads} threads: {:.0} MB/s, {:.2} of the disk, {:.2} of SHA-256, of which it takes \
-                 four ({line})",
+                 three ({line})",
                 rate / 1e6,
                 rate / read,
                 rate / hashed

@@ -12,17 +12,17 @@
 //! - Whatever fails to be stored (disk full, I/O error) is reported to the one who asked, and cut back to the
 //!   last good record; the writer goes on as soon as writing works again.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //! A directory holds files `audit-<first index, 20 digits>.log`, a `.manifest` beside each but the newest, the folder
 //! `tlog`, a `head` and a `lock`. A file is
 //!
 //! ```text
-//! magic     16 bytes  "norma audit v01\n"
+//! magic     16 bytes  "norma audit v02\n"
 //! frame     repeated
 //!   length   4 bytes  little endian, of the payload; 1 ..= 16 MiB
 //!   crc32c   4 bytes  little endian, of length, payload and hash
 //!   payload           norma.audit.v1.Record (proto/audit.proto)
-//!   hash    32 bytes  SHA-256(hash of the record before ‖ payload)
+//!   hash    32 bytes  SHA-256(hash of the record before ‖ SHA-256(0x00 ‖ payload))
 //! ```
 //!
 //! The hash before the first record of all is 32 zero bytes. Record indexes start at 1 and have no gaps.
@@ -55,6 +55,7 @@ pub mod gaps;
 mod head;
 pub mod inventory;
 pub mod key;
+mod lanes;
 mod lock;
 mod log;
 mod manifest;

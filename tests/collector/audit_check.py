@@ -61,13 +61,13 @@ def b64(data):
 def frames(path, previous):
     """Payloads of a file, and the chain hash after each."""
     data = path.read_bytes()
-    assert data[:16] == b"norma audit v01\n", path
+    assert data[:16] == b"norma audit v02\n", path
     at, found = 16, []
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)
         payload = data[at + 8 : at + 8 + length]
         link = data[at + 8 + length : at + 40 + length]
-        assert sha(previous, payload) == link, f"{path} at {at}: the chain is broken"
+        assert sha(previous, leaf(payload)) == link, f"{path} at {at}: the chain is broken"
         previous = link
         found.append((payload, link))
         at += 40 + length

@@ -12,13 +12,12 @@ use std::ffi::OsStr;
 /// The check of a log, certificates included.
 fn check(stage: &Stage, collector: &Collector) -> Result<Vec<ChainReport>> {
     let authorities = Authorities::read(&stage.pki.ca()).map_err(anyhow::Error::msg)?;
-    let mut chains = Chains::new(Some(authorities));
     let records = collector.audit().records()?.len() as u64;
     let mut follower = Follower::new(collector.audit().path(), 1);
-    for record in follower.read(records, usize::MAX)? {
-        chains.follow(&record);
-    }
-    Ok(chains.finish())
+    Ok(Chains::check(
+        Some(authorities),
+        &follower.read(records, usize::MAX)?,
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,13 @@
 //! A node with the agent's own outbox and shipping, and events of the test's making.
 
 use crate::agent::event;
+use crate::stage::LIMIT;
 use anyhow::{Context as _, Result};
 use norma_agent::config::CollectorTarget;
-use norma_agent::outbox::{Limits, Outbox};
+use norma_agent::outbox::{Limits, Outbox, OutboxError};
 use norma_agent::ship::{self, Beside, Checkpoints, Promises, ShipStatus, Shipping, Standing};
 use norma_rig::pki::KeyPair;
+use norma_rig::wait_until;
 use norma_wire::pb::Hello;
 use rustls_pki_types::ServerName;
 use std::path::Path;
@@ -48,7 +50,11 @@ impl Node {
             segment_bytes: 64 << 10,
             max_age: Duration::from_secs(3600),
         };
-        let (outbox, _) = Outbox::open(folder, name, limits)?;
+        // A program that another test is just starting holds every file of this process until it runs.
+        let (outbox, _) = wait_until("the outbox", LIMIT, || match Outbox::open(folder, name, limits) {
+            Err(OutboxError::Locked { .. }) => Ok(None),
+            opened => Ok(Some(opened?)),
+        })?;
         let hello = Hello {
             node: name.to_owned(),
             epoch: outbox.epoch(),

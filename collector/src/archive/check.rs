@@ -166,8 +166,9 @@ fn records(
             })?;
             again.push(&record, payload);
             frame.clear();
-            chain = push_frame(&mut frame, &chain, payload);
-            if let Some(frame) = Frame::take(&mut frame.as_slice()) {
+            let (leaf, link) = push_frame(&mut frame, &chain, payload);
+            chain = link;
+            if let Some(frame) = Frame::take(&mut frame.as_slice(), leaf) {
                 summary.follow(&frame, &record);
             }
             out.write_all(&frame).map_err(at(path))?;

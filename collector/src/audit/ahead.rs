@@ -13,6 +13,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::vec::IntoIter;
 
 /// Bytes that a thread is given at a time; a longer frame is given whole.
@@ -145,12 +146,22 @@ impl Frames for Ahead {
         if let Some((mut file, pool)) = self.idle.take() {
             file.read_exact(&mut magic)?;
             let (steps, receiver) = sync_channel(pool.threads + 2);
+            let (whole, pieces) = sync_channel::<Bytes>(pool.threads + 2);
+            let digest = std::thread::Builder::new()
+                .name("audit-digest".to_owned())
+                .spawn(move || {
+                    let digest = pieces
+                        .iter()
+                        .fold(Sha256::new_with_prefix(magic), Sha256::chain_update);
+                    digest.finalize().into()
+                })?;
             let mut reader = Reader {
                 file,
                 left: self.length - MAGIC.len() as u64,
                 pool,
                 steps,
-                digest: Sha256::new_with_prefix(magic),
+                whole: Some(whole),
+                digest: Some(digest),
                 before: None,
             };
             std::thread::Builder::new()
@@ -188,7 +199,9 @@ struct Reader {
     left: u64,
     pool: Pool,
     steps: SyncSender<Step>,
-    digest: Sha256,
+    /// To the one who computes the digest of the file.
+    whole: Option<SyncSender<Bytes>>,
+    digest: Option<JoinHandle<[u8; 32]>>,
     before: Option<Hash>,
 }
 
@@ -205,7 +218,9 @@ impl Reader {
             bytes = rest;
             let end = end.or_else(|| read.err().map(FrameError::from));
             if let Some(error) = end {
-                let digest = (self.left == 0).then(|| self.digest.clone().finalize().into());
+                self.whole = None;
+                let digest = self.digest.take().filter(|_| self.left == 0);
+                let digest = digest.and_then(|digest| digest.join().ok());
                 if self.steps.send(Step::End(error, digest)).is_err() {
                     tracing::trace!("nobody walks that file any more");
                 }
@@ -248,11 +263,16 @@ impl Reader {
 
     /// Has frames prepared; whether somebody still wants them.
     fn hand_on(&mut self, bytes: Vec<u8>, ends: Vec<usize>) -> bool {
-        self.digest.update(&bytes);
         self.left -= bytes.len() as u64;
         let last = bytes.last_chunk().map(|hash| Hash(*hash));
+        let bytes = Bytes::from(bytes);
+        if let Some(whole) = &self.whole
+            && whole.send(bytes.clone()).is_err()
+        {
+            return false;
+        }
         let chunk = Chunk {
-            bytes: bytes.into(),
+            bytes,
             ends,
             before: std::mem::replace(&mut self.before, last),
         };
@@ -263,7 +283,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::push_frame;
+    use super::super::format::{FORMAT, push_frame};
     use super::super::scan::Scan;
     use super::super::segment::Segment;
     use super::*;
@@ -276,7 +296,7 @@ mod tests {
     fn file(paddings: &[usize]) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         let header = FileHeader {
-            format: 1,
+            format: FORMAT,
             previous_hash: vec![0; 32],
             ..FileHeader::default()
         };
@@ -300,7 +320,7 @@ mod tests {
                 received_wall_ns: index,
                 body: Some(body),
             };
-            hash = push_frame(&mut bytes, &hash, &record.encode_to_vec());
+            (_, hash) = push_frame(&mut bytes, &hash, &record.encode_to_vec());
         }
         bytes
     }
@@ -316,7 +336,7 @@ mod tests {
                     "{record:?} {:?} {:?} {:?} {:?}",
                     scan.frame(),
                     scan.place(),
-                    scan.leaf(),
+                    scan.frame().leaf,
                     scan.event_hash(record)
                 ),
                 Ok(None) => "the end".to_owned(),

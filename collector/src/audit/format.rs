@@ -1,5 +1,6 @@
 //! Frames: how one record lies in a file.
 
+use norma_tlog::Hash as Leaf;
 use norma_wire::text::Hex;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -7,9 +8,9 @@ use std::io::{self, Read};
 use std::str::FromStr;
 
 /// First bytes of every file of the log.
-pub const MAGIC: [u8; 16] = *b"norma audit v01\n";
-/// Version of the format, in the header record.
-pub const FORMAT: u32 = 1;
+pub const MAGIC: [u8; 16] = *b"norma audit v02\n";
+/// Version of the format, in the magic and in the header record.
+pub const FORMAT: u32 = 2;
 /// Bounds what a damaged length can make a reader allocate; a file header with the watermarks of a large
 /// fleet is the largest record.
 pub const MAX_PAYLOAD: usize = 16 << 20;
@@ -17,6 +18,12 @@ pub const MAX_PAYLOAD: usize = 16 << 20;
 pub const PREFIX: usize = 8;
 /// Bytes of a frame besides its payload.
 pub const OVERHEAD: usize = PREFIX + 32;
+
+/// The version that a file states, where it is another one of such files.
+pub fn version_of(magic: &[u8; MAGIC.len()]) -> Option<u32> {
+    let version = magic.strip_prefix(b"norma audit v")?.strip_suffix(b"\n")?;
+    std::str::from_utf8(version).ok()?.parse().ok()
+}
 
 /// A link of the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,12 +33,13 @@ impl Hash {
     /// Before the first record of a log.
     pub const ZERO: Self = Self([0; 32]);
 
-    /// The link after this one for a record with `payload`.
-    pub fn then(&self, payload: &[u8]) -> Self {
+    /// The link after this one for a record with this leaf hash, which stands for all of its payload: who has worked
+    /// out the leaf has the link for the hash of 64 bytes more.
+    pub fn then(&self, leaf: &Leaf) -> Self {
         Self(
             Sha256::new()
                 .chain_update(self.0)
-                .chain_update(payload)
+                .chain_update(leaf.0)
                 .finalize()
                 .into(),
         )
@@ -68,6 +76,8 @@ pub struct Frame<'a> {
     pub prefix: &'a [u8],
     /// The record.
     pub payload: &'a [u8],
+    /// Its leaf of the segment's tree.
+    pub leaf: Leaf,
     /// Its link of the chain.
     pub hash: Hash,
 }
@@ -78,8 +88,8 @@ impl<'a> Frame<'a> {
         (OVERHEAD + self.payload.len()) as u64
     }
 
-    /// Takes the first frame off `bytes`, which this process has written; `None` at their end.
-    pub fn take(bytes: &mut &'a [u8]) -> Option<Self> {
+    /// Takes the first frame off `bytes`, which this process has written with that leaf; `None` at their end.
+    pub fn take(bytes: &mut &'a [u8], leaf: Leaf) -> Option<Self> {
         let (prefix, rest) = bytes.split_at_checked(PREFIX)?;
         let length = u32::from_le_bytes(*prefix.first_chunk()?);
         let (payload, rest) = rest.split_at_checked(length as usize)?;
@@ -88,6 +98,7 @@ impl<'a> Frame<'a> {
         Some(Self {
             prefix,
             payload,
+            leaf,
             hash: Hash(*hash),
         })
     }
@@ -115,15 +126,16 @@ pub enum FrameError {
     Io(#[from] io::Error),
 }
 
-/// Appends a frame with `payload` to `out` and gives its chain hash.
-pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> Hash {
-    let hash = previous.then(payload);
+/// Appends a frame with `payload` to `out` and gives its leaf and its chain hash.
+pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> (Leaf, Hash) {
+    let leaf = Leaf::leaf(payload);
+    let hash = previous.then(&leaf);
     let length = (payload.len() as u32).to_le_bytes();
     out.extend_from_slice(&length);
     out.extend_from_slice(&checksum(length, payload, &hash).to_le_bytes());
     out.extend_from_slice(payload);
     out.extend_from_slice(&hash.0);
-    hash
+    (leaf, hash)
 }
 
 /// Reads the frame that `input` is at, of which `remaining` bytes of file are left, into `payload`; gives its prefix

@@ -1,6 +1,7 @@
 //! Where a scan gets the frames of a file from, and what everybody asks of a frame.
 
 use super::format::{FrameError, Hash, MAGIC, PREFIX, read_frame};
+use super::lanes::{self, Lane};
 use super::watermark::Outbox;
 use bytes::Bytes;
 use norma_wire::audit::{Record, record::Body};
@@ -61,11 +62,20 @@ impl Facts {
     /// Of a payload, and of the hash that is stored before it.
     pub fn of(payload: &Bytes, before: Option<&Hash>) -> Self {
         let record = Record::decode(payload.clone());
+        let bytes = record.as_ref().ok().and_then(event_of);
+        let (leaf, event) = match bytes {
+            Some(bytes) => {
+                let (leaf, event) =
+                    lanes::both(Lane::with_first(norma_tlog::Hash::LEAF, payload), Lane::of(bytes));
+                (norma_tlog::Hash(leaf), Some(event))
+            }
+            None => (norma_tlog::Hash::leaf(payload), None),
+        };
         Self {
-            link: before.map(|before| before.then(payload)),
-            leaf: norma_tlog::Hash::leaf(payload),
+            link: before.map(|before| before.then(&leaf)),
+            leaf,
             place: record.as_ref().ok().and_then(Place::of),
-            event: record.as_ref().ok().and_then(event_hash),
+            event,
             record,
         }
     }
@@ -92,8 +102,12 @@ impl Place {
 
 /// SHA-256 of the event of a record, where it has one.
 pub fn event_hash(record: &Record) -> Option<head::Hash> {
+    event_of(record).map(|bytes| head::hash(bytes))
+}
+
+fn event_of(record: &Record) -> Option<&Bytes> {
     match &record.body {
-        Some(Body::Event(bytes)) => Some(head::hash(bytes)),
+        Some(Body::Event(bytes)) => Some(bytes),
         _ => None,
     }
 }

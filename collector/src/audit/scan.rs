@@ -1,6 +1,6 @@
 //! Walking one file record by record, checking everything that can be checked on the way.
 
-use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, PREFIX};
+use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, PREFIX, version_of};
 use super::frames::{Facts, Frames, Place, Taken, event_hash};
 use super::watermark::{SequenceFault, Watermarks};
 use bytes::Bytes;
@@ -39,8 +39,10 @@ pub enum Defect {
     /// The first record of a file must be a header, and no other may be.
     #[error("a file header is not where it must be")]
     Header,
-    /// Written by a newer version.
-    #[error("format {0} is not known to this version; use a newer norma-collector")]
+    /// Written by another version.
+    #[error(
+        "its format is {0}, and this version reads format {FORMAT}; use the norma-collector that wrote it"
+    )]
     Format(u32),
     /// The header does not continue the file before.
     #[error("the header does not continue the file before it: {0}")]
@@ -85,7 +87,7 @@ pub struct Scan<F> {
     prefix: [u8; PREFIX],
     payload: Bytes,
     place: Option<Place>,
-    leaf: Option<norma_tlog::Hash>,
+    leaf: norma_tlog::Hash,
     event: Option<head::Hash>,
 }
 
@@ -118,7 +120,7 @@ impl<F: Frames> Scan<F> {
             prefix: [0; PREFIX],
             payload: Bytes::new(),
             place: None,
-            leaf: None,
+            leaf: norma_tlog::Hash::default(),
             event: None,
         }
     }
@@ -154,26 +156,26 @@ impl<F: Frames> Scan<F> {
             self.state.hash = self.claimed_hash()?;
             self.state.index = self.first_index.wrapping_sub(1);
         }
+        self.leaf = match &facts {
+            Some(facts) => facts.leaf,
+            None => norma_tlog::Hash::leaf(&self.payload),
+        };
         // What is stored before it was found to be the hash that the log stood at.
         let link = facts.as_ref().and_then(|facts| facts.link);
-        if link.unwrap_or_else(|| self.state.hash.then(&self.payload)) != hash {
+        if link.unwrap_or_else(|| self.state.hash.then(&self.leaf)) != hash {
             return Err(Defect::Chain);
         }
         let (record, place) = match facts {
             None => {
-                (self.leaf, self.event) = (None, None);
+                self.event = None;
                 let record = Record::decode(self.payload.clone())?;
                 let place = Place::of(&record);
                 (record, place)
             }
             Some(Facts {
-                record,
-                place,
-                leaf,
-                event,
-                ..
+                record, place, event, ..
             }) => {
-                (self.leaf, self.event) = (Some(leaf), event);
+                self.event = event;
                 (record?, place)
             }
         };
@@ -205,6 +207,7 @@ impl<F: Frames> Scan<F> {
         Frame {
             prefix: &self.prefix,
             payload: &self.payload,
+            leaf: self.leaf,
             hash: self.state.hash,
         }
     }
@@ -212,11 +215,6 @@ impl<F: Frames> Scan<F> {
     /// Where the event of the record that was read last belongs.
     pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()
-    }
-
-    /// The leaf of the record that was read last in its segment's tree.
-    pub fn leaf(&self) -> norma_tlog::Hash {
-        self.leaf.unwrap_or_else(|| norma_tlog::Hash::leaf(&self.payload))
     }
 
     /// SHA-256 of the event of `record`, the one that was read last.
@@ -272,8 +270,9 @@ impl<F: Frames> Scan<F> {
             }
             .into());
         }
-        if self.frames.magic().map_err(FrameError::Io)? != MAGIC {
-            return Err(Defect::Magic);
+        let magic = self.frames.magic().map_err(FrameError::Io)?;
+        if magic != MAGIC {
+            return Err(version_of(&magic).map_or(Defect::Magic, Defect::Format));
         }
         self.offset = MAGIC.len() as u64;
         Ok(())

@@ -37,8 +37,8 @@ use tokio::sync::watch;
 pub enum Told {
     /// A new file was begun with this record; its frame follows.
     Begun(u64),
-    /// These frames became durable.
-    Durable(Bytes),
+    /// These frames became durable; their leaves.
+    Durable(Bytes, Vec<Hash>),
     /// Witnesses cosigned a checkpoint, and whether they are a quorum.
     Cosigned(Note, bool),
     /// The writer has ended.
@@ -194,7 +194,7 @@ impl Sealer {
         loop {
             match told.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Told::Begun(first)) => self.begin(first),
-                Ok(Told::Durable(frames)) => self.follow(&frames),
+                Ok(Told::Durable(frames, leaves)) => self.follow(&frames, leaves),
                 Ok(Told::Cosigned(note, quorum)) => {
                     if let Err(error) = self.tlog.cosigned(&note, quorum) {
                         tracing::error!(%error, "cannot keep the cosignatures of witnesses");
@@ -216,13 +216,17 @@ impl Sealer {
         self.complete.extend(self.open.replace(Summary::new(first)));
     }
 
-    fn follow(&mut self, frames: &Bytes) {
+    fn follow(&mut self, frames: &Bytes, leaves: Vec<Hash>) {
         let Some(open) = &mut self.open else {
             tracing::error!("records without a file");
             return;
         };
         let mut rest = frames.as_ref();
-        while let Some(frame) = Frame::take(&mut rest) {
+        for leaf in leaves {
+            let Some(frame) = Frame::take(&mut rest, leaf) else {
+                tracing::error!("more leaves than records");
+                return;
+            };
             match Record::decode(frames.slice_ref(frame.payload)) {
                 Ok(record) => open.follow(&frame, &record),
                 Err(error) => tracing::error!(%error, "the writer wrote what is not a record"),

@@ -94,22 +94,15 @@ impl Summary {
 
     /// Takes the next frame into account, of which `record` is the payload decoded.
     pub fn follow(&mut self, frame: &Frame<'_>, record: &Record) {
-        let leaf = norma_tlog::Hash::leaf(frame.payload);
-        self.follow_placed(frame, record, leaf, Place::of(record).as_ref());
+        self.follow_placed(frame, record, Place::of(record).as_ref());
     }
 
-    /// As [`Self::follow`], where the leaf of the record and the place of its event are known.
-    pub fn follow_placed(
-        &mut self,
-        frame: &Frame<'_>,
-        record: &Record,
-        leaf: norma_tlog::Hash,
-        place: Option<&Place>,
-    ) {
+    /// As [`Self::follow`], where the place of the record's event is known.
+    pub fn follow_placed(&mut self, frame: &Frame<'_>, record: &Record, place: Option<&Place>) {
         self.last = self.last.wrapping_add(1);
         self.time_ns.0 = self.time_ns.0.min(record.received_wall_ns);
         self.time_ns.1 = self.time_ns.1.max(record.received_wall_ns);
-        self.tree.push(leaf);
+        self.tree.push(frame.leaf);
         self.chain.1 = frame.hash;
         self.bytes += frame.len();
         if let Digest::Growing(digest) = &mut self.digest {

@@ -11,6 +11,7 @@ use super::segment::Segment;
 use super::watermark::{Outbox, Watermarks};
 use crate::durable::{self, Sync};
 use bytes::Bytes;
+use norma_tlog::Hash as Leaf;
 use norma_wire::audit::{FileHeader, Gap, Record, Stopped, record::Body};
 use prost::Message as _;
 use std::fs::{self, File, OpenOptions};
@@ -108,6 +109,8 @@ struct Open {
 #[derive(Default)]
 struct Staged {
     bytes: Vec<u8>,
+    /// Of the records in `bytes`.
+    leaves: Vec<Leaf>,
     index: u64,
     hash: Hash,
     marks: Watermarks,
@@ -327,7 +330,11 @@ impl Writer {
             hash: self.state.hash,
         };
         self.published.send_replace(head);
-        self.tell(Told::Durable(std::mem::take(&mut staged.bytes).into()));
+        let (frames, leaves) = (
+            std::mem::take(&mut staged.bytes),
+            std::mem::take(&mut staged.leaves),
+        );
+        self.tell(Told::Durable(frames.into(), leaves));
         Ok(())
     }
 
@@ -356,7 +363,7 @@ impl Writer {
                 "too many epochs to state their watermarks in one record",
             ));
         }
-        let hash = push_frame(&mut bytes, &self.state.hash, &payload);
+        let (leaf, hash) = push_frame(&mut bytes, &self.state.hash, &payload);
         let file = match create(&segment.path, &bytes) {
             Ok(file) => file,
             Err(error) => {
@@ -378,7 +385,7 @@ impl Writer {
             begun_wall_ns,
         });
         self.tell(Told::Begun(index));
-        self.tell(Told::Durable(Bytes::from(bytes).slice(MAGIC.len()..)));
+        self.tell(Told::Durable(Bytes::from(bytes).slice(MAGIC.len()..), vec![leaf]));
         self.write_head(Sync::Lazy);
         Ok(())
     }
@@ -433,7 +440,9 @@ impl Staged {
     fn push(&mut self, body: Body) {
         self.index += 1;
         let payload = encode(self.index, crate::clock::wall_ns(), body);
-        self.hash = push_frame(&mut self.bytes, &self.hash, &payload);
+        let (leaf, hash) = push_frame(&mut self.bytes, &self.hash, &payload);
+        self.leaves.push(leaf);
+        self.hash = hash;
     }
 
     /// Stages what is new among `arrivals`; gives what is true once it is durable.

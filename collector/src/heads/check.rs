@@ -1,7 +1,8 @@
 //! Checking, from the records of a log alone, what nodes stated of their events.
 //!
-//! Give [`Chains`] every record in order. Each signed head must be by a key whose certificate is in the log, cover just
-//! the events (and rejections) that lie before it with its sequences, and name the head before it. With
+//! Give [`Chains`] every record in order. Each head must be by a key whose certificate is in the log, cover just the
+//! events (and rejections) that lie before it with its sequences, name the head before it, and be signed or vouched for
+//! by a later one ([`vouched`]). With
 //! [`Authorities`], each certificate must also have been valid for the node when it was recorded, and not revoked when
 //! a head came.
 
@@ -17,6 +18,11 @@ use prost::Message as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use vouched::{Fitting, Looked, Vouched};
+
+mod vouched;
 
 /// Events without a head that are kept in mind for each outbox, beyond any batch; more are counted as not signed.
 const MAX_OPEN: usize = 1 << 16;
@@ -69,7 +75,7 @@ impl ChainReport {
 #[derive(Debug, Default)]
 pub struct Chains {
     authorities: Option<Authorities>,
-    keys: BTreeMap<(String, Hash), Result<NodeKey, String>>,
+    keys: BTreeMap<(String, Hash), Result<Arc<NodeKey>, String>>,
     /// When the certificates of keys were revoked, in seconds since 1970.
     revoked: BTreeMap<(String, Hash), i64>,
     outboxes: BTreeMap<Outbox, Seen>,
@@ -81,7 +87,29 @@ struct Seen {
     open: VecDeque<(u64, Hash)>,
     /// Last sequence and hash of the newest head.
     tip: Option<(u64, Hash)>,
+    /// Heads up to it whose signatures were not looked at.
+    vouched: Vouched,
     report: ChainReport,
+}
+
+/// Where a record is stored.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Where in it the record begins.
+    pub offset: u64,
+    /// Index of the record.
+    pub index: u64,
+}
+
+/// What contradicts something that a node signed, or should have signed.
+#[derive(Clone, Debug)]
+pub struct Contradiction {
+    /// Of which record that is found.
+    pub origin: Origin,
+    /// What does not fit.
+    pub what: String,
 }
 
 impl Chains {
@@ -93,15 +121,38 @@ impl Chains {
         }
     }
 
-    /// Takes the next record into account; says what in it contradicts what a node signed.
-    pub fn follow(&mut self, record: &Record) -> Vec<String> {
-        let place = Place::of(record);
-        self.follow_hashed(record, place.as_ref().zip(event_hash(record)))
+    /// What is found in `records`, all of a log from its first on.
+    pub fn check<'a>(
+        authorities: Option<Authorities>,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Vec<ChainReport> {
+        let mut chains = Self::new(authorities);
+        for record in records {
+            let place = Place::of(record);
+            let origin = Origin {
+                file: Path::new("").into(),
+                offset: 0,
+                index: record.index,
+            };
+            let event = place.as_ref().zip(event_hash(record));
+            chains.follow(record, event, &origin);
+        }
+        chains.finish().0
     }
 
-    /// As [`Self::follow`], where the place and the hash of the record's event are known.
-    pub fn follow_hashed(&mut self, record: &Record, event: Option<(&Place, Hash)>) -> Vec<String> {
+    /// Takes the next record into account, of which place and hash of the event are given, if it is one; says what in
+    /// it, or in earlier ones, contradicts what a node signed.
+    pub fn follow(
+        &mut self,
+        record: &Record,
+        event: Option<(&Place, Hash)>,
+        origin: &Origin,
+    ) -> Vec<Contradiction> {
         let mut contradictions = Vec::new();
+        let told = |what| Contradiction {
+            origin: origin.clone(),
+            what,
+        };
         match &record.body {
             Some(Body::Event(_)) => {
                 if let Some((place, hash)) = event {
@@ -121,7 +172,8 @@ impl Chains {
             Some(Body::NodeKey(key)) => {
                 let known = self.key(&key.node, &key.key, &key.chain, record.received_wall_ns);
                 if let Err(what) = &known {
-                    contradictions.push(format!("the key {} of node {}: {what}", Hex(&key.key), key.node));
+                    let what = format!("the key {} of node {}: {what}", Hex(&key.key), key.node);
+                    contradictions.push(told(what));
                 }
                 if let Ok(id) = Hash::try_from(&key.key[..]) {
                     let revoked = self
@@ -132,31 +184,32 @@ impl Chains {
                         Some(at) => self.revoked.insert((key.node.clone(), id), at),
                         None => self.revoked.remove(&(key.node.clone(), id)),
                     };
-                    self.keys.insert((key.node.clone(), id), known);
+                    self.keys.insert((key.node.clone(), id), known.map(Arc::new));
                 }
             }
             Some(Body::BatchHeads(heads)) => {
                 for signed in &heads.heads {
-                    contradictions.extend(self.head(record, signed));
+                    contradictions.extend(self.head(record, signed, origin));
                 }
             }
-            Some(Body::HandedOver(handed)) => contradictions.extend(self.handed_over(record.index, handed)),
+            Some(Body::HandedOver(handed)) => contradictions.extend(self.handed_over(handed, origin)),
             _ => {}
         }
         contradictions
     }
 
-    /// What was found, by node and epoch.
-    pub fn finish(self) -> Vec<ChainReport> {
-        self.outboxes
-            .into_iter()
-            .map(|(outbox, mut seen)| {
-                seen.report.unsigned += seen.open.len() as u64;
-                seen.report.node = outbox.node;
-                seen.report.epoch = format!("{:016x}", outbox.epoch);
-                seen.report
-            })
-            .collect()
+    /// What was found, by node and epoch, and the contradictions that the last signatures show.
+    pub fn finish(self) -> (Vec<ChainReport>, Vec<Contradiction>) {
+        let (mut reports, mut contradictions) = (Vec::new(), Vec::new());
+        for (outbox, mut seen) in self.outboxes {
+            contradictions.extend(seen.settle(&outbox.node, outbox.epoch));
+            seen.report.unsigned += seen.open.len() as u64;
+            seen.report.node = outbox.node;
+            seen.report.epoch = format!("{:016x}", outbox.epoch);
+            seen.report.faults.sort_by_key(|fault| fault.record);
+            reports.push(seen.report);
+        }
+        (reports, contradictions)
     }
 
     fn key(&self, node: &str, id: &[u8], chain: &[Vec<u8>], at_ns: u64) -> Result<NodeKey, String> {
@@ -183,19 +236,22 @@ impl Chains {
         Ok(key)
     }
 
-    fn head(&mut self, of: &Record, signed: &SignedHead) -> Option<String> {
-        let record = of.index;
+    fn head(&mut self, of: &Record, signed: &SignedHead, origin: &Origin) -> Vec<Contradiction> {
+        let told = |what| Contradiction {
+            origin: origin.clone(),
+            what,
+        };
         let Ok(head) = BatchHead::decode(&signed.head[..]) else {
             let what = "it cannot be read".to_owned();
+            let contradiction = told(format!("a batch head: {what}"));
             let fault = Fault {
-                record,
+                record: of.index,
                 first_sequence: 0,
                 last_sequence: 0,
                 what,
             };
-            let told = format!("a batch head: {}", fault.what);
             self.outbox(String::new(), 0).report.fault(fault);
-            return Some(told);
+            return vec![contradiction];
         };
         let key = Hash::try_from(&signed.key[..])
             .map(|id| (head.node.clone(), id))
@@ -204,32 +260,73 @@ impl Chains {
         let is_told = matches!(key.as_ref().and_then(|key| self.keys.get(key)), Some(Err(_)));
         let revoked = key.as_ref().and_then(|key| self.revoked.get(key));
         let revoked = revoked.filter(|at| is_past(**at, of.received_wall_ns)).copied();
-        let verified = self
-            .known(&head.node, &signed.key)
-            .and_then(|key| key.verify(signed).map_err(|error| error.to_string()))
-            .and_then(|()| match revoked {
-                Some(at) => Err(format!(
+        let key = self.known(&head.node, &signed.key);
+        let seen = self.outbox(head.node.clone(), head.epoch);
+        let mut contradictions = Vec::new();
+        let own = hash(&signed.head);
+        if seen.tip.is_some_and(|(_, tip)| tip == own) {
+            return contradictions;
+        }
+        if !key.as_ref().is_ok_and(|key| seen.vouched.is_by(key)) || seen.is_break(&head) {
+            contradictions.extend(seen.settle(&head.node, head.epoch));
+        }
+        let (count, fits) = seen.cover(of.index, &head, own);
+        // Where more is wrong than that it does not fit, that is told first.
+        let verified = key.and_then(|key| {
+            if let Some(at) = revoked {
+                key.verify(signed).map_err(|error| error.to_string())?;
+                return Err(format!(
                     "the certificate of its key was revoked at {}",
                     moment(at)
-                )),
-                None => Ok(()),
-            });
-        let seen = self.outbox(head.node.clone(), head.epoch);
-        let what = seen.head(record, &head, hash(&signed.head), verified)?;
-        if is_told {
-            return None;
+                ));
+            }
+            if fits.is_err() {
+                key.verify(signed).map_err(|error| error.to_string())?;
+            }
+            fits.map(|()| key)
+        });
+        match verified {
+            Ok(key) => {
+                let fitting = Fitting {
+                    signed: signed.clone(),
+                    origin: origin.clone(),
+                    sequences: (head.first_sequence, head.last_sequence),
+                    events: count,
+                };
+                let looked = seen.vouched.push(key, fitting);
+                contradictions.extend(seen.looked(&head.node, head.epoch, looked));
+            }
+            Err(what) => {
+                contradictions.extend(seen.settle(&head.node, head.epoch));
+                if !is_told {
+                    contradictions.push(told(of_head(
+                        &head.node,
+                        head.epoch,
+                        (head.first_sequence, head.last_sequence),
+                        &what,
+                    )));
+                }
+                seen.report.unsigned += count;
+                seen.report.fault(Fault {
+                    record: of.index,
+                    first_sequence: head.first_sequence,
+                    last_sequence: head.last_sequence,
+                    what,
+                });
+            }
         }
-        Some(format!(
-            "the batch head of node {} epoch {:016x} over sequences {} to {}: {what}",
-            head.node, head.epoch, head.first_sequence, head.last_sequence
-        ))
+        contradictions
     }
 
     /// The chain goes on from what another log holds, where the node says so.
-    fn handed_over(&mut self, record: u64, handed: &HandedOver) -> Option<String> {
+    fn handed_over(&mut self, handed: &HandedOver, origin: &Origin) -> Vec<Contradiction> {
+        let told = |what| Contradiction {
+            origin: origin.clone(),
+            what,
+        };
         let signed = handed.statement.clone().unwrap_or_default();
         let Ok(handover) = Handover::decode(&signed.handover[..]) else {
-            return Some("a hand-over: it cannot be read".to_owned());
+            return vec![told("a hand-over: it cannot be read".to_owned())];
         };
         let verified = self
             .known(&handover.node, &signed.key)
@@ -237,26 +334,29 @@ impl Chains {
         let seen = self.outbox(handover.node.clone(), handover.epoch);
         if let Err(what) = verified {
             seen.report.fault(Fault {
-                record,
+                record: origin.index,
                 first_sequence: 1,
                 last_sequence: handover.after,
                 what: what.clone(),
             });
-            return Some(format!(
+            return vec![told(format!(
                 "the hand-over of node {} epoch {:016x}: {what}",
                 handover.node, handover.epoch
-            ));
+            ))];
         }
+        let mut contradictions = Vec::new();
         if seen.tip.is_none_or(|(last, _)| handover.after > last)
             && let Ok(head) = Hash::try_from(&handover.head[..])
         {
+            // What comes next follows on that, and vouches for nothing here.
+            contradictions = seen.settle(&handover.node, handover.epoch);
             seen.tip = Some((handover.after, head));
         }
-        None
+        contradictions
     }
 
     /// The key of a node with this id, of which a certificate is in the log so far.
-    fn known(&self, node: &str, id: &[u8]) -> Result<NodeKey, String> {
+    fn known(&self, node: &str, id: &[u8]) -> Result<Arc<NodeKey>, String> {
         Hash::try_from(id)
             .ok()
             .and_then(|id| self.keys.get(&(node.to_owned(), id)))
@@ -286,23 +386,15 @@ impl Seen {
         self.open.push_back((sequence, hash));
     }
 
-    /// Gives what the head contradicts; a head that does not follow the one before is noted as a break alone.
-    fn head(
-        &mut self,
-        record: u64,
-        head: &BatchHead,
-        own: Hash,
-        verified: Result<(), String>,
-    ) -> Option<String> {
-        if self.tip.is_some_and(|(_, tip)| tip == own) {
-            return None;
-        }
-        let fault = |what: String| Fault {
-            record,
-            first_sequence: head.first_sequence,
-            last_sequence: head.last_sequence,
-            what,
-        };
+    /// Whether the head does not follow on the newest one here.
+    fn is_break(&self, head: &BatchHead) -> bool {
+        self.tip
+            .is_some_and(|(last, tip)| head.previous != tip || head.first_sequence != last + 1)
+    }
+
+    /// Takes the events that the head is to cover, and makes it the newest, of which `own` is the hash; gives their
+    /// number, and whether they are what was signed. A head that does not follow on the one before is noted as a break.
+    fn cover(&mut self, record: u64, head: &BatchHead, own: Hash) -> (u64, Result<(), String>) {
         let before = self
             .open
             .partition_point(|(sequence, _)| *sequence < head.first_sequence);
@@ -311,9 +403,7 @@ impl Seen {
             .open
             .partition_point(|(sequence, _)| *sequence <= head.last_sequence);
         let hashes: Vec<Hash> = self.open.drain(..covered).map(|(_, hash)| hash).collect();
-        if let Some((last, tip)) = self.tip
-            && (head.previous != tip || head.first_sequence != last + 1)
-        {
+        if let Some((last, tip)) = self.tip.filter(|_| self.is_break(head)) {
             let what = format!(
                 "it follows the head {} and sequence {}, the newest head here is {} and ends with sequence {last}",
                 if head.previous.is_empty() {
@@ -324,28 +414,58 @@ impl Seen {
                 head.first_sequence.saturating_sub(1),
                 Hex(&tip)
             );
-            self.report.break_at(fault(what));
+            self.report.break_at(Fault {
+                record,
+                first_sequence: head.first_sequence,
+                last_sequence: head.last_sequence,
+                what,
+            });
         }
         self.tip = Some((head.last_sequence, own));
         let count = hashes.len() as u64;
-        let what = match verified {
-            Err(what) => what,
-            Ok(()) if head.events != count || head.digest != digest(&hashes) => format!(
+        let here = digest(&hashes);
+        let fits = if head.events == count && head.digest == here {
+            Ok(())
+        } else {
+            Err(format!(
                 "it was signed for {} events, of which the digest is {}; here are {count} with the digest {}",
                 head.events,
                 Hex(&head.digest),
-                Hex(&digest(&hashes))
-            ),
-            Ok(()) => {
-                self.report.heads += 1;
-                self.report.signed += count;
-                return None;
-            }
+                Hex(&here)
+            ))
         };
-        self.report.unsigned += count;
-        self.report.fault(fault(what.clone()));
-        Some(what)
+        (count, fits)
     }
+
+    /// Looks at the signatures of what nothing else vouches for.
+    fn settle(&mut self, node: &str, epoch: u64) -> Vec<Contradiction> {
+        let looked = self.vouched.settle();
+        self.looked(node, epoch, looked)
+    }
+
+    fn looked(&mut self, node: &str, epoch: u64, looked: Looked) -> Vec<Contradiction> {
+        self.report.heads += looked.heads;
+        self.report.signed += looked.events;
+        let wrong = looked.wrong.into_iter().map(|(head, what)| {
+            let told = of_head(node, epoch, head.sequences, &what);
+            self.report.unsigned += head.events;
+            self.report.fault(Fault {
+                record: head.origin.index,
+                first_sequence: head.sequences.0,
+                last_sequence: head.sequences.1,
+                what,
+            });
+            Contradiction {
+                origin: head.origin,
+                what: told,
+            }
+        });
+        wrong.collect()
+    }
+}
+
+fn of_head(node: &str, epoch: u64, (first, last): (u64, u64), what: &str) -> String {
+    format!("the batch head of node {node} epoch {epoch:016x} over sequences {first} to {last}: {what}")
 }
 
 impl fmt::Display for ChainReport {

@@ -16,6 +16,9 @@ pub struct Hash(pub [u8; 32]);
 pub struct NotAHash;
 
 impl Hash {
+    /// What is hashed before an entry (RFC 6962, 2.1).
+    pub const LEAF: u8 = 0;
+
     /// Root of a tree without entries: SHA-256 of nothing.
     pub fn empty() -> Self {
         Self(Sha256::digest([]).into())
@@ -25,7 +28,7 @@ impl Hash {
     pub fn leaf(entry: &[u8]) -> Self {
         Self(
             Sha256::new()
-                .chain_update([0])
+                .chain_update([Self::LEAF])
                 .chain_update(entry)
                 .finalize()
                 .into(),

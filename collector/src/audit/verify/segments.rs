@@ -18,11 +18,12 @@ use crate::audit::scan::{Defect, Scan, State};
 use crate::audit::segment::Segment;
 use crate::audit::summary::Summary;
 use crate::audit::tombstone;
-use crate::heads::check::Chains;
+use crate::heads::check::{Chains, Contradiction, Origin};
 use norma_tlog::{Hash, VerifierKey};
 use norma_wire::audit::Record;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One verification.
 pub struct Run {
@@ -283,14 +284,13 @@ impl Run {
             agreed: 0,
         };
         let mut heads = group.heads.iter().peekable();
+        let file: Arc<Path> = segment.path.as_path().into();
         loop {
             let offset = scan.offset();
             match scan.next() {
                 Ok(Some(record)) => {
                     let place = scan.place();
-                    walked
-                        .summary
-                        .follow_placed(&scan.frame(), &record, scan.leaf(), place);
+                    walked.summary.follow_placed(&scan.frame(), &record, place);
                     let here = Head {
                         index: record.index,
                         hash: scan.state().hash,
@@ -310,7 +310,12 @@ impl Run {
                     self.coverage.follow(&record, place);
                     self.removals.follow(&record);
                     self.shreddings.follow(&record);
-                    self.follow_batches(segment, offset, &scan, &record);
+                    let origin = Origin {
+                        file: Arc::clone(&file),
+                        offset,
+                        index: record.index,
+                    };
+                    self.follow_batches(&origin, &scan, &record);
                     self.report.head = here;
                     self.reached = here.index;
                 }
@@ -358,9 +363,10 @@ impl Run {
     }
 
     /// Holds events against what nodes signed of them, for as long as every record from the first on was there.
-    fn follow_batches<F: Frames>(&mut self, segment: &Segment, offset: u64, scan: &Scan<F>, record: &Record) {
+    fn follow_batches<F: Frames>(&mut self, origin: &Origin, scan: &Scan<F>, record: &Record) {
         if record.index != self.reached + 1 || !self.report.faults.is_empty() {
-            if self.chains.take().is_some() {
+            if let Some(chains) = self.chains.take() {
+                self.contradicted(chains.finish().1);
                 self.note(&format!(
                     "what nodes signed of their batches is not checked from record {} on: it takes every record from \
                      the first",
@@ -369,20 +375,24 @@ impl Run {
             }
             return;
         }
-        let event = scan.place().zip(scan.event_hash(record));
-        let told = self
-            .chains
-            .as_mut()
-            .map(|chains| chains.follow_hashed(record, event));
-        for what in told.into_iter().flatten() {
-            self.contradictions.push(Fault {
-                file: segment.path.clone(),
-                offset,
-                index: record.index,
+        if let Some(chains) = &mut self.chains {
+            let event = scan.place().zip(scan.event_hash(record));
+            let told = chains.follow(record, event, origin);
+            self.contradicted(told);
+        }
+    }
+
+    fn contradicted(&mut self, contradictions: Vec<Contradiction>) {
+        let faults = contradictions
+            .into_iter()
+            .map(|Contradiction { origin, what }| Fault {
+                file: origin.file.to_path_buf(),
+                offset: origin.offset,
+                index: origin.index,
                 what,
                 lost: None,
             });
-        }
+        self.contradictions.extend(faults);
     }
 
     /// Something is wrong with a record, and nothing after it in its segment is proven.
@@ -511,9 +521,14 @@ impl Run {
                  anew. A collector of this version makes one at its next start",
             ),
         }
+        if let Some(chains) = self.chains.take() {
+            let (batches, contradictions) = chains.finish();
+            self.report.batches = batches;
+            self.contradicted(contradictions);
+        }
+        self.contradictions.sort_by_key(|fault| fault.index);
         self.report.counted(self.counts);
         self.report.outboxes = self.coverage.finish();
-        self.report.batches = self.chains.map(Chains::finish).unwrap_or_default();
         self.report.faults.append(&mut self.contradictions);
         self.report
     }

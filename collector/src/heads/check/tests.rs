@@ -113,12 +113,22 @@ impl Line {
 
     fn report(&self) -> ChainReport {
         let mut chains = Chains::new(None);
-        let told: Vec<String> = self
-            .records
-            .iter()
-            .flat_map(|record| chains.follow(record))
-            .collect();
-        let mut reports = chains.finish();
+        let mut told: Vec<Contradiction> = Vec::new();
+        for record in &self.records {
+            let place = Place::of(record);
+            let hashed = match &record.body {
+                Some(Body::Event(bytes)) => Some(hash(bytes)),
+                _ => None,
+            };
+            let origin = Origin {
+                file: Path::new("log").into(),
+                offset: record.index,
+                index: record.index,
+            };
+            told.extend(chains.follow(record, place.as_ref().zip(hashed), &origin));
+        }
+        let (mut reports, last) = chains.finish();
+        told.extend(last);
         assert_eq!(reports.len(), 1);
         assert_eq!(told.len(), reports[0].faults.len(), "{told:?}");
         reports.remove(0)
@@ -208,6 +218,61 @@ fn a_head_by_another_key_or_without_its_certificate_does_not_count() {
     of_another.record_key();
     of_another.batch(2);
     assert!(of_another.report().faults[0].what.contains("node m"));
+}
+
+#[test]
+fn one_signature_vouches_for_those_before_it_and_a_wrong_one_for_none() {
+    let line = || {
+        let mut line = Line::new(&rcgen::PKCS_ED25519);
+        (0..30).for_each(|_| line.batch(2));
+        line
+    };
+    let damage = |line: &mut Line, heads: &[usize]| {
+        let stored = line
+            .records
+            .iter_mut()
+            .filter_map(|record| match &mut record.body {
+                Some(Body::BatchHeads(stored)) => Some(&mut stored.heads[0]),
+                _ => None,
+            });
+        for (number, head) in stored.enumerate() {
+            if heads.contains(&number) {
+                head.signature[9] ^= 1;
+            }
+        }
+    };
+    let found = |heads: &[usize]| {
+        let mut line = line();
+        damage(&mut line, heads);
+        let report = line.report();
+        assert_eq!(report.signed, report.heads * 2);
+        assert_eq!(report.signed + report.unsigned, 60);
+        let sequences: Vec<u64> = report.faults.iter().map(|fault| fault.first_sequence).collect();
+        (report.heads, sequences)
+    };
+    assert_eq!(found(&[]), (30, vec![]));
+    // The last one, for which nothing vouches, and others before it that nothing else vouches for either.
+    assert_eq!(found(&[29]), (29, vec![59]));
+    assert_eq!(found(&[27, 28, 29]), (27, vec![55, 57, 59]));
+    // A later head that the same key signed names it.
+    assert_eq!(found(&[5, 20, 28]), (30, vec![]));
+    assert_eq!(found(&(0..30).collect::<Vec<_>>()).0, 0);
+
+    // Behind a break nothing vouches for what is before it.
+    let mut broken = line();
+    damage(&mut broken, &[4]);
+    let at = broken
+        .records
+        .iter()
+        .position(|record| record.index == 1 + 5 * 3 + 1);
+    let at = at.unwrap();
+    broken.records.drain(at..at + 3);
+    let report = broken.report();
+    assert_eq!(
+        (report.breaks.len(), report.faults.len(), report.heads),
+        (1, 1, 28),
+        "{report:?}"
+    );
 }
 
 #[test]
