@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     let (mut sensor, _) = Sensor::start(&SensorConfig::default()).context("the sensor does not start")?;
     let kernel_bytes = maps_loaded()?.saturating_sub(of_others);
     let mut node = Node::start(&mut sensor, &scratch, &groups)?;
-    let started = resident()?;
+    let started = node.rests()?;
 
     let mut rounds = 0;
     while (node.known.usage().entries as u64) < WORKLOADS * BEHAVIOURS * 99 / 100 {
@@ -76,7 +76,7 @@ fn main() -> Result<()> {
     }
     node.settles();
     let usage = node.known.usage();
-    let full = resident()?;
+    let full = node.rests()?;
 
     let before = Instant::now();
     node.known.take_all(&mut node.judge, node.now);
@@ -190,6 +190,25 @@ impl Node {
 
     fn later(&mut self) {
         self.now = BootTime(self.now.0 + AGAIN.as_nanos() as u64);
+    }
+
+    /// Time passes until what is not needed any more was given back to the system, which the allocator does after a
+    /// while, and when it is asked for something; gives what is resident then.
+    fn rests(&mut self) -> Result<u64> {
+        const STEP: Duration = Duration::from_millis(500);
+        /// So often nothing more was given back.
+        const STEADY: u32 = 6;
+        let running = self.identity.containers();
+        let (mut least, mut steady) = (resident()?, 0);
+        while steady < STEADY {
+            std::thread::sleep(STEP);
+            self.judge.tick(&running, self.now, WallClock::read());
+            self.known.tick(&mut self.judge, self.now);
+            let now = resident()?;
+            steady = if now < least { 0 } else { steady + 1 };
+            least = least.min(now);
+        }
+        Ok(least)
     }
 
     /// Time passes until the norm of each workload was worked out by what was seen.

@@ -38,7 +38,7 @@ use norma_baseline::Timestamp;
 use norma_baseline::decisions::{self, Decisions};
 use norma_baseline::estimate::{Criteria, State};
 use norma_baseline::evidence::{Observed, Phase, Sampling};
-use norma_baseline::fact::{self, Field};
+use norma_baseline::fact::{self, FactId, Field};
 use norma_baseline::never::{Circumstances, Origin};
 use norma_baseline::norm::{self, Norm, Score, Setting};
 use norma_baseline::overlay::{Overlay, SignedDecision, Subject};
@@ -139,9 +139,21 @@ pub struct Expectation {
     pub is_of_release: bool,
 }
 
-/// A norm, for telling whether it is still the same.
+/// A norm, for telling whether it is still the same, and for naming by number what it has.
 #[derive(Clone)]
 pub struct NormInForce(Arc<Norm>);
+
+impl NormInForce {
+    /// The number of a behaviour, as long as this norm is there; `None` where it is not in it by name.
+    pub fn number(&self, fact: &Fact) -> Option<FactId> {
+        self.0.dictionary().find(&fact.learned())
+    }
+
+    /// The behaviour of a number, if that is an opening of a file.
+    pub fn fact(&self, id: FactId) -> Option<Fact> {
+        Fact::opening(&self.0.dictionary().get(id)?)
+    }
+}
 
 impl PartialEq for NormInForce {
     fn eq(&self, other: &Self) -> bool {

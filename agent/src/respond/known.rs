@@ -14,6 +14,7 @@ use crate::judge::{Access, Fact, Judge};
 use crate::observation::{Act, BootTime, CgroupId, FileId, Observation};
 use crate::sensor::{KnownPlace, KnownTable};
 use foldhash::{HashMap, HashMapExt as _};
+use norma_baseline::fact::FactId;
 use norma_baseline::room;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -76,8 +77,7 @@ struct Candidate {
 struct Group {
     container: Arc<Container>,
     entries: Vec<Entry>,
-    programs: Vec<Arc<str>>,
-    /// The norm that its entries were judged by.
+    /// The norm that its entries were judged by, and that has the facts which they name by number.
     norm: Option<NormInForce>,
     swept: BootTime,
     /// Counted by entries that are no more, and not taken over yet.
@@ -86,7 +86,7 @@ struct Group {
 
 /// An act that is recognised. There are hundreds of thousands.
 struct Entry {
-    path: Box<str>,
+    what: What,
     inode: u64,
     dev: u32,
     place: KnownPlace,
@@ -96,11 +96,38 @@ struct Entry {
     used: u32,
     /// When the baseline was shown it, in seconds of the course in which it learns.
     shown: u32,
-    /// Index into the programs of its group, which has no more of them than entries.
-    program: u16,
-    access: Access,
     /// It was used, and it was not looked at yet whether the baseline is to be shown it.
     fresh: bool,
+}
+
+/// What is done.
+enum What {
+    /// A fact of the norm of its group, which has its texts already.
+    Numbered(FactId),
+    /// Something that the norm does not have by name: it is too young, or a pattern stands for it.
+    Spelled(Box<Spelled>),
+}
+
+struct Spelled {
+    exe: Arc<str>,
+    path: Arc<str>,
+    access: Access,
+}
+
+impl What {
+    fn of(fact: &Fact, norm: Option<&NormInForce>) -> Option<Self> {
+        if let Some(id) = norm.and_then(|norm| norm.number(fact)) {
+            return Some(Self::Numbered(id));
+        }
+        let Fact::Open { exe, path, access } = fact else {
+            return None;
+        };
+        Some(Self::Spelled(Box::new(Spelled {
+            exe: Arc::clone(exe),
+            path: Arc::clone(path),
+            access: *access,
+        })))
+    }
 }
 
 impl Entry {
@@ -111,12 +138,16 @@ impl Entry {
         }
     }
 
-    fn fact(&self, programs: &[Arc<str>]) -> Option<Fact> {
-        Some(Fact::Open {
-            exe: Arc::clone(programs.get(usize::from(self.program))?),
-            path: Arc::from(&*self.path),
-            access: self.access,
-        })
+    /// `norm` is that of its group.
+    fn fact(&self, norm: Option<&NormInForce>) -> Option<Fact> {
+        match &self.what {
+            What::Numbered(id) => norm?.fact(*id),
+            What::Spelled(spelled) => Some(Fact::Open {
+                exe: Arc::clone(&spelled.exe),
+                path: Arc::clone(&spelled.path),
+                access: spelled.access,
+            }),
+        }
     }
 }
 
@@ -146,7 +177,7 @@ impl Known {
         fact: &Fact,
         judge: &mut Judge,
     ) {
-        let (Fact::Open { exe, path, access }, Act::Open(open)) = (fact, &observation.act) else {
+        let (Fact::Open { .. }, Act::Open(open)) = (fact, &observation.act) else {
             return;
         };
         let (Some(id), now) = (open.id, observation.at) else {
@@ -183,12 +214,14 @@ impl Known {
             Group {
                 container: Arc::clone(container),
                 entries: Vec::new(),
-                programs: Vec::new(),
                 norm: judge.baselines().norm_of(container),
                 swept: now,
                 left: 0,
             }
         });
+        let Some(what) = What::of(fact, group.norm.as_ref()) else {
+            return;
+        };
         let place = (group.entries.len() < CONTAINER_MAX)
             .then(|| table.enter(id))
             .flatten();
@@ -196,24 +229,14 @@ impl Known {
             self.refused += 1;
             return;
         };
-        let program = group
-            .programs
-            .iter()
-            .position(|known| known == exe)
-            .unwrap_or_else(|| {
-                group.programs.push(Arc::clone(exe));
-                group.programs.len() - 1
-            });
         let entry = Entry {
-            path: Box::from(&**path),
+            what,
             inode: open.file.inode,
             dev: open.file.dev,
             place,
             counted: table.count(place) as u32,
             used: now.seconds(),
             shown: judge.baselines().course().at(now).seconds(),
-            program: program as u16,
-            access: *access,
             fresh: false,
         };
         room::push(&mut group.entries, entry);
@@ -242,12 +265,19 @@ impl Known {
         for group in self.groups.values_mut() {
             let norm = judge.baselines().norm_of(&group.container);
             if norm != group.norm {
-                group.norm = norm;
-                let container = Arc::clone(&group.container);
-                group.retain(table, |entry, programs| {
-                    entry
-                        .fact(programs)
-                        .is_some_and(|fact| judge.still_expects(&container, &fact))
+                let (before, container) = (
+                    std::mem::replace(&mut group.norm, norm),
+                    Arc::clone(&group.container),
+                );
+                group.retain(table, |entry, norm| {
+                    let fact = entry.fact(before.as_ref());
+                    let Some((fact, what)) =
+                        fact.and_then(|fact| What::of(&fact, norm).map(|what| (fact, what)))
+                    else {
+                        return false;
+                    };
+                    entry.what = what;
+                    judge.still_expects(&container, &fact)
                 });
             }
         }
@@ -309,7 +339,7 @@ impl Group {
             Arc::clone(&self.container),
             judge.baselines().stands_for().as_secs(),
         );
-        self.retain(table, |entry, programs| {
+        self.retain(table, |entry, norm| {
             if judge.is_sensitive(container.cgroup, entry.file()) {
                 return false;
             }
@@ -321,24 +351,25 @@ impl Group {
             }
             entry.shown = learned_at;
             entry
-                .fact(programs)
+                .fact(norm)
                 .is_some_and(|fact| judge.recognised_again(&container, &fact, now))
         });
         self.taken()
     }
 
     /// Takes over what was counted, and keeps the entries that `keep` wants.
-    fn retain(&mut self, table: &mut KnownTable, mut keep: impl FnMut(&mut Entry, &[Arc<str>]) -> bool) {
+    fn retain(
+        &mut self,
+        table: &mut KnownTable,
+        mut keep: impl FnMut(&mut Entry, Option<&NormInForce>) -> bool,
+    ) {
         let at = self.swept.seconds();
         let Self {
-            entries,
-            programs,
-            left,
-            ..
+            entries, norm, left, ..
         } = self;
         entries.retain_mut(|entry| {
             entry.count(table, at, left);
-            let wanted = keep(entry, programs);
+            let wanted = keep(entry, norm.as_ref());
             if !wanted {
                 // First, so that all but what is on its way at this moment is in the count.
                 table.clear(entry.place);

@@ -82,6 +82,23 @@ impl Fact {
         }
     }
 
+    /// What was learned of the opening of a file, as it was before [`Self::learned`].
+    pub(super) fn opening(learned: &fact::Fact<&str>) -> Option<Self> {
+        let fact::Fact::File { exe, path, access } = learned else {
+            return None;
+        };
+        Some(Self::Open {
+            exe: Arc::from(*exe),
+            path: Arc::from(*path),
+            access: match access {
+                fact::Access::Read => Access::Read,
+                fact::Access::Write => Access::Write,
+                fact::Access::Create => Access::Create,
+                _ => return None,
+            },
+        })
+    }
+
     /// The same behaviour under the further names of its peer. What is expected under one of them is expected: which
     /// name is known changes with where the peer runs and with when the agent was started.
     pub(super) fn otherwise(&self) -> Vec<fact::Fact> {
@@ -170,6 +187,24 @@ fn act(exe: &Arc<str>, operation: &Arc<str>, object: &Arc<str>) -> fact::Fact {
 mod tests {
     use super::*;
     use norma_baseline::fact::Field;
+
+    #[test]
+    fn an_opening_comes_back_as_what_it_was_and_nothing_else_does() {
+        for access in [Access::Read, Access::Write, Access::Create] {
+            let fact = Fact::Open {
+                exe: "/bin/a".into(),
+                path: "/etc/b".into(),
+                access,
+            };
+            assert_eq!(Fact::opening(&fact.learned().view()), Some(fact));
+        }
+        let deleted = fact::Fact::File {
+            exe: "/bin/a",
+            path: "/etc/b",
+            access: fact::Access::Delete,
+        };
+        assert_eq!(Fact::opening(&deleted), None);
+    }
 
     #[test]
     fn what_names_a_file_is_about_the_file() {
