@@ -350,6 +350,7 @@ impl Lab {
                 Vec::new()
             },
             arguments: arguments.arguments.clone(),
+            limit: limit(arguments),
         }
     }
 
