@@ -270,6 +270,12 @@ pub enum Fact<S = Arc<str>> {
 }
 
 impl<S> Fact<S> {
+    /// It stands for names to come.
+    #[must_use]
+    pub const fn is_pattern(&self) -> bool {
+        matches!(self, Self::FilePattern { .. } | Self::DnsPattern { .. })
+    }
+
     /// What it is estimated and judged by.
     #[must_use]
     pub const fn field(&self) -> Field {

@@ -92,6 +92,6 @@ fn compile(
         protection: &Unprotected,
         facts_max: Limits::merged().facts,
     }
-    .compile();
+    .compile_of_others();
     norms.insert(subject.clone(), norm);
 }

@@ -71,7 +71,23 @@ impl Inputs<'_> {
     /// withheld; a replica that comes later and has not done it yet is no reason to doubt what was learned before.
     #[must_use]
     pub fn compile_as_of(&self, replicas_then: u32) -> Norm {
-        self.compile_after(None, replicas_then)
+        self.compile_after(Vec::new(), replicas_then)
+    }
+
+    /// As [`Inputs::compile`], for who has no norm that is replaced, and keeps evidence of those that have: the patterns of
+    /// fields that are ready stay, as far as they were recorded in the place of a name that came. Only a norm has patterns
+    /// to record, so that each in the evidence was one of some node's.
+    #[must_use]
+    pub fn compile_of_others(&self) -> Norm {
+        let patterns = |evidence: &Evidence| -> Vec<Fact> {
+            let facts = evidence.facts().map(|(_, fact)| fact);
+            facts.filter(Fact::is_pattern).map(|fact| fact.owned()).collect()
+        };
+        let recorded = match self.overlay.whole(self.subject).forgotten {
+            Some(at) => patterns(&self.evidence.begun_after(at)),
+            None => patterns(self.evidence),
+        };
+        self.compile_after(recorded, self.replicas)
     }
 
     /// As [`Inputs::compile_as_of`], in the place of a norm. A field that was ready stays so, and with it the patterns by
@@ -79,22 +95,23 @@ impl Inputs<'_> {
     /// are recorded as one since then, so that nothing would show again what kind of names they are.
     #[must_use]
     pub fn compile_in_place_of(&self, replaced: &Norm, replicas_then: u32) -> Norm {
-        self.compile_after(Some(replaced), replicas_then)
+        self.compile_after(replaced.patterns.facts().collect(), replicas_then)
     }
 
-    fn compile_after(&self, replaced: Option<&Norm>, replicas_then: u32) -> Norm {
+    /// `before` are patterns that stay where a field stays ready.
+    fn compile_after(&self, before: Vec<Fact>, replicas_then: u32) -> Norm {
         let Some(at) = self.overlay.whole(self.subject).forgotten else {
-            return self.compile_all(replaced, replicas_then);
+            return self.compile_all(before, replicas_then);
         };
         let evidence = self.evidence.begun_after(at);
         Inputs {
             evidence: &evidence,
             ..*self
         }
-        .compile_all(replaced, replicas_then)
+        .compile_all(before, replicas_then)
     }
 
-    fn compile_all(&self, replaced: Option<&Norm>, replicas_then: u32) -> Norm {
+    fn compile_all(&self, before: Vec<Fact>, replicas_then: u32) -> Norm {
         let rulings: BTreeMap<&Fact, &Decision> = self.overlay.rulings(self.subject).collect();
         let whole = self.overlay.whole(self.subject);
         let total = self.evidence.total();
@@ -165,7 +182,7 @@ impl Inputs<'_> {
         }
 
         let mut taken = BTreeSet::new();
-        let held = self.held(replaced, &standards);
+        let held = standards.held(before);
         let patterns = self.patterns(&dictionary, &standings, &rulings, held);
         // A pattern is recorded in place of the names that it stands for, whenever they come.
         for id in patterns.facts().filter_map(|fact| dictionary.find(&fact)) {
@@ -250,19 +267,6 @@ impl Inputs<'_> {
         }
     }
 
-    /// The patterns of a norm that is replaced by which fields of it were ready, and are.
-    fn held(&self, replaced: Option<&Norm>, standards: &Standards) -> Vec<Fact> {
-        let is_ready = |field: Field| {
-            standards.settled[field.index()]
-                .is_some_and(|since| standards.whole.forgotten.is_none_or(|at| since > at))
-        };
-        replaced
-            .into_iter()
-            .flat_map(|norm| norm.patterns.facts())
-            .filter(|pattern| is_ready(pattern.field()))
-            .collect()
-    }
-
     fn patterns(
         &self,
         dictionary: &crate::fact::Dictionary,
@@ -328,6 +332,15 @@ impl Inputs<'_> {
 }
 
 impl Standards {
+    /// Of the patterns that were before, those by which fields were ready, and are.
+    fn held(&self, before: Vec<Fact>) -> Vec<Fact> {
+        let is_ready = |pattern: &Fact| {
+            self.settled[pattern.field().index()]
+                .is_some_and(|since| self.whole.forgotten.is_none_or(|at| since > at))
+        };
+        before.into_iter().filter(is_ready).collect()
+    }
+
     fn standing(
         &self,
         fact: &Fact<&str>,

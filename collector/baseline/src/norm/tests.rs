@@ -105,6 +105,13 @@ impl Case {
     }
 
     fn norm_after(&self, replaced: Option<&Norm>, evidence: &Evidence, revision: &str) -> Norm {
+        self.compile(evidence, revision, |inputs| match replaced {
+            Some(replaced) => inputs.compile_in_place_of(replaced, 3),
+            None => inputs.compile(),
+        })
+    }
+
+    fn compile(&self, evidence: &Evidence, revision: &str, how: impl Fn(&Inputs<'_>) -> Norm) -> Norm {
         let signer = Signer::of_seed(&[1; 32]).unwrap();
         let decisions = self.decisions.iter().cloned();
         let overlay = Overlay::from(
@@ -113,7 +120,7 @@ impl Case {
                 .collect::<Vec<_>>(),
         );
         let (subject, criteria) = (subject(revision), Criteria::default());
-        let inputs = Inputs {
+        how(&Inputs {
             subject: &subject,
             evidence,
             predecessor: self.predecessor.as_ref(),
@@ -123,11 +130,7 @@ impl Case {
             criteria: &criteria,
             protection: &Unprotected,
             facts_max: self.facts_max,
-        };
-        match replaced {
-            Some(replaced) => inputs.compile_in_place_of(replaced, 3),
-            None => inputs.compile(),
-        }
+        })
     }
 }
 
@@ -364,12 +367,24 @@ fn a_pattern_by_which_a_field_became_ready_stays() {
         !is_expected(&after(&case(2, Settled::default()))),
         "what is learned still is learned by what is seen"
     );
+
+    // Who has evidence alone goes by what was recorded in the place of a name.
+    fn of_others(inputs: &Inputs<'_>) -> Norm {
+        inputs.compile_of_others()
+    }
+    let others = |case: &Case| case.compile(&evidence(&case.seen), "1", of_others);
+    assert!(!is_expected(&others(&later)), "no name came");
+    later.seen.push((pattern.clone(), 9, 2, 1));
+    assert!(is_expected(&others(&later)));
+
     for verb in [Verb::Reject, Verb::Forget] {
         later.decisions = vec![decide(verb, Item::Fact(pattern.clone()), 11)];
         assert!(!is_expected(&after(&later)), "{verb:?}");
+        assert!(!is_expected(&others(&later)), "{verb:?}");
     }
     later.decisions = vec![decide(Verb::Forget, Item::Whole, 11)];
     assert!(!is_expected(&after(&later)));
+    assert!(!is_expected(&others(&later)));
 }
 
 #[test]
