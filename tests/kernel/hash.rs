@@ -129,8 +129,12 @@ fn files_of_an_overlay_are_hashed_whether_the_process_is_there_or_not() {
     let expected = sha256_of(Path::new("/bin/busybox")).unwrap();
     let memory = || tempfile::tempdir_in("/dev/shm").unwrap();
     let (disk, one, other) = (tempfile::tempdir().unwrap(), memory(), memory());
+    // Before Linux 5.14 nothing tells a file's own number where stat(2) tells another one.
+    let tells_numbers = fs::read_to_string("/proc/self/fdinfo/0")
+        .unwrap()
+        .contains("ino:");
     // Layers on one file system, and on two, where stat(2) tells other numbers than the kernel's inode has.
-    for (lower, upper) in [(&one, &one), (&disk, &other)] {
+    for (lower, upper, is_told) in [(&one, &one, true), (&disk, &other, tells_numbers)] {
         let (mount, merged) = overlay(lower.path(), upper.path());
         for change in [
             "",
@@ -151,8 +155,13 @@ fn files_of_an_overlay_are_hashed_whether_the_process_is_there_or_not() {
                 "{file:?}"
             );
             room.end_program();
-            let by_name = ask(&file, &actor, shell);
-            assert_eq!(by_name.unwrap().to_string(), expected, "{file:?}");
+            let by_name = ask(&file, &actor, shell).map(|sum| sum.to_string());
+            let wanted = if is_told {
+                Ok(expected.clone())
+            } else {
+                Err(Unavailable::Ambiguous)
+            };
+            assert_eq!(by_name, wanted, "{file:?}");
             assert_eq!(ask(&file, &actor, None), Err(Unavailable::Gone));
             watch.seen.clear();
         }
