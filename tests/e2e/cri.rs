@@ -4,6 +4,7 @@
 mod node;
 
 use super::line::{LIMIT, lineage, text};
+use super::units::Groups;
 use node::{Node, PodSpec};
 use norma_rig::audit::number;
 use norma_rig::containerd::Containerd;
@@ -355,6 +356,45 @@ fn a_process_that_is_moved_belongs_to_where_it_is_with_the_lineage_that_it_has()
         executes(event, "/usr/bin/cat") && number(&event["boot_ns"]) > number(&there["boot_ns"])
     });
     assert_eq!(text(&own, "/process/session"), "", "{own:#}");
+}
+
+#[test]
+fn a_control_group_with_the_name_of_a_pods_container_does_not_pass_for_it() {
+    let Some(mut stage) = Stage::start(
+        "a_control_group_with_the_name_of_a_pods_container_does_not_pass_for_it",
+        "events:\n  host: true\n",
+    ) else {
+        return;
+    };
+    let pod = stage.node.run(&web(STEADY));
+    stage.event(&pod.container, "its own cat", |event| {
+        executes(event, "/usr/bin/cat")
+    });
+    let name = stage.scratch.unique("named");
+    // Where whoever has a part of the tree may make groups, and where users may.
+    for top in [name.clone(), format!("user.slice/{name}")] {
+        let groups = Groups::make(&top);
+        for group in [
+            pod.container.clone(),
+            format!("cri-containerd-{}.scope", pod.container),
+        ] {
+            let file = stage
+                .scratch
+                .file(&format!("{}-{group}", top.replace('/', "-")), "")
+                .unwrap();
+            let file = file.display().to_string();
+            groups.run(&group, &file);
+            let is_it =
+                |event: &Value| executes(event, "/usr/bin/stat") && event["process"]["argv"][2] == *file;
+            let event = stage.collector.audit().wait_for(&group, LIMIT, is_it).unwrap();
+            assert!(event["container"].is_null(), "{top}/{group}: {event:#}");
+        }
+    }
+    let own = stage.events(&pod.container);
+    assert!(
+        own.iter().all(|event| !executes(event, "/usr/bin/stat")),
+        "{own:#?}"
+    );
 }
 
 #[test]

@@ -11,17 +11,17 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A part of the tree of control groups that is removed again.
-struct Groups(PathBuf);
+pub struct Groups(PathBuf);
 
 impl Groups {
-    fn make(name: &str) -> Self {
+    pub fn make(name: &str) -> Self {
         let top = cgroup::v2_mount().unwrap().join(name);
         fs::create_dir_all(&top).unwrap();
         Self(top)
     }
 
     /// Runs `stat` on a file with this name in a control group.
-    fn run(&self, group: &str, file: &str) {
+    pub fn run(&self, group: &str, file: &str) {
         let folder = self.0.join(group);
         fs::create_dir_all(&folder).unwrap();
         let enter = format!("echo $$ > {}/cgroup.procs; exec stat -t {file}", folder.display());

@@ -12,7 +12,7 @@ use crate::observation::CgroupId;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
-use path::{Recognised, recognise, scope};
+use path::{Recognised, is_container_id, is_of_user, recognise, scope};
 use std::sync::Arc;
 
 /// Most pending containers that are looked up again at one time: reading runtimes' state takes its time.
@@ -218,8 +218,51 @@ impl Containers {
                 .get(&own)
                 .map_or_else(|| scope(component).0, String::as_str);
             let described = self.told.containers.get(id)?;
-            Some((described, own.clone()))
+            let told = Some(described.cgroup_path.as_str()).filter(|path| !path.is_empty());
+            (!self.is_namesake(id, &own, told.into_iter())).then(|| (described, own.clone()))
         })
+    }
+
+    /// Whether the control group at `own` has no more than the name of a container that a runtime tells of, and that it
+    /// puts at one of the paths `told`. Whoever may make control groups may give them any name, and is not to pass for
+    /// a container by it. Paths that a runtime tells may lack what lies above its own view of the tree, so that another
+    /// one alone is no proof.
+    fn is_namesake<'a>(&self, id: &str, own: &str, mut told: impl Iterator<Item = &'a str>) -> bool {
+        let is_own = |path: &str| {
+            path.strip_prefix(own)
+                .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        };
+        !told.any(is_own) && (is_of_user(own) || self.is_elsewhere(id, own))
+    }
+
+    /// Whether another control group is the container's.
+    fn is_elsewhere(&self, id: &str, own: &str) -> bool {
+        self.placements.iter().any(|entry| match entry.value() {
+            Placement::Container(container) => container.id.0 == id && container.cgroup_path != own,
+            Placement::Host | Placement::Unknown => false,
+        })
+    }
+
+    /// The container that a path names, if it is one, and what its runtime has noted of it.
+    fn recognised(&self, path: &str) -> (Option<Recognised>, Option<RuntimeState>) {
+        let Some(recognised) = recognise(path) else {
+            return (None, self.system.container_at(path));
+        };
+        let (id, own) = (recognised.id.as_str(), recognised.path.as_str());
+        let state = self.system.container(id);
+        let described = self.told.containers.get(id);
+        let is_namesake = if state.is_none() && described.is_none() {
+            self.is_elsewhere(id, own)
+        } else {
+            let noted = state.iter().flat_map(RuntimeState::cgroup_paths);
+            let told = described.map(|described| described.cgroup_path.as_str());
+            let told = told.into_iter().filter(|path| !path.is_empty());
+            self.is_namesake(id, own, noted.chain(told))
+        };
+        if is_namesake {
+            return (None, self.system.container_at(path));
+        }
+        (Some(recognised), state)
     }
 
     /// What is known of a container by what its runtime and its engine have written.
@@ -373,7 +416,9 @@ impl Containers {
     /// Places a control group that was there before the agent: its runtime has written what it will.
     pub fn place_existing(&mut self, cgroup: CgroupId, path: &str, cgroups: &Cgroups) -> Placement {
         match self.lookup(cgroup, cgroups, false) {
-            Placement::Unknown if recognise(path).is_some() || self.provisional.contains_key(&cgroup) => {
+            Placement::Unknown
+                if self.recognised(path).0.is_some() || self.provisional.contains_key(&cgroup) =>
+            {
                 self.give_up(cgroup, cgroups)
             }
             Placement::Unknown => self.set(cgroup, Placement::Host),
@@ -404,11 +449,7 @@ impl Containers {
             self.wanting = true;
             return Placement::Unknown;
         }
-        let recognised = recognise(path);
-        let state = match &recognised {
-            Some(recognised) => self.system.container(&recognised.id),
-            None => self.system.container_at(path),
-        };
+        let (recognised, state) = self.recognised(path);
         let of_kubernetes = path.contains("kubepods");
         match (state, recognised) {
             (Some(state), recognised) => {
@@ -455,7 +496,7 @@ impl Containers {
             let container = Arc::new(self.told_container(cgroup, &own, described, 0));
             return self.set(cgroup, Placement::Container(container));
         }
-        match recognise(path) {
+        match self.recognised(path).0 {
             Some(recognised) => self.set(
                 cgroup,
                 Placement::Container(Arc::new(self.pending_container(cgroup, path, Some(&recognised)))),
@@ -513,11 +554,16 @@ impl Containers {
                 recognised.runtime,
                 recognised.path.as_str(),
             ),
-            None => (
-                path.rsplit('/').next().unwrap_or(path).to_owned(),
-                "unknown",
-                path,
-            ),
+            None => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                // That of another container, as far as anybody knows.
+                let id = if is_container_id(scope(name).0) {
+                    format!("name:{name}")
+                } else {
+                    name.to_owned()
+                };
+                (id, "unknown", path)
+            }
         };
         Container {
             workload: workload::of_container(runtime, &id),

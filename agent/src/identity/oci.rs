@@ -142,6 +142,11 @@ impl Root {
 }
 
 impl RuntimeState {
+    /// Its control group in each hierarchy, as paths from the hierarchy's root.
+    pub fn cgroup_paths(&self) -> impl Iterator<Item = &str> {
+        self.cgroup_paths.iter().map(String::as_str)
+    }
+
     fn is_in(&self, path: &str) -> bool {
         self.cgroup_paths.iter().any(|own| own == path)
     }

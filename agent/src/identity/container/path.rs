@@ -59,7 +59,13 @@ pub fn scope(component: &str) -> (&str, Option<&'static str>) {
         .unwrap_or((scope, None))
 }
 
+/// Whether a path lies where users may make control groups of any name without being root: in their own part of the
+/// tree, where systemd puts their sessions and services.
+pub fn is_of_user(path: &str) -> bool {
+    path.starts_with("/user.slice/")
+}
+
 /// 64 hexadecimal digits, as containerd, CRI-O, Docker and podman name containers.
-fn is_container_id(text: &str) -> bool {
+pub fn is_container_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

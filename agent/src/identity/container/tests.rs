@@ -179,3 +179,61 @@ fn a_container_is_found_by_the_path_that_the_runtime_tells_and_never_by_a_name_i
     };
     assert_eq!(inner.id.0, "a");
 }
+
+#[test]
+fn a_group_that_has_a_containers_name_and_is_not_where_that_is_does_not_pass_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = "0123456789abcdef".repeat(4);
+    let (mut cgroups, mut containers) = containers(dir.path(), &id);
+    let own = CgroupId(7);
+    cgroups.insert(own, format!("kubepods/pod1/{id}").as_bytes(), BootTime(0));
+    let of_user = "user.slice/user-1000.slice/user@1000.service/app.slice";
+    let names = [
+        format!("{of_user}/{id}"),
+        format!("{of_user}/cri-containerd-{id}.scope"),
+        format!("{of_user}/kubepods/pod1/{id}"),
+        format!("system.slice/own.service/docker-{id}.scope"),
+        format!("system.slice/own.service/{id}"),
+    ];
+    let namesakes: Vec<CgroupId> = (20..).take(names.len()).map(CgroupId).collect();
+    for (cgroup, name) in namesakes.iter().zip(&names) {
+        cgroups.insert(*cgroup, name.as_bytes(), BootTime(0));
+    }
+    // Of one, the other knows nothing: the runtime tells where its container is, or notes it.
+    for path in [format!("/kubepods/pod1/{id}"), String::new()] {
+        containers.tell(told(true, vec![described(&id, &path)]), &cgroups);
+        let Placement::Container(real) = containers.lookup(own, &cgroups, true) else {
+            panic!("{path}")
+        };
+        assert_eq!((real.id.0.as_str(), real.cgroup), (id.as_str(), own));
+        for (cgroup, name) in namesakes.iter().zip(&names) {
+            containers.lookup(*cgroup, &cgroups, false);
+            assert!(
+                matches!(containers.give_up(*cgroup, &cgroups), Placement::Host),
+                "{name}"
+            );
+            containers.reconsider(*cgroup);
+            if let Placement::Container(other) = containers.lookup(*cgroup, &cgroups, true) {
+                assert_ne!(other.id.0, id, "{name}");
+                assert_eq!(other.runtime, "unknown", "{name}");
+            }
+        }
+        let changes = containers.tell(told(true, vec![described(&id, &path)]), &cgroups);
+        assert!(changes.iter().all(|(cgroup, _)| *cgroup == own), "{changes:?}");
+        containers.remove(own);
+        namesakes.iter().for_each(|cgroup| containers.remove(*cgroup));
+    }
+    // One of a user's own, of which nobody else knows.
+    let others = "fedcba9876543210".repeat(4);
+    let rootless = CgroupId(40);
+    let path = format!("{of_user}/libpod-{others}.scope");
+    cgroups.insert(rootless, path.as_bytes(), BootTime(0));
+    containers.lookup(rootless, &cgroups, true);
+    let Placement::Container(container) = containers.give_up(rootless, &cgroups) else {
+        panic!()
+    };
+    assert_eq!(
+        (container.id.0.as_str(), container.runtime.as_str()),
+        (others.as_str(), "podman")
+    );
+}
