@@ -14,10 +14,8 @@ fn check(stage: &Stage, collector: &Collector) -> Result<Vec<ChainReport>> {
     let authorities = Authorities::read(&stage.pki.ca()).map_err(anyhow::Error::msg)?;
     let records = collector.audit().records()?.len() as u64;
     let mut follower = Follower::new(collector.audit().path(), 1);
-    Ok(Chains::check(
-        Some(authorities),
-        &follower.read(records, usize::MAX)?,
-    ))
+    let records = follower.read(records, usize::MAX)?;
+    Ok(Chains::check(Some(authorities), &records).0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

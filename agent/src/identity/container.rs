@@ -218,8 +218,8 @@ impl Containers {
                 .get(&own)
                 .map_or_else(|| scope(component).0, String::as_str);
             let described = self.told.containers.get(id)?;
-            let told = Some(described.cgroup_path.as_str()).filter(|path| !path.is_empty());
-            (!self.is_namesake(id, &own, told.into_iter())).then(|| (described, own.clone()))
+            let told = std::iter::once(described.cgroup_path.as_str());
+            (!self.is_namesake(id, &own, told)).then(|| (described, own.clone()))
         })
     }
 
@@ -244,10 +244,8 @@ impl Containers {
     }
 
     /// The container that a path names, if it is one, and what its runtime has noted of it.
-    fn recognised(&self, path: &str) -> (Option<Recognised>, Option<RuntimeState>) {
-        let Some(recognised) = recognise(path) else {
-            return (None, self.system.container_at(path));
-        };
+    fn recognised(&self, path: &str) -> Option<(Recognised, Option<RuntimeState>)> {
+        let recognised = recognise(path)?;
         let (id, own) = (recognised.id.as_str(), recognised.path.as_str());
         let state = self.system.container(id);
         let described = self.told.containers.get(id);
@@ -256,13 +254,9 @@ impl Containers {
         } else {
             let noted = state.iter().flat_map(RuntimeState::cgroup_paths);
             let told = described.map(|described| described.cgroup_path.as_str());
-            let told = told.into_iter().filter(|path| !path.is_empty());
             self.is_namesake(id, own, noted.chain(told))
         };
-        if is_namesake {
-            return (None, self.system.container_at(path));
-        }
-        (Some(recognised), state)
+        (!is_namesake).then_some((recognised, state))
     }
 
     /// What is known of a container by what its runtime and its engine have written.
@@ -417,7 +411,7 @@ impl Containers {
     pub fn place_existing(&mut self, cgroup: CgroupId, path: &str, cgroups: &Cgroups) -> Placement {
         match self.lookup(cgroup, cgroups, false) {
             Placement::Unknown
-                if self.recognised(path).0.is_some() || self.provisional.contains_key(&cgroup) =>
+                if self.recognised(path).is_some() || self.provisional.contains_key(&cgroup) =>
             {
                 self.give_up(cgroup, cgroups)
             }
@@ -449,7 +443,10 @@ impl Containers {
             self.wanting = true;
             return Placement::Unknown;
         }
-        let (recognised, state) = self.recognised(path);
+        let (recognised, state) = match self.recognised(path) {
+            Some((recognised, state)) => (Some(recognised), state),
+            None => (None, self.system.container_at(path)),
+        };
         let of_kubernetes = path.contains("kubepods");
         match (state, recognised) {
             (Some(state), recognised) => {
@@ -496,8 +493,8 @@ impl Containers {
             let container = Arc::new(self.told_container(cgroup, &own, described, 0));
             return self.set(cgroup, Placement::Container(container));
         }
-        match self.recognised(path).0 {
-            Some(recognised) => self.set(
+        match self.recognised(path) {
+            Some((recognised, _)) => self.set(
                 cgroup,
                 Placement::Container(Arc::new(self.pending_container(cgroup, path, Some(&recognised)))),
             ),

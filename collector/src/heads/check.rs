@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use vouched::{Fitting, Looked, Vouched};
+use vouched::{Looked, Stored, Vouched};
 
 mod vouched;
 
@@ -121,12 +121,12 @@ impl Chains {
         }
     }
 
-    /// What is found in `records`, all of a log from its first on.
+    /// What is found in `records`, all of a log from its first on, wherever they are stored.
     pub fn check<'a>(
         authorities: Option<Authorities>,
         records: impl IntoIterator<Item = &'a Record>,
-    ) -> Vec<ChainReport> {
-        let mut chains = Self::new(authorities);
+    ) -> (Vec<ChainReport>, Vec<Contradiction>) {
+        let (mut chains, mut contradictions) = (Self::new(authorities), Vec::new());
         for record in records {
             let place = Place::of(record);
             let origin = Origin {
@@ -135,9 +135,11 @@ impl Chains {
                 index: record.index,
             };
             let event = place.as_ref().zip(event_hash(record));
-            chains.follow(record, event, &origin);
+            contradictions.extend(chains.follow(record, event, &origin));
         }
-        chains.finish().0
+        let (reports, last) = chains.finish();
+        contradictions.extend(last);
+        (reports, contradictions)
     }
 
     /// Takes the next record into account, of which place and hash of the event are given, if it is one; says what in
@@ -285,34 +287,21 @@ impl Chains {
             }
             fits.map(|()| key)
         });
+        let stored = Stored {
+            signed: signed.clone(),
+            origin: origin.clone(),
+            sequences: (head.first_sequence, head.last_sequence),
+            events: count,
+        };
         match verified {
             Ok(key) => {
-                let fitting = Fitting {
-                    signed: signed.clone(),
-                    origin: origin.clone(),
-                    sequences: (head.first_sequence, head.last_sequence),
-                    events: count,
-                };
-                let looked = seen.vouched.push(key, fitting);
+                let looked = seen.vouched.push(key, stored);
                 contradictions.extend(seen.looked(&head.node, head.epoch, looked));
             }
             Err(what) => {
                 contradictions.extend(seen.settle(&head.node, head.epoch));
-                if !is_told {
-                    contradictions.push(told(of_head(
-                        &head.node,
-                        head.epoch,
-                        (head.first_sequence, head.last_sequence),
-                        &what,
-                    )));
-                }
-                seen.report.unsigned += count;
-                seen.report.fault(Fault {
-                    record: of.index,
-                    first_sequence: head.first_sequence,
-                    last_sequence: head.last_sequence,
-                    what,
-                });
+                let wrong = seen.wrong(&head.node, head.epoch, stored, what);
+                contradictions.extend(Some(wrong).filter(|_| !is_told));
             }
         }
         contradictions
@@ -446,26 +435,30 @@ impl Seen {
     fn looked(&mut self, node: &str, epoch: u64, looked: Looked) -> Vec<Contradiction> {
         self.report.heads += looked.heads;
         self.report.signed += looked.events;
-        let wrong = looked.wrong.into_iter().map(|(head, what)| {
-            let told = of_head(node, epoch, head.sequences, &what);
-            self.report.unsigned += head.events;
-            self.report.fault(Fault {
-                record: head.origin.index,
-                first_sequence: head.sequences.0,
-                last_sequence: head.sequences.1,
-                what,
-            });
-            Contradiction {
-                origin: head.origin,
-                what: told,
-            }
-        });
-        wrong.collect()
+        let wrong = looked.wrong.into_iter();
+        wrong
+            .map(|(head, what)| self.wrong(node, epoch, head, what))
+            .collect()
     }
-}
 
-fn of_head(node: &str, epoch: u64, (first, last): (u64, u64), what: &str) -> String {
-    format!("the batch head of node {node} epoch {epoch:016x} over sequences {first} to {last}: {what}")
+    /// A head does not count, and the events that it covers are not signed.
+    fn wrong(&mut self, node: &str, epoch: u64, head: Stored, what: String) -> Contradiction {
+        let (first, last) = head.sequences;
+        let told = format!(
+            "the batch head of node {node} epoch {epoch:016x} over sequences {first} to {last}: {what}"
+        );
+        self.report.unsigned += head.events;
+        self.report.fault(Fault {
+            record: head.origin.index,
+            first_sequence: first,
+            last_sequence: last,
+            what,
+        });
+        Contradiction {
+            origin: head.origin,
+            what: told,
+        }
+    }
 }
 
 impl fmt::Display for ChainReport {

@@ -71,7 +71,7 @@ impl Inputs<'_> {
     /// withheld; a replica that comes later and has not done it yet is no reason to doubt what was learned before.
     #[must_use]
     pub fn compile_as_of(&self, replicas_then: u32) -> Norm {
-        self.compile_after(Vec::new(), replicas_then)
+        self.compile_after(|_| Vec::new(), replicas_then)
     }
 
     /// As [`Inputs::compile`], for who has no norm that is replaced, and keeps evidence of those that have: the patterns of
@@ -79,13 +79,9 @@ impl Inputs<'_> {
     /// to record, so that each in the evidence was one of some node's.
     #[must_use]
     pub fn compile_of_others(&self) -> Norm {
-        let patterns = |evidence: &Evidence| -> Vec<Fact> {
-            let facts = evidence.facts().map(|(_, fact)| fact);
-            facts.filter(Fact::is_pattern).map(|fact| fact.owned()).collect()
-        };
-        let recorded = match self.overlay.whole(self.subject).forgotten {
-            Some(at) => patterns(&self.evidence.begun_after(at)),
-            None => patterns(self.evidence),
+        let recorded = |evidence: &Evidence| {
+            let patterns = evidence.facts().filter(|(_, fact)| fact.is_pattern());
+            patterns.map(|(_, fact)| fact.owned()).collect()
         };
         self.compile_after(recorded, self.replicas)
     }
@@ -95,20 +91,20 @@ impl Inputs<'_> {
     /// are recorded as one since then, so that nothing would show again what kind of names they are.
     #[must_use]
     pub fn compile_in_place_of(&self, replaced: &Norm, replicas_then: u32) -> Norm {
-        self.compile_after(replaced.patterns.facts().collect(), replicas_then)
+        self.compile_after(|_| replaced.patterns.facts().collect(), replicas_then)
     }
 
-    /// `before` are patterns that stay where a field stays ready.
-    fn compile_after(&self, before: Vec<Fact>, replicas_then: u32) -> Norm {
+    /// `before` gives, for the evidence that counts, patterns that stay where a field stays ready.
+    fn compile_after(&self, before: impl FnOnce(&Evidence) -> Vec<Fact>, replicas_then: u32) -> Norm {
         let Some(at) = self.overlay.whole(self.subject).forgotten else {
-            return self.compile_all(before, replicas_then);
+            return self.compile_all(before(self.evidence), replicas_then);
         };
         let evidence = self.evidence.begun_after(at);
         Inputs {
             evidence: &evidence,
             ..*self
         }
-        .compile_all(before, replicas_then)
+        .compile_all(before(&evidence), replicas_then)
     }
 
     fn compile_all(&self, before: Vec<Fact>, replicas_then: u32) -> Norm {

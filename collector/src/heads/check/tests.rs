@@ -112,23 +112,7 @@ impl Line {
     }
 
     fn report(&self) -> ChainReport {
-        let mut chains = Chains::new(None);
-        let mut told: Vec<Contradiction> = Vec::new();
-        for record in &self.records {
-            let place = Place::of(record);
-            let hashed = match &record.body {
-                Some(Body::Event(bytes)) => Some(hash(bytes)),
-                _ => None,
-            };
-            let origin = Origin {
-                file: Path::new("log").into(),
-                offset: record.index,
-                index: record.index,
-            };
-            told.extend(chains.follow(record, place.as_ref().zip(hashed), &origin));
-        }
-        let (mut reports, last) = chains.finish();
-        told.extend(last);
+        let (mut reports, told) = Chains::check(None, &self.records);
         assert_eq!(reports.len(), 1);
         assert_eq!(told.len(), reports[0].faults.len(), "{told:?}");
         reports.remove(0)

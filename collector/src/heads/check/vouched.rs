@@ -15,9 +15,9 @@ use std::sync::Arc;
 /// of each node and how much hangs on one signature.
 const MOST: usize = 16;
 
-/// A head of which all but the signature is found to be as it should.
+/// A head as it is stored.
 #[derive(Debug)]
-pub struct Fitting {
+pub struct Stored {
     /// The head.
     pub signed: SignedHead,
     /// Where it is stored.
@@ -36,14 +36,14 @@ pub struct Looked {
     /// Events that they cover.
     pub events: u64,
     /// Heads whose signature does not hold, and why, in their order.
-    pub wrong: Vec<(Fitting, String)>,
+    pub wrong: Vec<(Stored, String)>,
 }
 
 /// Heads that follow on each other under one key.
 #[derive(Debug, Default)]
 pub struct Vouched {
     key: Option<Arc<NodeKey>>,
-    waiting: Vec<Fitting>,
+    waiting: Vec<Stored>,
 }
 
 impl Vouched {
@@ -54,7 +54,7 @@ impl Vouched {
 
     /// Adds the next head, which follows on the last one under the same key; what it is time to look at.
     #[must_use]
-    pub fn push(&mut self, key: Arc<NodeKey>, head: Fitting) -> Looked {
+    pub fn push(&mut self, key: Arc<NodeKey>, head: Stored) -> Looked {
         self.key = Some(key);
         self.waiting.push(head);
         if self.waiting.len() >= MOST {
