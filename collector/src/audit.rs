@@ -12,19 +12,21 @@
 //! - Whatever fails to be stored (disk full, I/O error) is reported to the one who asked, and cut back to the
 //!   last good record; the writer goes on as soon as writing works again.
 //!
-//! # Format, version 2
+//! # Format, version 3
 //! A directory holds files `audit-<first index, 20 digits>.log`, a `.manifest` beside each but the newest, the folder
 //! `tlog`, a `head` and a `lock`. A file is
 //!
 //! ```text
-//! magic     16 bytes  "norma audit v02\n"
+//! magic     16 bytes  "norma audit v03\n"
 //! frame     repeated
 //!   length   4 bytes  little endian, of the payload; 1 ..= 16 MiB
 //!   crc32c   4 bytes  little endian, of length, payload and hash
 //!   payload           norma.audit.v1.Record (proto/audit.proto)
-//!   hash    32 bytes  SHA-256(hash of the record before ‖ SHA-256(0x00 ‖ payload))
+//!   hash    32 bytes  SHA-256(hash of the record before ‖ leaf)
 //! ```
 //!
+//! The leaf is that of the record in its segment's tree ([`leaf`]): SHA-256(0x00 ‖ entry), where the entry is the payload, or
+//! of a record with an event 0x00 ‖ payload up to the event ‖ SHA-256(event).
 //! The hash before the first record of all is 32 zero bytes. Record indexes start at 1 and have no gaps.
 //! The first record of each file is a `FileHeader` with the hash before it and the watermarks (highest
 //! sequence stored of each node and epoch), so that the newest file alone is enough to go on from. Within
@@ -34,7 +36,7 @@
 //! that it names became durable. It may lag; it is never ahead.
 //!
 //! # Segments, manifests, checkpoints
-//! A file that was followed by another (by size or age) is a sealed segment. The payloads of its records are the leaves
+//! A file that was followed by another (by size or age) is a sealed segment. Its records are the leaves
 //! of an RFC 6962 tree; its manifest ([`manifest`]) has the root, the digest of the file, times, and what is there of
 //! each outbox. The manifest is named by an entry of a transparency log in `tlog/` ([`tlog`], [`entry`]; C2SP
 //! tlog-tiles), whose checkpoints are signed at each seal and at an interval, which also binds the open segment.
@@ -55,7 +57,8 @@ pub mod gaps;
 mod head;
 pub mod inventory;
 pub mod key;
-mod lanes;
+pub(crate) mod lanes;
+mod leaf;
 mod lock;
 mod log;
 mod manifest;
@@ -84,6 +87,7 @@ pub(crate) use format::{Frame, push_frame};
 pub use format::{Hash, MAGIC, OVERHEAD, PREFIX};
 pub(crate) use frames::{Place, event_hash};
 pub use head::Head;
+pub(crate) use leaf::leaf;
 pub use log::{Appended, Arrival, AuditLog, AuditSettings, Beside, Content, StorageError, Writing, open};
 pub(crate) use manifest::Manifest;
 pub use promise::{Conflict, Promises};
@@ -94,7 +98,7 @@ pub use scan::Defect;
 pub(crate) use scan::Scan;
 pub use sealer::{SealError, Signing};
 pub(crate) use segment::Segment;
-pub(crate) use summary::Summary;
+pub(crate) use summary::Digested;
 pub use watermark::Outbox;
 pub use writer::WriterSettings;
 

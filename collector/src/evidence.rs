@@ -117,6 +117,8 @@ pub fn write(
         inventory::checkpoint(directory)?.ok_or_else(|| EvidenceError::NoCheckpoint(directory.to_owned()))?;
     let expected = Expected {
         policy: Some(policy),
+        // The statement names them.
+        digests: true,
         ..Expected::default()
     };
     let report = verify(directory, &expected)?;

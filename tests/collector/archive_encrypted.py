@@ -8,7 +8,6 @@ segment, whether it could be read with a key, as JSON.
 """
 
 import base64
-import hashlib
 import json
 import pathlib
 import sys
@@ -16,19 +15,11 @@ import sys
 import duckdb
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
+from audit_check import record_leaf, root
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
 folder, keys = map(pathlib.Path, sys.argv[1:3])
 kek = base64.b64decode(pathlib.Path(sys.argv[3]).read_text())
-
-
-def root(leaves):
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1
-    while split * 2 < len(leaves):
-        split *= 2
-    return hashlib.sha256(b"\1" + root(leaves[:split]) + root(leaves[split:])).digest()
 
 
 def lines(text):
@@ -67,7 +58,7 @@ for file in sorted(folder.glob("cluster=*/day=*/*.parquet")):
     except (OSError, FileNotFoundError):
         readable[manifest["segment"]] = False
         continue
-    leaves = [hashlib.sha256(b"\0" + payload).digest() for payload in rows["payload"]]
+    leaves = [record_leaf(payload) for payload in rows["payload"]]
     assert leaves == plain["leaf_hash"], f"{file}: leaf hashes"
     readable[manifest["segment"]] = True
 

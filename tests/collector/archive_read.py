@@ -14,19 +14,7 @@ import sys
 
 import duckdb
 import pyarrow.parquet as pq
-
-
-def leaf(payload):
-    return hashlib.sha256(b"\0" + payload).digest()
-
-
-def root(leaves):
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1
-    while split * 2 < len(leaves):
-        split *= 2
-    return hashlib.sha256(b"\1" + root(leaves[:split]) + root(leaves[split:])).digest()
+from audit_check import record_leaf, root
 
 
 folder = pathlib.Path(sys.argv[1])
@@ -37,14 +25,14 @@ manifests = {}
 for file in files:
     table = pq.ParquetFile(file)
     metadata = {key.decode(): value.decode() for key, value in table.metadata.metadata.items()}
-    assert metadata["norma.schema"] == "norma.dev/audit-parquet/v1", metadata
+    assert metadata["norma.schema"] == "norma.dev/audit-parquet/v2", metadata
     text = metadata["norma.manifest"]
     manifest = {}
     for line in text.splitlines()[1:]:
         name, _, value = line.partition(" ")
         manifest.setdefault(name, value)
     rows = table.read(columns=["record", "leaf_hash", "payload"]).to_pydict()
-    leaves = [leaf(payload) for payload in rows["payload"]]
+    leaves = [record_leaf(payload) for payload in rows["payload"]]
     assert leaves == rows["leaf_hash"], f"{file}: leaf hashes"
     assert base64.b64encode(root(leaves)).decode() == manifest["root"], f"{file}: root"
     first, last = map(int, manifest["records"].split())

@@ -26,6 +26,28 @@ def leaf(entry):
     return sha(b"\0", entry)
 
 
+def varint(data, at):
+    """The number at a place, and where it ends."""
+    value, shift = 0, 0
+    while data[at] & 0x80:
+        value |= (data[at] & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+    return value | data[at] << shift, at + 1
+
+
+def record_leaf(payload):
+    """A record's place in the tree: one with an event has the event's hash there instead of the event."""
+    assert payload[0] == 0x08, "a record begins with its number"
+    _, at = varint(payload, 1)
+    assert payload[at] == 0x11, "and then has its time"
+    at += 9
+    if payload[at] != 0x5A:
+        return leaf(payload)
+    length, at = varint(payload, at + 1)
+    assert at + length == len(payload), "the event is the last of it"
+    return leaf(b"\0" + payload[:at] + sha(payload[at:]))
+
+
 def root(leaves):
     if not leaves:
         return sha()
@@ -61,13 +83,13 @@ def b64(data):
 def frames(path, previous):
     """Payloads of a file, and the chain hash after each."""
     data = path.read_bytes()
-    assert data[:16] == b"norma audit v02\n", path
+    assert data[:16] == b"norma audit v03\n", path
     at, found = 16, []
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)
         payload = data[at + 8 : at + 8 + length]
         link = data[at + 8 + length : at + 40 + length]
-        assert sha(previous, leaf(payload)) == link, f"{path} at {at}: the chain is broken"
+        assert sha(previous, record_leaf(payload)) == link, f"{path} at {at}: the chain is broken"
         previous = link
         found.append((payload, link))
         at += 40 + length
@@ -120,7 +142,7 @@ def check_log(audit):
             manifest = dict(fields(manifest_file.read_text()))
             assert manifest["segment"] == [str(number)]
             assert manifest["records"] == [str(records + 1), str(records + len(found))]
-            assert manifest["root"] == [b64(root([leaf(payload) for payload, _ in found]))]
+            assert manifest["root"] == [b64(root([record_leaf(payload) for payload, _ in found]))]
             assert manifest["chain"] == [b64(link), b64(found[-1][1])]
             assert manifest["bytes"] == [str(len(data))]
             assert manifest["sha256"] == [b64(sha(data))]
@@ -140,7 +162,7 @@ def check_log(audit):
             found = by_segment[int(said["segment"][0])]
             first, last = (int(value) for value in said["records"])
             upto = found[: last - first + 1]
-            assert said["root"] == [b64(root([leaf(payload) for payload, _ in upto]))]
+            assert said["root"] == [b64(root([record_leaf(payload) for payload, _ in upto]))]
             assert said["chain"] == [b64(upto[-1][1])]
     signature = next(line for line in signatures.splitlines() if line.startswith(f"\u2014 {origin} "))
     return {
@@ -170,7 +192,7 @@ def check_proof(path):
     way = [base64.b64decode(line) for line in inner[3:]]
     said = dict(fields(entry))
     first, last = (int(value) for value in said["records"])
-    assert said["root"] == [b64(climb(place, last - first + 1, leaf(payload), way))], "not in the segment"
+    assert said["root"] == [b64(climb(place, last - first + 1, record_leaf(payload), way))], "not in the segment"
     return payload.hex()
 
 

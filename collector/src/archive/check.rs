@@ -6,7 +6,7 @@ use super::columns::{CLUSTER_KEY, MANIFEST_KEY, Rows, SCHEMA, SCHEMA_KEY};
 use super::keys::SegmentKeys;
 use super::modular::{Opened, is_encrypted};
 use super::{ArchiveError, at, format};
-use crate::audit::{Frame, MAGIC, Manifest, Summary, push_frame};
+use crate::audit::{Digested, Frame, MAGIC, Manifest, push_frame};
 use norma_tlog::tree::Growing;
 use norma_wire::audit::Record;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
@@ -149,7 +149,7 @@ fn records(
     groups: impl Iterator<Item = Result<Rows, ArchiveError>>,
     out: &mut dyn Write,
 ) -> Result<(), ArchiveError> {
-    let mut summary = Summary::new(manifest.records.0);
+    let mut summary = Digested::new(manifest.records.0);
     let mut chain = manifest.chain.0;
     out.write_all(&MAGIC).map_err(at(path))?;
     for (group, rows) in groups.enumerate() {

@@ -3,6 +3,7 @@
 //! `payload` has the canonical bytes and `leaf_hash` their RFC 6962 leaf hash; every other column is read out of the
 //! payload, so that files can be searched in place. docs/archive.md describes them.
 
+use crate::audit::leaf;
 use bytes::Bytes;
 use norma_tlog::Hash;
 use norma_wire::Event;
@@ -26,7 +27,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 /// Name and version of the schema, in the file's metadata under [`SCHEMA_KEY`].
-pub const SCHEMA: &str = "norma.dev/audit-parquet/v1";
+pub const SCHEMA: &str = "norma.dev/audit-parquet/v2";
 /// Metadata key of the schema's name.
 pub const SCHEMA_KEY: &str = "norma.schema";
 /// Metadata key of the segment's manifest, as text.
@@ -173,7 +174,7 @@ impl Rows {
         self.container.push(of_container(|found| &found.name));
         self.container_id.push(of_container(|found| &found.id));
         self.image.push(of_container(|found| &found.image));
-        self.leaf_hash.push(Hash::leaf(payload).0.to_vec().into());
+        self.leaf_hash.push(leaf(payload).0.to_vec().into());
         self.payload.push(Bytes::copy_from_slice(payload).into());
         self.bytes += payload.len();
     }

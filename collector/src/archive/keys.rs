@@ -320,14 +320,14 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> KeyError + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Summary;
+    use crate::audit::Digested;
 
     fn kek(byte: u8) -> Kek {
         Kek::of([byte; KEY_BYTES])
     }
 
     fn manifest(segment: u64) -> Manifest {
-        Manifest::of(&Summary::new(5), segment, Hash::default())
+        Manifest::of(&Digested::new(5), segment, Hash::default())
     }
 
     #[test]

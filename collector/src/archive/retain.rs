@@ -9,7 +9,7 @@ use super::kept::Kept;
 use super::{ArchiveError, at};
 use crate::audit::key::{LogKey, TokenError};
 use crate::audit::tombstone::{self, Kept as Copy, Tombstone};
-use crate::audit::{AuditLog, Follower, Manifest, ReadError, Scan, Segment, StorageError, Summary};
+use crate::audit::{AuditLog, Digested, Follower, Manifest, ReadError, Scan, Segment, StorageError};
 use crate::durable;
 use norma_wire::audit::Removed;
 use norma_wire::audit::record::Body;
@@ -193,7 +193,7 @@ pub fn facts(segment: &Segment, manifest: &Manifest) -> Result<Facts, ArchiveErr
         what,
     };
     let mut scan = Scan::open(&segment.path, segment.first_index, None).map_err(at(&segment.path))?;
-    let mut summary = Summary::new(segment.first_index);
+    let mut summary = Digested::new(segment.first_index);
     let mut facts = Facts::of(manifest);
     while let Some(record) = scan
         .next()

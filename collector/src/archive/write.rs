@@ -6,7 +6,7 @@ use super::keys::{SegmentKey, SegmentKeys};
 use super::layout::Cluster;
 use super::modular::encryption;
 use super::{ArchiveError, at, format};
-use crate::audit::{Manifest, Scan, Segment, Summary};
+use crate::audit::{Digested, Manifest, Scan, Segment};
 use crate::durable;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
@@ -122,7 +122,7 @@ fn fill(
     let mut writer = SerializedFileWriter::new(BufWriter::new(file), Arc::new(schema), Arc::new(properties))
         .map_err(format(path))?;
     let mut scan = Scan::open(&segment.path, segment.first_index, None).map_err(at(&segment.path))?;
-    let mut summary = Summary::new(segment.first_index);
+    let mut summary = Digested::new(segment.first_index);
     let mut rows = Rows::default();
     loop {
         let next = scan.next().map_err(|defect| ArchiveError::Segment {

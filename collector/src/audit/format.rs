@@ -1,5 +1,6 @@
 //! Frames: how one record lies in a file.
 
+use super::leaf::leaf;
 use norma_tlog::Hash as Leaf;
 use norma_wire::text::Hex;
 use sha2::{Digest as _, Sha256};
@@ -8,9 +9,9 @@ use std::io::{self, Read};
 use std::str::FromStr;
 
 /// First bytes of every file of the log.
-pub const MAGIC: [u8; 16] = *b"norma audit v02\n";
+pub const MAGIC: [u8; 16] = *b"norma audit v03\n";
 /// Version of the format, in the magic and in the header record.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Bounds what a damaged length can make a reader allocate; a file header with the watermarks of a large
 /// fleet is the largest record.
 pub const MAX_PAYLOAD: usize = 16 << 20;
@@ -36,13 +37,16 @@ impl Hash {
     /// The link after this one for a record with this leaf hash, which stands for all of its payload: who has worked
     /// out the leaf has the link for the hash of 64 bytes more.
     pub fn then(&self, leaf: &Leaf) -> Self {
-        Self(
-            Sha256::new()
-                .chain_update(self.0)
-                .chain_update(leaf.0)
-                .finalize()
-                .into(),
-        )
+        Self(Sha256::digest(self.before(leaf)).into())
+    }
+
+    /// What is hashed for that.
+    pub fn before(&self, leaf: &Leaf) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        let (here, there) = bytes.split_at_mut(32);
+        here.copy_from_slice(&self.0);
+        there.copy_from_slice(&leaf.0);
+        bytes
     }
 }
 
@@ -128,7 +132,7 @@ pub enum FrameError {
 
 /// Appends a frame with `payload` to `out` and gives its leaf and its chain hash.
 pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> (Leaf, Hash) {
-    let leaf = Leaf::leaf(payload);
+    let leaf = leaf(payload);
     let hash = previous.then(&leaf);
     let length = (payload.len() as u32).to_le_bytes();
     out.extend_from_slice(&length);

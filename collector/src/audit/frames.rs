@@ -1,9 +1,11 @@
 //! Where a scan gets the frames of a file from, and what everybody asks of a frame.
 
 use super::format::{FrameError, Hash, MAGIC, PREFIX, read_frame};
-use super::lanes::{self, Lane};
+use super::lanes;
+use super::leaf::{self, Parts};
 use super::watermark::Outbox;
 use bytes::Bytes;
+use norma_tlog::Hash as Leaf;
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::head;
 use norma_wire::id::EventHead;
@@ -38,7 +40,7 @@ pub struct Facts {
     /// The link that it must have after the one that is stored before it in the file; `None` for the first.
     pub link: Option<Hash>,
     /// Its leaf of the segment's tree.
-    pub leaf: norma_tlog::Hash,
+    pub leaf: Leaf,
     /// The record.
     pub record: Result<Record, DecodeError>,
     /// Where its event belongs.
@@ -58,26 +60,81 @@ pub struct Place {
     pub kind: i32,
 }
 
-impl Facts {
-    /// Of a payload, and of the hash that is stored before it.
-    pub fn of(payload: &Bytes, before: Option<&Hash>) -> Self {
-        let record = Record::decode(payload.clone());
-        let bytes = record.as_ref().ok().and_then(event_of);
-        let (leaf, event) = match bytes {
-            Some(bytes) => {
-                let (leaf, event) =
-                    lanes::both(Lane::with_first(norma_tlog::Hash::LEAF, payload), Lane::of(bytes));
-                (norma_tlog::Hash(leaf), Some(event))
+/// A frame whose checksum holds and of which nothing else is known.
+#[derive(Debug)]
+pub struct Sound {
+    /// Length and checksum.
+    pub prefix: [u8; PREFIX],
+    /// The record.
+    pub payload: Bytes,
+    /// The link that is stored before it in the file; `None` for the first.
+    pub before: Option<Hash>,
+    /// Its own link, as it is stored.
+    pub hash: Hash,
+}
+
+/// Finds out what can be said of each frame by itself; the hashes of all at once.
+pub fn take(frames: Vec<Sound>) -> impl Iterator<Item = Taken> {
+    let parts: Vec<_> = frames.iter().map(|frame| Parts::of(&frame.payload)).collect();
+    let events: Vec<_> = parts
+        .iter()
+        .map(|parts| parts.map_or(&[][..], |parts| parts.event))
+        .collect();
+    let events = lanes::hash(&events);
+    let messages: Vec<_> = frames
+        .iter()
+        .zip(parts.iter().zip(&events))
+        .map(|(frame, (parts, event))| match parts {
+            Some(parts) => parts.message(event),
+            None => leaf::message(&frame.payload),
+        })
+        .collect();
+    let leaves = lanes::hash(&messages);
+    let links: Vec<_> = frames
+        .iter()
+        .zip(&leaves)
+        .map(|(frame, leaf)| frame.before.unwrap_or_default().before(&Leaf(*leaf)))
+        .collect();
+    let links = lanes::hash(&links);
+    let records: Vec<_> = frames
+        .iter()
+        .zip(parts.iter().zip(events))
+        .map(|(frame, (parts, event))| match parts {
+            Some(parts) => (Ok(record_of(&frame.payload, parts)), Some(event)),
+            None => {
+                let record = Record::decode(frame.payload.clone());
+                let event = record.as_ref().ok().and_then(event_hash);
+                (record, event)
             }
-            None => (norma_tlog::Hash::leaf(payload), None),
-        };
-        Self {
-            link: before.map(|before| before.then(&leaf)),
-            leaf,
-            place: record.as_ref().ok().and_then(Place::of),
-            event,
-            record,
-        }
+        })
+        .collect();
+    let found = records.into_iter().zip(leaves.into_iter().zip(links));
+    frames
+        .into_iter()
+        .zip(found)
+        .map(|(frame, ((record, event), (leaf, link)))| {
+            let facts = Facts {
+                link: frame.before.map(|_| Hash(link)),
+                leaf: Leaf(leaf),
+                place: record.as_ref().ok().and_then(Place::of),
+                event,
+                record,
+            };
+            Taken {
+                prefix: frame.prefix,
+                payload: frame.payload,
+                hash: frame.hash,
+                facts: Some(facts),
+            }
+        })
+}
+
+/// What decoding a payload gives that has these parts.
+fn record_of(payload: &Bytes, parts: &Parts<'_>) -> Record {
+    Record {
+        index: parts.index,
+        received_wall_ns: parts.received_wall_ns,
+        body: Some(Body::Event(payload.slice_ref(parts.event))),
     }
 }
 
@@ -87,7 +144,7 @@ impl Place {
         let Some(Body::Event(bytes)) = &record.body else {
             return None;
         };
-        let EventHead { id, kind } = EventHead::decode(bytes.clone()).ok()?;
+        let EventHead { id, kind } = EventHead::decode(&bytes[..]).ok()?;
         let id = id?;
         Some(Self {
             outbox: Outbox {
@@ -102,12 +159,8 @@ impl Place {
 
 /// SHA-256 of the event of a record, where it has one.
 pub fn event_hash(record: &Record) -> Option<head::Hash> {
-    event_of(record).map(|bytes| head::hash(bytes))
-}
-
-fn event_of(record: &Record) -> Option<&Bytes> {
     match &record.body {
-        Some(Body::Event(bytes)) => Some(bytes),
+        Some(Body::Event(bytes)) => Some(head::hash(bytes)),
         _ => None,
     }
 }

@@ -1,12 +1,16 @@
-//! SHA-256 (FIPS 180-4) of two messages at once.
+//! SHA-256 (FIPS 180-4) of many messages.
 //!
 //! Each block of a message waits for the one before it, and a processor that has nothing else to do waits with it. Where
-//! blocks of another message lie between, it works on these meanwhile: a third more in the same time where the
+//! blocks of other messages lie between, it works on these meanwhile: a third more in the same time where the
 //! instructions for SHA-256 are there.
 
+use norma_wire::head::Hash;
 use sha2::compress256;
 use sha2::digest::generic_array::{GenericArray, typenum::U64};
+use std::array;
 
+/// Messages at once.
+const LANES: usize = 3;
 const BLOCK: usize = 64;
 /// Where in the last block the length of the message is.
 const LENGTH: usize = BLOCK - 8;
@@ -22,78 +26,71 @@ const INITIAL: [u32; 8] = [
     0x5be0_cd19,
 ];
 
-/// A message: a first byte where it has one apart, and the rest.
-#[derive(Debug)]
-pub struct Lane<'a> {
-    state: [u32; 8],
-    bits: u64,
-    first: Option<u8>,
-    rest: &'a [u8],
-    stage: Stage,
+/// SHA-256 of each message, in their order.
+pub fn hash(messages: &[impl AsRef<[u8]>]) -> Vec<Hash> {
+    let mut hashes = vec![Hash::default(); messages.len()];
+    let mut waiting = hashes.iter_mut().zip(messages);
+    let mut begin = || {
+        waiting
+            .next()
+            .map(|(hash, message)| (hash, Lane::of(message.as_ref())))
+    };
+    let mut lanes: [_; LANES] = array::from_fn(|_| begin());
+    while lanes.iter().any(Option::is_some) {
+        for slot in &mut lanes {
+            if let Some((hash, lane)) = slot
+                && lane.step()
+            {
+                **hash = lane.digest();
+                *slot = begin();
+            }
+        }
+    }
+    hashes
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Stage {
-    Message,
-    /// The bit after the message is there; its length is not.
-    Length,
-    Done,
+/// A message on its way.
+#[derive(Debug)]
+struct Lane<'a> {
+    state: [u32; 8],
+    bits: u64,
+    rest: &'a [u8],
+    /// Whether the bit after the message is there.
+    ended: bool,
 }
 
 impl<'a> Lane<'a> {
-    /// The message `bytes`.
-    pub fn of(bytes: &'a [u8]) -> Self {
+    fn of(message: &'a [u8]) -> Self {
         Self {
             state: INITIAL,
-            bits: bytes.len() as u64 * 8,
-            first: None,
-            rest: bytes,
-            stage: Stage::Message,
+            bits: message.len() as u64 * 8,
+            rest: message,
+            ended: false,
         }
     }
 
-    /// The message `first` ‖ `bytes`.
-    pub fn with_first(first: u8, bytes: &'a [u8]) -> Self {
-        Self {
-            bits: (bytes.len() as u64 + 1) * 8,
-            first: Some(first),
-            ..Self::of(bytes)
-        }
-    }
-
-    /// Takes the next block; false where there is none any more.
+    /// Takes the next block; whether it was the last.
     fn step(&mut self) -> bool {
-        if self.stage == Stage::Done {
-            return false;
-        }
-        if self.first.is_none()
-            && let Some((whole, rest)) = self.rest.split_at_checked(BLOCK)
-        {
+        if let Some((whole, rest)) = self.rest.split_at_checked(BLOCK) {
             self.rest = rest;
             self.take(whole);
-            return true;
+            return false;
         }
         let mut block = [0; BLOCK];
-        let mut filled = 0;
-        if let Some(first) = self.first.take() {
-            block[0] = first;
-            filled = 1;
-        }
-        let (here, rest) = self.rest.split_at(self.rest.len().min(BLOCK - filled));
-        block[filled..][..here.len()].copy_from_slice(here);
-        filled += here.len();
-        self.rest = rest;
-        if self.stage == Stage::Message && filled < BLOCK {
+        let mut filled = self.rest.len();
+        block[..filled].copy_from_slice(self.rest);
+        self.rest = &[];
+        if !self.ended {
+            self.ended = true;
             block[filled] = 0x80;
             filled += 1;
-            self.stage = Stage::Length;
         }
-        if self.stage == Stage::Length && filled <= LENGTH {
+        let is_last = filled <= LENGTH;
+        if is_last {
             block[LENGTH..].copy_from_slice(&self.bits.to_be_bytes());
-            self.stage = Stage::Done;
         }
         self.take(&block);
-        true
+        is_last
     }
 
     fn take(&mut self, block: &[u8]) {
@@ -101,19 +98,13 @@ impl<'a> Lane<'a> {
         compress256(&mut self.state, std::slice::from_ref(block));
     }
 
-    fn digest(&self) -> [u8; 32] {
-        let mut digest = [0; 32];
+    fn digest(&self) -> Hash {
+        let mut digest = Hash::default();
         for (bytes, word) in digest.chunks_exact_mut(4).zip(self.state) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
         digest
     }
-}
-
-/// SHA-256 of both.
-pub fn both(mut one: Lane<'_>, mut other: Lane<'_>) -> ([u8; 32], [u8; 32]) {
-    while one.step() | other.step() {}
-    (one.digest(), other.digest())
 }
 
 #[cfg(test)]
@@ -125,14 +116,10 @@ mod tests {
     proptest! {
         #[test]
         fn each_is_what_it_is_alone(
-            one in proptest::collection::vec(any::<u8>(), 0..300),
-            other in proptest::collection::vec(any::<u8>(), 0..300),
-            first: u8,
+            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..12),
         ) {
-            let (prefixed, plain) = both(Lane::with_first(first, &one), Lane::of(&other));
-            let wanted: [u8; 32] = Sha256::new_with_prefix([first]).chain_update(&one).finalize().into();
-            prop_assert_eq!(prefixed, wanted);
-            prop_assert_eq!(plain, <[u8; 32]>::from(Sha256::digest(&other)));
+            let alone: Vec<Hash> = messages.iter().map(|message| Sha256::digest(message).into()).collect();
+            prop_assert_eq!(hash(&messages), alone);
         }
     }
 
@@ -141,13 +128,8 @@ mod tests {
         let bytes = [0x5a; 200];
         for length in 0..bytes.len() {
             let message = &bytes[..length];
-            let (prefixed, plain) = both(Lane::with_first(0, message), Lane::of(message));
-            let wanted: [u8; 32] = Sha256::new_with_prefix([0])
-                .chain_update(message)
-                .finalize()
-                .into();
-            assert_eq!(prefixed, wanted, "{length}");
-            assert_eq!(plain, <[u8; 32]>::from(Sha256::digest(message)), "{length}");
+            let alone: Hash = Sha256::digest(message).into();
+            assert_eq!(hash(&[message]), [alone], "{length}");
         }
     }
 }

@@ -21,7 +21,7 @@
 
 use super::format::{FORMAT, Hash as Link};
 use super::segment::Segment;
-use super::summary::{Held, Missing, Summary};
+use super::summary::{Digested, Held, Missing, Summary};
 use super::text::{Lines, Malformed};
 use super::watermark::Outbox;
 use norma_tlog::Hash;
@@ -60,7 +60,12 @@ pub struct Manifest {
 
 impl Manifest {
     /// Of a segment that gets no more records.
-    pub fn of(summary: &Summary, segment: u64, previous: Hash) -> Self {
+    pub fn of(whole: &Digested, segment: u64, previous: Hash) -> Self {
+        Self::with(whole, whole.sha256(), segment, previous)
+    }
+
+    /// As [`Self::of`], where the digest of the file is known from elsewhere.
+    pub fn with(summary: &Summary, sha256: Hash, segment: u64, previous: Hash) -> Self {
         Self {
             segment,
             format: u64::from(FORMAT),
@@ -69,7 +74,7 @@ impl Manifest {
             root: summary.tree.root(),
             chain: summary.chain,
             bytes: summary.bytes,
-            sha256: Hash(summary.digest()),
+            sha256,
             previous,
             outboxes: summary.outboxes.clone(),
             gaps: summary.gaps.clone(),

@@ -15,6 +15,7 @@
 //! trust policy demands.
 
 use super::entry::Entry;
+use super::leaf::leaf;
 use super::read::ReadError;
 use super::scan::{Defect, Scan};
 use super::segment::Segment;
@@ -264,7 +265,7 @@ fn extra(segment: &Segment, entry: &Entry, record: u64) -> Result<String, ProveE
     let mut tree = Tree::default();
     let mut payload = Vec::new();
     walk(segment, |found, bytes| {
-        tree.push(Hash::leaf(bytes));
+        tree.push(leaf(bytes));
         if found.index == record {
             payload = bytes.to_vec();
         }
@@ -277,9 +278,9 @@ fn extra(segment: &Segment, entry: &Entry, record: u64) -> Result<String, ProveE
     if tree.root() != root {
         return Err(ProveError::Disagrees(record));
     }
-    let leaf = record - first;
-    let path = inclusion(&tree, leaf, tree.size()).map_err(|_| ProveError::Disagrees(record))?;
-    let mut text = format!("{TITLE}\nrecord {}\nleaf {leaf}\n", STANDARD.encode(payload));
+    let place = record - first;
+    let path = inclusion(&tree, place, tree.size()).map_err(|_| ProveError::Disagrees(record))?;
+    let mut text = format!("{TITLE}\nrecord {}\nleaf {place}\n", STANDARD.encode(payload));
     for hash in path {
         text += &format!("{hash}\n");
     }
@@ -372,8 +373,8 @@ pub fn check(text: &str, policy: &Policy) -> Result<Proven, CheckError> {
     }
     let payload = value("record ").and_then(|value| STANDARD.decode(value).ok());
     let payload = payload.ok_or(CheckError::Extra("no `record`"))?;
-    let leaf: Option<u64> = value("leaf ").and_then(|value| value.parse().ok());
-    let leaf = leaf.ok_or(CheckError::Extra("no `leaf`"))?;
+    let place: Option<u64> = value("leaf ").and_then(|value| value.parse().ok());
+    let place = place.ok_or(CheckError::Extra("no `leaf`"))?;
     let path: Result<Vec<Hash>, _> = lines.map(str::parse).collect();
     let path = path.map_err(|_| CheckError::Extra("a hash of the way cannot be read"))?;
     let entry =
@@ -384,14 +385,14 @@ pub fn check(text: &str, policy: &Policy) -> Result<Proven, CheckError> {
         Entry::Head(head) => head.root,
     };
     let size = (last + 1).saturating_sub(first);
-    check_inclusion(leaf, Hash::leaf(&payload), size, root, &path).map_err(CheckError::Record)?;
+    check_inclusion(place, leaf(&payload), size, root, &path).map_err(CheckError::Record)?;
     let checkpoint = &trusted.checkpoint;
     let hash = Hash::leaf(entry_text.as_bytes());
     check_inclusion(proof.index, hash, checkpoint.size, checkpoint.root, &proof.path)
         .map_err(CheckError::Entry)?;
     let record =
         Record::decode(payload.as_slice()).map_err(|_| CheckError::Extra("the payload is not a record"))?;
-    if record.index != first + leaf {
+    if record.index != first + place {
         return Err(CheckError::Extra("the record has another index than its place"));
     }
     Ok(Proven {

@@ -2,6 +2,7 @@
 
 use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, PREFIX, version_of};
 use super::frames::{Facts, Frames, Place, Taken, event_hash};
+use super::leaf::leaf;
 use super::watermark::{SequenceFault, Watermarks};
 use bytes::Bytes;
 use norma_wire::audit::{FileHeader, Record, record::Body};
@@ -158,7 +159,7 @@ impl<F: Frames> Scan<F> {
         }
         self.leaf = match &facts {
             Some(facts) => facts.leaf,
-            None => norma_tlog::Hash::leaf(&self.payload),
+            None => leaf(&self.payload),
         };
         // What is stored before it was found to be the hash that the log stood at.
         let link = facts.as_ref().and_then(|facts| facts.link);
@@ -254,11 +255,6 @@ impl<F: Frames> Scan<F> {
     /// As [`Self::state`], at the end.
     pub fn into_state(self) -> State {
         self.state
-    }
-
-    /// As [`Self::into_state`], with where the frames came from.
-    pub fn into_parts(self) -> (State, F) {
-        (self.state, self.frames)
     }
 
     fn read_magic(&mut self) -> Result<(), Defect> {

@@ -16,7 +16,7 @@ use super::manifest::Manifest;
 use super::recover::Tail;
 use super::scan::{Defect, Scan};
 use super::segment::Segment;
-use super::summary::Summary;
+use super::summary::Digested;
 use super::tlog::{CheckpointError, Tlog, TlogError};
 use crate::durable;
 use bytes::Bytes;
@@ -111,8 +111,8 @@ pub struct Sealer {
     /// Digest of the newest manifest that is in the tlog.
     previous: Hash,
     /// Files that are to be sealed, in order.
-    complete: VecDeque<Summary>,
-    open: Option<Summary>,
+    complete: VecDeque<Digested>,
+    open: Option<Digested>,
     published: watch::Sender<Option<Note>>,
     signing: watch::Sender<Signing>,
 }
@@ -213,7 +213,7 @@ impl Sealer {
     }
 
     fn begin(&mut self, first: u64) {
-        self.complete.extend(self.open.replace(Summary::new(first)));
+        self.complete.extend(self.open.replace(Digested::new(first)));
     }
 
     fn follow(&mut self, frames: &Bytes, leaves: Vec<Hash>) {
@@ -312,10 +312,10 @@ impl Sealer {
 }
 
 /// Sums up a file, or its first `length` bytes.
-fn read(segment: &Segment, length: Option<u64>) -> Result<Summary, SealError> {
+fn read(segment: &Segment, length: Option<u64>) -> Result<Digested, SealError> {
     let path = &segment.path;
     let mut scan = Scan::open(path, segment.first_index, None).map_err(io_error(path))?;
-    let mut summary = Summary::new(segment.first_index);
+    let mut summary = Digested::new(segment.first_index);
     while length.is_none_or(|length| scan.offset() < length) {
         match scan.next() {
             Ok(Some(record)) => summary.follow(&scan.frame(), &record),

@@ -7,6 +7,7 @@ use norma_tlog::tree::Growing;
 use norma_wire::audit::{Record, record::Body};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 /// The records of one file so far.
 #[derive(Clone, Debug)]
@@ -27,16 +28,13 @@ pub struct Summary {
     pub outboxes: BTreeMap<Outbox, Held>,
     /// Sequences that did not arrive, in the order in which that was noticed.
     pub gaps: Vec<Missing>,
-    digest: Digest,
 }
 
-/// SHA-256 of a file.
+/// The records of one file so far, and SHA-256 of it.
 #[derive(Clone, Debug)]
-enum Digest {
-    /// Of what was followed of it so far.
-    Growing(Sha256),
-    /// Somebody else computes it, and may not have told it yet.
-    Elsewhere(Option<[u8; 32]>),
+pub struct Digested {
+    summary: Summary,
+    sha256: Sha256,
 }
 
 /// What a segment has of one outbox.
@@ -75,50 +73,18 @@ impl Summary {
             bytes: MAGIC.len() as u64,
             outboxes: BTreeMap::new(),
             gaps: Vec::new(),
-            digest: Digest::Growing(Sha256::new_with_prefix(MAGIC)),
         }
     }
 
-    /// As [`Self::new`], where somebody else computes the digest of the file and tells it in the end.
-    pub fn without_digest(first: u64) -> Self {
-        Self {
-            digest: Digest::Elsewhere(None),
-            ..Self::new(first)
-        }
-    }
-
-    /// What somebody else computed of the file.
-    pub fn tell_digest(&mut self, digest: [u8; 32]) {
-        self.digest = Digest::Elsewhere(Some(digest));
-    }
-
-    /// Takes the next frame into account, of which `record` is the payload decoded.
-    pub fn follow(&mut self, frame: &Frame<'_>, record: &Record) {
-        self.follow_placed(frame, record, Place::of(record).as_ref());
-    }
-
-    /// As [`Self::follow`], where the place of the record's event is known.
-    pub fn follow_placed(&mut self, frame: &Frame<'_>, record: &Record, place: Option<&Place>) {
+    /// Takes the next frame into account, of which `record` is the payload decoded and `place` where its event belongs.
+    pub fn follow(&mut self, frame: &Frame<'_>, record: &Record, place: Option<&Place>) {
         self.last = self.last.wrapping_add(1);
         self.time_ns.0 = self.time_ns.0.min(record.received_wall_ns);
         self.time_ns.1 = self.time_ns.1.max(record.received_wall_ns);
         self.tree.push(frame.leaf);
         self.chain.1 = frame.hash;
         self.bytes += frame.len();
-        if let Digest::Growing(digest) = &mut self.digest {
-            digest.update(frame.prefix);
-            digest.update(frame.payload);
-            digest.update(frame.hash.0);
-        }
         self.account(record, place);
-    }
-
-    /// SHA-256 of the file; that of nothing where it was not told.
-    pub fn digest(&self) -> [u8; 32] {
-        match &self.digest {
-            Digest::Growing(digest) => digest.clone().finalize().into(),
-            Digest::Elsewhere(digest) => digest.unwrap_or_else(|| Sha256::digest([]).into()),
-        }
     }
 
     fn account(&mut self, record: &Record, place: Option<&Place>) {
@@ -168,5 +134,36 @@ impl Summary {
         };
         count(&mut held);
         self.outboxes.insert(outbox.clone(), held);
+    }
+}
+
+impl Digested {
+    /// Of a file that begins with record `first` and has only its magic yet.
+    pub fn new(first: u64) -> Self {
+        Self {
+            summary: Summary::new(first),
+            sha256: Sha256::new_with_prefix(MAGIC),
+        }
+    }
+
+    /// Takes the next frame into account, of which `record` is the payload decoded.
+    pub fn follow(&mut self, frame: &Frame<'_>, record: &Record) {
+        self.summary.follow(frame, record, Place::of(record).as_ref());
+        self.sha256.update(frame.prefix);
+        self.sha256.update(frame.payload);
+        self.sha256.update(frame.hash.0);
+    }
+
+    /// SHA-256 of the file.
+    pub fn sha256(&self) -> norma_tlog::Hash {
+        norma_tlog::Hash(self.sha256.clone().finalize().into())
+    }
+}
+
+impl Deref for Digested {
+    type Target = Summary;
+
+    fn deref(&self) -> &Summary {
+        &self.summary
     }
 }

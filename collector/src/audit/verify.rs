@@ -72,6 +72,9 @@ pub struct Expected {
     /// Threads that hash and decode beside the one that follows the log; `None` for one for each processor. What is
     /// found is the same with any number.
     pub threads: Option<NonZeroUsize>,
+    /// Whether the SHA-256 of each sealed file is worked out as well. Otherwise it is believed as the manifest has it that
+    /// the tlog names: the tree's root and the chain, which are worked out, are over every byte of the file.
+    pub digests: bool,
 }
 
 impl Expected {

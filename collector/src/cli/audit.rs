@@ -90,6 +90,10 @@ pub struct VerifyArgs {
     /// A revocation list of one of them: what was signed after a revocation counts as wrong
     #[arg(long, value_name = "FILE", requires = "node_ca")]
     node_crl: Vec<PathBuf>,
+    /// Work out the SHA-256 of each sealed segment's file as well, which its manifest states for those who have the file
+    /// and no Norma. Of the records it proves nothing more: the root of the tree and the chain are over every byte
+    #[arg(long)]
+    digests: bool,
     /// Threads that hash and decode beside the one that follows the log; one for each processor if not given. The report
     /// is the same with any number
     #[arg(long, value_name = "COUNT")]
@@ -151,6 +155,7 @@ impl VerifyArgs {
                 .collect::<Result<_, _>>()?,
             node_authorities: self.node_authorities()?,
             threads: self.threads,
+            digests: self.digests,
         };
         let unverified = |error: String| Failure::Code(EXIT_NOT_VERIFIED, error);
         let (text, is_intact) = match self.paths.as_slice() {

@@ -18,8 +18,11 @@ use prost::Message as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 use vouched::{Looked, Stored, Vouched};
 
 mod vouched;
@@ -28,6 +31,8 @@ mod vouched;
 const MAX_OPEN: usize = 1 << 16;
 /// Faults that are listed for each outbox; more are counted.
 const MAX_LISTED: usize = 32;
+/// Outboxes whose last signatures are not worth a thread.
+const FEW: usize = 64;
 
 /// What was found of one node and epoch.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -202,16 +207,27 @@ impl Chains {
 
     /// What was found, by node and epoch, and the contradictions that the last signatures show.
     pub fn finish(self) -> (Vec<ChainReport>, Vec<Contradiction>) {
-        let (mut reports, mut contradictions) = (Vec::new(), Vec::new());
-        for (outbox, mut seen) in self.outboxes {
-            contradictions.extend(seen.settle(&outbox.node, outbox.epoch));
+        let mut outboxes: Vec<_> = self.outboxes.into_iter().collect();
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let each = outboxes.len().div_ceil(threads).max(FEW);
+        let contradictions = thread::scope(|scope| {
+            let parts = outboxes.chunks_mut(each);
+            let settled: Vec<_> = parts
+                .map(|part| scope.spawn(|| part.iter_mut().flat_map(Seen::settle_of).collect::<Vec<_>>()))
+                .collect();
+            let settled = settled.into_iter().map(ScopedJoinHandle::join);
+            settled
+                .flat_map(|settled| settled.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        });
+        let reports = outboxes.into_iter().map(|(outbox, mut seen)| {
             seen.report.unsigned += seen.open.len() as u64;
             seen.report.node = outbox.node;
             seen.report.epoch = format!("{:016x}", outbox.epoch);
             seen.report.faults.sort_by_key(|fault| fault.record);
-            reports.push(seen.report);
-        }
-        (reports, contradictions)
+            seen.report
+        });
+        (reports.collect(), contradictions)
     }
 
     fn key(&self, node: &str, id: &[u8], chain: &[Vec<u8>], at_ns: u64) -> Result<NodeKey, String> {
@@ -424,6 +440,10 @@ impl Seen {
             ))
         };
         (count, fits)
+    }
+
+    fn settle_of((outbox, seen): &mut (Outbox, Self)) -> Vec<Contradiction> {
+        seen.settle(&outbox.node, outbox.epoch)
     }
 
     /// Looks at the signatures of what nothing else vouches for.

@@ -2,6 +2,7 @@
 
 use super::key::{NodeKey, SignatureError};
 use crate::audit::Outbox;
+use crate::audit::lanes;
 use bytes::Bytes;
 use norma_wire::head::{Hash, digest, hash};
 use norma_wire::pb::{BatchHead, SignedHead};
@@ -70,7 +71,7 @@ impl Claim {
             });
         }
         key.verify(&signed)?;
-        let hashes: Vec<Hash> = events.iter().map(|event| hash(event)).collect();
+        let hashes = lanes::hash(events);
         if head.events != hashes.len() as u64 || head.digest != digest(&hashes) {
             return Err(HeadError::OtherEvents);
         }

@@ -19,5 +19,19 @@ pub fn verify(path: &Path, expected: &Expected) -> Result<Report, VerifyError> {
         Err(error) => error.to_string(),
     };
     assert_eq!(text(&one), text(&several), "threads find something else than one");
+    let digests = Expected {
+        digests: true,
+        ..expected.clone()
+    };
+    let faults = |report: &Result<Report, VerifyError>| {
+        report
+            .as_ref()
+            .map_or_else(|_| String::new(), |report| format!("{:?}", report.faults))
+    };
+    assert_eq!(
+        faults(&verify::verify(path, &digests)),
+        faults(&several),
+        "digests show something else than the tree and the chain"
+    );
     several
 }

@@ -38,14 +38,10 @@ impl Hash {
     /// Of two nodes: SHA-256(0x01 ‖ left ‖ right).
     #[must_use]
     pub fn node(left: Self, right: Self) -> Self {
-        Self(
-            Sha256::new()
-                .chain_update([1])
-                .chain_update(left.0)
-                .chain_update(right.0)
-                .finalize()
-                .into(),
-        )
+        let mut bytes = [1; 65];
+        bytes[1..33].copy_from_slice(&left.0);
+        bytes[33..].copy_from_slice(&right.0);
+        Self(Sha256::digest(bytes).into())
     }
 }
 

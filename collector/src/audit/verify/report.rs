@@ -61,6 +61,8 @@ pub struct LogReport {
     pub size: u64,
     /// Sealed segments.
     pub segments: u64,
+    /// Whether the SHA-256 of their files was worked out; otherwise it is what their manifests state.
+    pub digests: bool,
     /// Heads of segments while they were open.
     pub heads: u64,
     /// When the newest head was made, by the collector's clock, nanoseconds since 1970; 0 where there is none.
@@ -440,6 +442,12 @@ impl fmt::Display for LogReport {
             self.heads,
             time(self.last_head_ns)
         )?;
+        let digests = if self.digests {
+            "worked out, and as the manifests state them"
+        } else {
+            "as the manifests state them (--digests works them out; roots and chains are over the same bytes)"
+        };
+        writeln!(f, "SHA-256 of files: {digests}")?;
         if let Some(key) = &self.signed_by {
             writeln!(f, "signed by: {key}")?;
         }

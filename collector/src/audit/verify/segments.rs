@@ -4,15 +4,14 @@ use super::coverage::Coverage;
 use super::ledger::{Group, Ledger};
 use super::removed::Removals;
 use super::report::{Counts, Fault, Range, Report, Torn};
-use super::sealed::{self, disagreement, told};
+use super::sealed::{Sound, disagreement, told};
 use super::shredded::Shreddings;
 use super::{Expected, VerifyError, unreadable};
-use crate::audit::ahead::{Ahead, Pool};
+use crate::audit::ahead::Pool;
 use crate::audit::entry::Sealed;
 use crate::audit::format::FrameError;
 use crate::audit::frames::Frames;
 use crate::audit::head::Head;
-use crate::audit::manifest::Manifest;
 use crate::audit::recover::frame_follows;
 use crate::audit::scan::{Defect, Scan, State};
 use crate::audit::segment::Segment;
@@ -38,6 +37,8 @@ pub struct Run {
     contradictions: Vec<Fault>,
     counts: Counts,
     report: Report,
+    /// Whether the digests of files are worked out.
+    digests: bool,
     /// Threads that hash ahead; none where one thread does everything.
     pool: Option<Pool>,
     /// Digest of the manifest before, as the tlog has it.
@@ -79,6 +80,7 @@ impl Run {
             contradictions: Vec::new(),
             counts: Counts::default(),
             report: Report::default(),
+            digests: expected.digests,
             pool: None,
             previous: Hash::default(),
             reached: 0,
@@ -113,7 +115,7 @@ impl Run {
 
     /// One file, whatever else there is.
     pub fn alone(&mut self, segment: &Segment) -> Result<(), VerifyError> {
-        let walked = self.walk(segment, None, &Group::default(), true)?;
+        let walked = self.walk(segment, None, &Group::default(), true, None)?;
         if walked.summary.last >= segment.first_index {
             self.report.prove(segment.first_index, walked.summary.last);
         }
@@ -150,7 +152,7 @@ impl Run {
             };
             let newest = files.is_empty() && group.sealed.is_none();
             let anchored = before.is_some();
-            let walked = match self.walk(&segment, before.take(), &group, newest) {
+            let walked = match self.walk(&segment, before.take(), &group, newest, files.values().next()) {
                 Err(error) if error.is_missing() && segment.tombstone().exists() => {
                     // Policy removed it after the files were listed.
                     if let Some((first, last)) = group.records() {
@@ -179,10 +181,7 @@ impl Run {
             } else if proven >= segment.first_index {
                 self.report.prove(segment.first_index, proven);
             }
-            self.previous = match &group.sealed {
-                Some(sealed) => sealed.manifest,
-                None => Manifest::of(&walked.summary, number, self.previous).digest(),
-            };
+            self.previous = group.sealed.map(|sealed| sealed.manifest).unwrap_or_default();
             if self.ledger.is_none() && walked.after.is_none() {
                 break;
             }
@@ -242,44 +241,39 @@ impl Run {
         });
     }
 
-    /// Reads a file to its end or to the first record that is wrong.
+    /// Reads a file to its end or to the first record that is wrong; most likely `next` follows.
     fn walk(
         &mut self,
         segment: &Segment,
         before: Option<State>,
         group: &Group,
         newest: bool,
+        next: Option<&Segment>,
     ) -> Result<Walked, VerifyError> {
         let first = segment.first_index;
-        let Some(pool) = self.pool.clone() else {
+        let Some(pool) = &mut self.pool else {
             let scan = Scan::open(&segment.path, first, before).map_err(unreadable(&segment.path))?;
-            let (walked, _) = self.follow(scan, Summary::new(first), segment, group, newest)?;
-            return Ok(walked);
+            return self.follow(scan, segment, group, newest);
         };
-        let (frames, length) = Ahead::open(&segment.path, &pool).map_err(unreadable(&segment.path))?;
+        let next = next.map(|next| next.path.as_path());
+        let (frames, length) = pool
+            .read(&segment.path, next)
+            .map_err(unreadable(&segment.path))?;
         let scan = Scan::new(frames, length, first, before);
-        let summary = Summary::without_digest(first);
-        let (mut walked, mut frames) = self.follow(scan, summary, segment, group, newest)?;
-        if walked.after.is_some()
-            && let Some(digest) = frames.digest()
-        {
-            walked.summary.tell_digest(digest);
-        }
-        Ok(walked)
+        self.follow(scan, segment, group, newest)
     }
 
-    /// Follows a file record by record; gives back where the frames came from.
+    /// Follows a file record by record.
     fn follow<F: Frames>(
         &mut self,
         mut scan: Scan<F>,
-        summary: Summary,
         segment: &Segment,
         group: &Group,
         newest: bool,
-    ) -> Result<(Walked, F), VerifyError> {
+    ) -> Result<Walked, VerifyError> {
         self.report.files += 1;
         let mut walked = Walked {
-            summary,
+            summary: Summary::new(segment.first_index),
             after: None,
             agreed: 0,
         };
@@ -290,7 +284,7 @@ impl Run {
             match scan.next() {
                 Ok(Some(record)) => {
                     let place = scan.place();
-                    walked.summary.follow_placed(&scan.frame(), &record, place);
+                    walked.summary.follow(&scan.frame(), &record, place);
                     let here = Head {
                         index: record.index,
                         hash: scan.state().hash,
@@ -303,7 +297,7 @@ impl Run {
                     if let Some(what) = fault {
                         self.bad_record(segment, offset, here.index, what, group);
                         walked.summary.last = here.index - 1;
-                        return Ok((walked, scan.into_parts().1));
+                        return Ok(walked);
                     }
                     self.report.records += 1;
                     self.counts.count(&record, place);
@@ -329,7 +323,7 @@ impl Run {
                             defect.to_string(),
                             group,
                         );
-                        return Ok((walked, scan.into_parts().1));
+                        return Ok(walked);
                     }
                     break;
                 }
@@ -343,7 +337,7 @@ impl Run {
                 head.records.1
             );
             self.bad_record(segment, scan.offset(), last + 1, what, group);
-            return Ok((walked, scan.into_parts().1));
+            return Ok(walked);
         }
         if let Some(sealed) = group
             .sealed
@@ -355,11 +349,10 @@ impl Run {
                 "the file ends with record {last}, and was sealed with record {sealed}: its end was removed"
             );
             self.bad_record(segment, scan.offset(), last + 1, what, group);
-            return Ok((walked, scan.into_parts().1));
+            return Ok(walked);
         }
-        let (state, frames) = scan.into_parts();
-        walked.after = Some(state);
-        Ok((walked, frames))
+        walked.after = Some(scan.into_state());
+        Ok(walked)
     }
 
     /// Holds events against what nodes signed of them, for as long as every record from the first on was there.
@@ -456,10 +449,16 @@ impl Run {
 
     /// Compares a segment that is sound in itself with what it was sealed as; whether it is that.
     fn compare(&mut self, segment: &Segment, summary: &Summary, number: u64, sealed: &Sealed) -> bool {
-        let manifest = Manifest::of(summary, number, self.previous);
-        let (is_it, faults) = sealed::compare(segment, &manifest, sealed);
-        self.report.faults.extend(faults);
-        is_it
+        let previous = self.previous;
+        let sound = Sound {
+            segment,
+            summary,
+            number,
+            previous,
+        };
+        let compared = sound.compare(sealed, self.digests);
+        self.report.faults.extend(compared.faults);
+        compared.is_it
     }
 
     /// Adds to the newest fault what a proven manifest says of the segment that is damaged.
@@ -506,7 +505,8 @@ impl Run {
         self.report.faults.extend(faults);
         match self.ledger.take() {
             Some(ledger) => {
-                let (log, faults) = ledger.finish(self.reached);
+                let (mut log, faults) = ledger.finish(self.reached);
+                log.digests = self.digests;
                 self.report.faults.extend(faults);
                 if log.unsigned {
                     self.note(

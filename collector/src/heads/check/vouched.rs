@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Heads that wait for the signature of a later one; with this many it is verified, which bounds what is kept in mind
 /// of each node and how much hangs on one signature.
-const MOST: usize = 16;
+const MOST: usize = 64;
 
 /// A head as it is stored.
 #[derive(Debug)]

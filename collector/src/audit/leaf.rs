@@ -1,0 +1,149 @@
+//! What a record is in the tree of its segment.
+//!
+//! The entry of a record with an event has the event's SHA-256 in the event's place. Batch heads, which nodes sign, are
+//! over the same hashes: an event is hashed once for both, and who has the hash alone can follow a proof.
+
+use norma_tlog::Hash as Leaf;
+use norma_wire::head;
+
+/// Begins the entry of a record with an event. No payload begins so: zero is the key of no field.
+const EVENT: u8 = 0;
+/// Before the number of a record, its time and its event, as protobuf encodes the keys of these fields.
+const NUMBER: u8 = 1 << 3;
+const TIME: u8 = 2 << 3 | 1;
+const BODY: u8 = 11 << 3 | 2;
+
+/// A record that is a number, a time and an event, in this order, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// Its number.
+    pub index: u64,
+    /// When it was received.
+    pub received_wall_ns: u64,
+    /// The event.
+    pub event: &'a [u8],
+    /// What comes before the event.
+    before: &'a [u8],
+}
+
+/// The leaf of the record with this payload.
+pub fn leaf(payload: &[u8]) -> Leaf {
+    match Parts::of(payload) {
+        Some(parts) => Leaf(head::hash(&parts.message(&head::hash(parts.event)))),
+        None => Leaf::leaf(payload),
+    }
+}
+
+impl<'a> Parts<'a> {
+    /// Of a payload that has this form. Its bytes alone decide, not what a decoder would make of others.
+    pub fn of(payload: &'a [u8]) -> Option<Self> {
+        let (index, rest) = varint(payload.strip_prefix(&[NUMBER])?)?;
+        let (time, rest) = rest.strip_prefix(&[TIME])?.split_first_chunk()?;
+        let (length, event) = varint(rest.strip_prefix(&[BODY])?)?;
+        let before = payload.get(..payload.len() - event.len())?;
+        (length == event.len() as u64).then_some(Self {
+            index,
+            received_wall_ns: u64::from_le_bytes(*time),
+            event,
+            before,
+        })
+    }
+
+    /// What is hashed for the leaf, where the hash of the event is known.
+    pub fn message(&self, event: &head::Hash) -> Vec<u8> {
+        [&[Leaf::LEAF, EVENT], self.before, event].concat()
+    }
+}
+
+/// What is hashed for the leaf of a record that has not this form.
+pub fn message(payload: &[u8]) -> Vec<u8> {
+    [&[Leaf::LEAF], payload].concat()
+}
+
+/// The varint at the beginning of `bytes`, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut rest = bytes;
+    let value = prost::encoding::decode_varint(&mut rest).ok()?;
+    Some((value, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use norma_wire::audit::{Gap, Record, record::Body};
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    fn record(index: u64, time: u64, event: &[u8]) -> Vec<u8> {
+        let record = Record {
+            index,
+            received_wall_ns: time,
+            body: Some(Body::Event(event.to_vec().into())),
+        };
+        record.encode_to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_with_an_event_has_parts(
+            index in 1u64..,
+            time in 1u64..,
+            event in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let payload = record(index, time, &event);
+            let parts = Parts::of(&payload).unwrap();
+            prop_assert_eq!(parts.event, event);
+            prop_assert_eq!((parts.index, parts.received_wall_ns), (index, time));
+            prop_assert_eq!([parts.before, parts.event].concat(), payload);
+        }
+
+        #[test]
+        fn other_bytes_have_another_leaf(
+            event in proptest::collection::vec(any::<u8>(), 0..300),
+            place: proptest::sample::Index,
+            flip in 1u8..,
+        ) {
+            let payload = record(7, 8, &event);
+            let mut other = payload.clone();
+            let place = place.index(other.len());
+            other[place] ^= flip;
+            prop_assert_ne!(leaf(&payload), leaf(&other));
+        }
+
+        #[test]
+        fn no_bytes_are_too_many(payload in proptest::collection::vec(any::<u8>(), 0..80), index in 1u64..) {
+            leaf(&payload);
+            leaf(&[&record(index, 1, b"")[..], &payload].concat());
+        }
+    }
+
+    /// As `sha256sum` gives them, by hand: docs/audit.md.
+    #[test]
+    fn a_leaf_is_what_other_tools_compute() {
+        let payload = record(1, 2, b"a");
+        let event = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
+        let entry = format!("0000{}{event}", "08011102000000000000005a01");
+        let entry: Vec<u8> = (0..entry.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&entry[at..at + 2], 16).unwrap())
+            .collect();
+        assert_eq!(leaf(&payload).0, head::hash(&entry));
+    }
+
+    #[test]
+    fn what_is_no_event_or_has_another_form_is_hashed_as_it_is() {
+        let gap = Record {
+            index: 1,
+            received_wall_ns: 2,
+            body: Some(Body::Gap(Gap::default())),
+        };
+        let mut longer = record(1, 2, b"event");
+        longer.extend([0x08, 5]);
+        let mut shorter = record(1, 2, b"event");
+        shorter.pop();
+        let named = [&record(1, 2, b"event")[..13], &head::hash(b"event")[..]].concat();
+        for payload in [gap.encode_to_vec(), longer, shorter, named] {
+            assert_eq!(leaf(&payload), Leaf::leaf(&payload));
+        }
+    }
+}
