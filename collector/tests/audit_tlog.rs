@@ -5,176 +5,29 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+#[path = "verified/log.rs"]
+mod log;
 #[path = "verified/both.rs"]
 mod verified;
 
 use jiff::Timestamp;
+use log::{Log, all_files, arrival, copy_all};
 use norma_collector::audit::export::{Archive, ExportError, Folder, export};
 use norma_collector::audit::gaps::gaps;
 use norma_collector::audit::prove::{CheckError, ProveError, Wanted, check, prove};
-use norma_collector::audit::verify::{Expected, Remembered, Report};
-use norma_collector::audit::{
-    Arrival, AuditSettings, Content, OpenError, Outbox, SealError, WriterSettings, open, reread,
-};
+use norma_collector::audit::verify::Expected;
+use norma_collector::audit::{AuditSettings, OpenError, Outbox, SealError, open, reread};
 use norma_tlog::key::Use;
 use norma_tlog::{Checkpoint, Note, Policy, Rotation, SigningKey, VerifierKey};
 use norma_wire::Event;
 use norma_wire::audit::record::Body;
-use norma_wire::pb::EventId;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use prost::Message as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-use tempfile::TempDir;
 use verified::verify;
-
-struct Log {
-    folder: TempDir,
-}
-
-impl Log {
-    /// A log with events 1 to `events`, a few of which fill a file.
-    fn new(events: u64) -> Self {
-        let log = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        log.write(1, events);
-        log
-    }
-
-    fn audit(&self) -> PathBuf {
-        self.folder.path().join("audit")
-    }
-
-    fn settings(&self) -> AuditSettings {
-        AuditSettings {
-            writer: WriterSettings {
-                segment_bytes: 1500,
-                segment_age: Duration::from_secs(3600),
-                commit_interval: Duration::ZERO,
-            },
-            checkpoint_interval: Duration::from_secs(3600),
-            key: self.folder.path().join("audit.key").into(),
-            next_key: None,
-            origin: Some("log.example/test".to_owned()),
-        }
-    }
-
-    /// Starts a collector's log, appends events and stops it.
-    fn write(&self, first: u64, last: u64) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let (log, writing) = open(&self.audit(), &self.settings()).unwrap();
-            for sequence in first..=last {
-                let outbox = Outbox {
-                    node: "worker-1".into(),
-                    epoch: 5,
-                };
-                log.append(outbox, vec![arrival(sequence)]).await.unwrap();
-            }
-            writing.stop("test").await.unwrap();
-        });
-    }
-
-    fn refusal(&self) -> OpenError {
-        open(&self.audit(), &self.settings()).map(|_| ()).unwrap_err()
-    }
-
-    fn policy(&self) -> Policy {
-        let vkey = fs::read_to_string(self.folder.path().join("audit.key.pub")).unwrap();
-        Policy::of_log(vkey.trim().parse().unwrap())
-    }
-
-    fn checkpoint(&self) -> Note {
-        Note::parse(&fs::read(self.audit().join("tlog/checkpoint")).unwrap()).unwrap()
-    }
-
-    fn verify(&self) -> Report {
-        self.verify_with(Vec::new())
-    }
-
-    fn verify_with(&self, notes: Vec<Note>) -> Report {
-        let remembered = |note| Remembered {
-            name: "what a witness remembers".to_owned(),
-            note,
-        };
-        let expected = Expected {
-            policy: Some(self.policy()),
-            checkpoints: notes.into_iter().map(remembered).collect(),
-            ..Expected::default()
-        };
-        verify(&self.audit(), &expected).unwrap()
-    }
-
-    fn files(&self, extension: &str) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = fs::read_dir(self.audit())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|found| found == extension))
-            .collect();
-        files.sort();
-        files
-    }
-
-    fn copy(&self) -> Self {
-        let copy = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        copy_all(self.folder.path(), copy.folder.path());
-        copy
-    }
-}
-
-fn arrival(sequence: u64) -> Arrival {
-    let id = Some(EventId {
-        node: "worker-1".into(),
-        epoch: 5,
-        sequence,
-    });
-    let mut event = Event {
-        id,
-        kind: 1,
-        ..Event::default()
-    };
-    event.process.get_or_insert_default().exe = "x".repeat(300);
-    Arrival {
-        sequence,
-        content: Content::Event(event.encode_to_vec().into()),
-    }
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_all(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
-/// Every file that holds something, apart from the lock and the private key.
-fn all_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(all_files(&path));
-        } else if path.metadata().unwrap().len() > 0 {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
-}
 
 #[test]
 fn a_log_is_proven_from_its_files_and_the_key_of_its_collector() {

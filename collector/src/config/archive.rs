@@ -1,6 +1,7 @@
 //! `archive` and `retention`.
 
-use super::{Check, raw};
+use super::check::Check;
+use super::raw;
 use crate::archive::keys::KekSource;
 use crate::archive::retain::Retention;
 use crate::archive::store::{Store, StoreSettings};

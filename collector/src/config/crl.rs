@@ -1,6 +1,7 @@
 //! `tls.crl`.
 
-use super::{Check, CrlFiles, FetchedList, raw};
+use super::check::Check;
+use super::{CrlFiles, FetchedList, raw};
 use norma_settings::Spanned;
 use norma_wire::text::Hex;
 use sha2::{Digest as _, Sha256};
