@@ -6,18 +6,15 @@
 
 mod disk;
 
-use self::disk::Disk;
 use super::format::{FrameError, Hash, MAGIC, OVERHEAD, PREFIX, is_sound, payload_length};
 use super::frames::{Frames, Sound, Taken, take};
 use bytes::{Buf as _, Bytes};
+use disk::Disk;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::vec::IntoIter;
-
-/// Bytes that are read at once and given to a thread; a longer frame is given whole.
-const CHUNK: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 
 /// Chunks that are on their way beside those that threads work on: enough for nobody to wait for long.
 const WAITING: usize = 8;
@@ -195,7 +192,7 @@ struct Reader {
 
 impl Reader {
     fn run(mut self) {
-        let (mut bytes, mut done) = self.disk.read(&[], CHUNK);
+        let (mut bytes, mut done) = self.disk.read(&[]);
         let Some(magic) = bytes.first_chunk().copied() else {
             let error = done.err().unwrap_or(io::ErrorKind::UnexpectedEof.into());
             return tell(&self.steps, Step::Magic(Err(error)));
@@ -203,19 +200,16 @@ impl Reader {
         tell(&self.steps, Step::Magic(Ok(magic)));
         bytes.advance(magic.len());
         loop {
-            let found = split(&bytes, self.disk.left());
-            let whole = found.ends.last().copied().unwrap_or(0);
-            let rest = bytes.split_off(whole);
-            if !bytes.is_empty() && !self.hand_on(bytes, found.ends) {
+            let (ends, fault) = split(&bytes, self.disk.left());
+            let rest = bytes.split_off(ends.last().copied().unwrap_or(0));
+            if !bytes.is_empty() && !self.hand_on(bytes, ends) {
                 return;
             }
-            let next = found
-                .next
-                .and_then(|length| done.map(|()| length).map_err(FrameError::from));
-            match next {
-                Ok(length) => (bytes, done) = self.disk.read(&rest, CHUNK.max(length - rest.len())),
-                Err(error) => return tell(&self.steps, Step::End(error)),
+            let error = fault.or_else(|| done.err().map(FrameError::from));
+            if let Some(error) = error {
+                return tell(&self.steps, Step::End(error));
             }
+            (bytes, done) = self.disk.read(&rest);
         }
     }
 
@@ -238,32 +232,25 @@ fn tell(steps: &SyncSender<Step>, step: Step) {
     }
 }
 
-/// What lies in some bytes of a file.
-struct Split {
-    /// Where each whole frame ends.
-    ends: Vec<usize>,
-    /// Length of the frame after them as far as it is known, which is not there as a whole; or what is wrong with it, or
-    /// that there is none.
-    next: Result<usize, FrameError>,
-}
-
-/// Finds the frames in `bytes`, after which `left` bytes of the file come.
-fn split(bytes: &[u8], left: u64) -> Split {
+/// Where each whole frame in `bytes` ends, after which `left` bytes of the file come, and what is wrong with the frame after
+/// them, or that there is none.
+fn split(bytes: &[u8], left: u64) -> (Vec<usize>, Option<FrameError>) {
     let (mut ends, mut begin) = (Vec::new(), 0);
     loop {
         let here = &bytes[begin..];
         let left = left + here.len() as u64;
         let prefix = here.first_chunk();
-        let next = match prefix {
-            None if left >= PREFIX as u64 => Ok(PREFIX),
-            _ => payload_length(prefix.unwrap_or(&[0; PREFIX]), left).map(|length| OVERHEAD + length),
+        let length = match prefix {
+            None if left >= PREFIX as u64 => return (ends, None),
+            _ => payload_length(prefix.unwrap_or(&[0; PREFIX]), left),
         };
-        match next {
-            Ok(length) if here.len() >= length && prefix.is_some() => {
-                begin += length;
+        match length {
+            Ok(length) if here.len() >= OVERHEAD + length => {
+                begin += OVERHEAD + length;
                 ends.push(begin);
             }
-            next => return Split { ends, next },
+            Ok(_) => return (ends, None),
+            Err(error) => return (ends, Some(error)),
         }
     }
 }
@@ -273,6 +260,7 @@ mod tests {
     use super::super::format::{FORMAT, push_frame};
     use super::super::scan::Scan;
     use super::super::segment::Segment;
+    use super::disk::CHUNK;
     use super::*;
     use norma_wire::Event;
     use norma_wire::audit::{FileHeader, Record, record::Body};

@@ -1,30 +1,53 @@
 //! Reading a file from its disk, past the cache of the kernel.
 //!
 //! What is verified is then what the disk holds, and not what memory has of it since it was written; it takes a seventh of
-//! the processor's time, and leaves the cache to the collector beside it.
+//! the processor's time, and leaves the cache to the collector beside it. The kernel reads nothing ahead of that, so
+//! several threads do: while one waits for a processor, the disk works for the others.
 
 use bytes::Bytes;
 use rustix::fs::{OFlags, fcntl_setfl};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
+/// Bytes that are read at once.
+pub const CHUNK: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+/// Readings that are under way at once.
+const READERS: usize = 2;
 /// What places in the file, lengths and addresses in memory must be a multiple of: the largest block of disks in use.
-const BLOCK: usize = 4096;
+const ALIGNMENT: usize = 4096;
+/// Room before what is read for the part of a frame that was read before.
+const FRONT: usize = 16 * ALIGNMENT;
 
 /// A file that is read once, from its beginning.
 #[derive(Debug)]
 pub struct Disk {
-    file: File,
-    /// Whether the file system allows to pass by the cache.
-    direct: bool,
-    /// Bytes that are not read yet.
+    /// Bytes that were not given yet.
     left: u64,
-    /// Memory that nobody looks at any more.
-    used: Receiver<Vec<u8>>,
+    /// What each thread reads; they take turns.
+    readers: Vec<Receiver<Piece>>,
+    turn: usize,
+    /// Where memory goes that nobody looks at any more.
     give_back: Sender<Vec<u8>>,
+}
+
+/// What was read at once.
+#[derive(Debug)]
+struct Piece {
+    memory: Vec<u8>,
+    begin: usize,
+    end: usize,
+    done: io::Result<()>,
+}
+
+/// What the threads share.
+struct Source {
+    file: File,
+    length: u64,
+    used: Mutex<Receiver<Vec<u8>>>,
 }
 
 /// Memory that goes back when nobody looks at it any more.
@@ -51,75 +74,120 @@ impl Drop for Lent {
 }
 
 impl Disk {
-    /// Opens the file at `path`, of which what is there now is read.
+    /// Begins to read the file at `path`, of which what is there now is read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let direct = OpenOptions::new()
             .read(true)
             .custom_flags(OFlags::DIRECT.bits().cast_signed())
             .open(path);
-        let (file, direct) = match direct {
-            Ok(file) => (file, true),
+        let file = match direct {
+            Ok(file) => file,
             // Its file system has no such way, or there is no such file.
-            Err(_) => (File::open(path)?, false),
+            Err(_) => File::open(path)?,
         };
         let (give_back, used) = channel();
-        Ok(Self {
-            left: file.metadata()?.len(),
+        let length = file.metadata()?.len();
+        let source = Arc::new(Source {
             file,
-            direct,
-            used,
+            length,
+            used: Mutex::new(used),
+        });
+        let mut readers = Vec::with_capacity(READERS);
+        for number in 0..READERS {
+            let (pieces, receiver) = sync_channel(1);
+            let source = Arc::clone(&source);
+            std::thread::Builder::new()
+                .name("audit-disk".to_owned())
+                .spawn(move || source.read_turns(number, &pieces))?;
+            readers.push(receiver);
+        }
+        Ok(Self {
+            left: length,
+            readers,
+            turn: 0,
             give_back,
         })
     }
 
-    /// Bytes that are left to read; more that are added meanwhile do not count.
+    /// Bytes that were not given yet; more that are added meanwhile do not count.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// Reads on, and gives what it read behind the bytes in `before`: `want` bytes at least, unless fewer are left or the
-    /// file cannot be read on.
-    pub fn read(&mut self, before: &[u8], want: usize) -> (Bytes, io::Result<()>) {
-        let want = usize::try_from(self.left).map_or(want, |left| left.min(want));
-        let (want, room) = (want.next_multiple_of(BLOCK), before.len().next_multiple_of(BLOCK));
-        let need = room + BLOCK + want;
-        let mut memory = self.used.try_recv().unwrap_or_default();
-        if memory.len() < need {
-            memory = vec![0; need];
-        }
-        let place = memory.as_ptr().align_offset(BLOCK) + room;
-        let begin = place - before.len();
-        memory[begin..place].copy_from_slice(before);
-        let (got, done) = self.fill(&mut memory[place..place + want]);
+    /// Gives what comes next behind the bytes in `before`, and why it is the last, if the file cannot be read on.
+    pub fn read(&mut self, before: &[u8]) -> (Bytes, io::Result<()>) {
+        let reader = &self.readers[self.turn % READERS];
+        let Ok(piece) = reader.recv() else {
+            let ended = io::Error::other("what reads the file has ended");
+            return (Bytes::copy_from_slice(before), Err(ended));
+        };
+        self.turn += 1;
+        let Piece {
+            mut memory,
+            begin,
+            end,
+            done,
+        } = piece;
+        self.left -= (end - begin) as u64;
+        let Some(from) = begin.checked_sub(before.len()) else {
+            return ([before, &memory[begin..end]].concat().into(), done);
+        };
+        memory[from..begin].copy_from_slice(before);
         let bytes = Bytes::from_owner(Lent {
             memory,
-            begin,
-            end: place + got,
+            begin: from,
+            end,
             give_back: self.give_back.clone(),
         });
         (bytes, done)
     }
+}
 
-    /// Reads as much as fits or as is left; how much it was, and why not more.
-    fn fill(&mut self, memory: &mut [u8]) -> (usize, io::Result<()>) {
-        let want = usize::try_from(self.left).map_or(memory.len(), |left| left.min(memory.len()));
-        let (mut got, mut done) = (0, Ok(()));
+impl Source {
+    /// Reads the pieces of one thread, until nobody wants them or one cannot be read.
+    fn read_turns(&self, number: usize, pieces: &SyncSender<Piece>) {
+        let chunks = (0..self.length).step_by(CHUNK);
+        for at in chunks.skip(number).step_by(READERS) {
+            let piece = self.read(at);
+            let is_last = piece.done.is_err();
+            if pieces.send(piece).is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    fn read(&self, at: u64) -> Piece {
+        let used = self
+            .used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_recv();
+        let mut memory = used.unwrap_or_else(|_| vec![0; FRONT + ALIGNMENT + CHUNK]);
+        let begin = FRONT + memory.as_ptr().align_offset(ALIGNMENT);
+        let want = usize::try_from(self.length - at).map_or(CHUNK, |left| left.min(CHUNK));
+        let (mut got, mut done, mut by_cache) = (0, Ok(()), false);
         while got < want && done.is_ok() {
-            match self.file.read(&mut memory[got..]) {
+            match self
+                .file
+                .read_at(&mut memory[begin + got..begin + CHUNK], at + got as u64)
+            {
                 Ok(0) => done = Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(more) => got += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Its blocks are larger than any that are known of, or one of them is bad: the kernel gives those before
                 // that by way of its cache.
-                Err(_) if self.direct => {
-                    self.direct = false;
+                Err(_) if !by_cache => {
+                    by_cache = true;
                     done = fcntl_setfl(&self.file, OFlags::empty()).map_err(io::Error::from);
                 }
                 Err(error) => done = Err(error),
             }
         }
-        let got = got.min(want);
-        self.left -= got as u64;
-        (got, done)
+        Piece {
+            begin,
+            end: begin + got.min(want),
+            memory,
+            done,
+        }
     }
 }
