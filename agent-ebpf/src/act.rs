@@ -20,6 +20,7 @@ use crate::kernel::regs::Regs;
 use crate::kernel::task::Task;
 use crate::path::{self, Walk};
 use crate::rules;
+use crate::slot::{self, Hold, Slot};
 use crate::verifier::{load, store};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use aya_ebpf::macros::map;
@@ -29,14 +30,14 @@ use norma_abi::{
     ACT_RESULT, ACT_TEXT_MAX, ACT_TEXT_TRUNCATED, ActBody, Header, KIND_FILE, PATH_MAX, SCOPE_MUTE_FILE,
 };
 
-/// A program that the kernel preempts in the middle of its record leaves the next one another slot.
-const SLOTS: u32 = 2;
+/// Tasks of one processor that may be in the middle of an act at once.
+const SLOTS: u32 = 4;
 const TAILS: usize = 2 * PATH_MAX + ACT_TEXT_MAX;
 
 /// A record in the making.
 #[repr(C)]
 pub struct Act {
-    busy: u64,
+    hold: Hold,
     /// Bytes of tails so far.
     len: u64,
     walk: Walk,
@@ -44,6 +45,9 @@ pub struct Act {
     body: ActBody,
     tails: [u8; TAILS],
 }
+
+// SAFETY: it begins with its hold.
+unsafe impl Slot for Act {}
 
 #[map]
 static ACT_SCRATCH: PerCpuArray<Act> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -77,13 +81,12 @@ fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()
     if kind == KIND_FILE && rules::is_muted(cgroup, SCOPE_MUTE_FILE) {
         return false;
     }
-    let Some(slot) = free_slot() else {
-        emit::failed(kind);
+    let Some(slot) = slot::claim(SLOTS, |number| ACT_SCRATCH.get_ptr_mut(number)) else {
+        emit::lose(cgroup, kind);
         return false;
     };
-    // SAFETY: a live map value, which `free_slot` has given to this program alone.
+    // SAFETY: a live map value, which only this program uses until it gives it back.
     let act = unsafe { &mut *slot };
-    store(&mut act.busy, 1);
     act.begin();
     let mut delivered = false;
     if fill(act).is_none() {
@@ -102,20 +105,8 @@ fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()
             delivered = emit::deliver(&raw mut act.header, kind, fixed + len);
         }
     }
-    store(&mut act.busy, 0);
+    slot::release(slot);
     delivered
-}
-
-#[inline(always)]
-fn free_slot() -> Option<*mut Act> {
-    for number in 0..SLOTS {
-        let slot = ACT_SCRATCH.get_ptr_mut(number)?;
-        // SAFETY: the verifier has seen the null check.
-        if load(unsafe { &raw const (*slot).busy }) == 0 {
-            return Some(slot);
-        }
-    }
-    None
 }
 
 impl Act {

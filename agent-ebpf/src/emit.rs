@@ -5,6 +5,7 @@
 
 use crate::kernel::task::Task;
 use crate::settings;
+use crate::slot::{self, Slot};
 use crate::verifier::{load, store};
 use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{
@@ -78,6 +79,39 @@ pub fn failed(kind: u16) {
         // SAFETY: the verifier has seen the null check; this processor's value is only written here.
         unsafe { (*counters).failed[kind as usize % KINDS] += 1 };
     }
+}
+
+/// Counts an act of a control group that finds no memory to be described in as lost.
+#[inline(always)]
+pub fn lose(cgroup: u64, kind: u16) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: the verifier has seen the null check; this processor's value is only written here.
+        let counters = unsafe { &mut *counters };
+        let kind_index = kind as usize % KINDS;
+        counters.seq += 1;
+        counters.seen[kind_index] += 1;
+        counters.lost[kind_index] += 1;
+        count_loss(cgroup, kind);
+    }
+}
+
+/// Has `work` describe an act of a control group in a slot of its own; `None` counts as failed.
+#[inline(always)]
+pub fn within<T: Slot>(
+    slot: Option<*mut T>,
+    cgroup: u64,
+    kind: u16,
+    work: impl FnOnce(&mut T) -> Option<()>,
+) {
+    let Some(slot) = slot else {
+        lose(cgroup, kind);
+        return;
+    };
+    // SAFETY: a live map value, which only this program uses until it gives it back.
+    if work(unsafe { &mut *slot }).is_none() {
+        failed(kind);
+    }
+    slot::release(slot);
 }
 
 /// Counts an act that was recognised.
@@ -269,21 +303,4 @@ fn add_loss(key: &LossKey) -> bool {
     // SAFETY: the verifier has seen the null check; this processor's value is only written here.
     unsafe { *count += 1 };
     true
-}
-
-/// Runs `work` unless this processor is already inside the same scratch memory.
-///
-/// Programs of one hook can interrupt each other where the kernel may preempt them; the second one is
-/// counted as failed instead of writing over the first one's record.
-#[inline(always)]
-pub fn exclusively(busy: *mut u64, kind: u16, work: impl FnOnce() -> Option<()>) {
-    if load(busy) != 0 {
-        failed(kind);
-        return;
-    }
-    store(busy, 1);
-    if work().is_none() {
-        failed(kind);
-    }
-    store(busy, 0);
 }

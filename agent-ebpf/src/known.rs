@@ -19,7 +19,7 @@ use crate::kernel::task::Task;
 use crate::kernel::view::View;
 use crate::path::typed::{self, Tops};
 use crate::settings;
-use crate::verifier::{add_one, load, store};
+use crate::verifier::{add, load, store};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
@@ -103,9 +103,10 @@ pub fn open_typed(
     cgroup: u64,
     look: &FileLook,
     inode: &InodeLook,
+    alone: bool,
 ) -> Recognised {
     if !settings::typed_loads() {
-        return open(state, tops, cgroup, look);
+        return open(state, tops, cgroup, look, alone);
     }
     // SAFETY: a live map value.
     let this = unsafe { &mut *state };
@@ -141,12 +142,12 @@ pub fn open_typed(
     if typed::top(tops, &mut this.view, look.mount, event).is_none() && !this.climb_from(root, look.mount) {
         return Recognised::No(0);
     }
-    this.recognise()
+    this.recognise(alone)
 }
 
 /// Whether an open is known.
 #[inline(always)]
-pub fn open(state: *mut Words, tops: *mut Tops, cgroup: u64, look: &FileLook) -> Recognised {
+pub fn open(state: *mut Words, tops: *mut Tops, cgroup: u64, look: &FileLook, alone: bool) -> Recognised {
     // SAFETY: a live map value.
     let this = unsafe { &mut *state };
     if !may_be_known(look) || !this.actor(cgroup) {
@@ -174,7 +175,7 @@ pub fn open(state: *mut Words, tops: *mut Tops, cgroup: u64, look: &FileLook) ->
     if !arrived {
         return Recognised::No(0);
     }
-    this.recognise()
+    this.recognise(alone)
 }
 
 /// Whether anything is recognised; a file that this open created is none that was known.
@@ -332,9 +333,9 @@ impl Words {
         mount.namespace() == Task::current().namespaces().mount_namespace()
     }
 
-    /// Looks the words up.
+    /// Looks the words up; who is not `alone` on this processor leaves the memory of what was found to who came first.
     #[inline(always)]
-    fn recognise(&mut self) -> Recognised {
+    fn recognise(&mut self, alone: bool) -> Recognised {
         let names = load(&self.names);
         self.set(word::NAMES, names);
         let at = load(&self.words[word::FILE])
@@ -351,7 +352,7 @@ impl Words {
         for word in 0..IDENTITY_WORDS {
             differing |= load(&self.words[word]) ^ load(&memory.words[word]);
         }
-        if differing == 0 && count(load(&memory.bucket), load(&memory.way), load(&memory.identity)) {
+        if alone && differing == 0 && count(load(&memory.bucket), load(&memory.way), load(&memory.identity)) {
             return Recognised::Yes;
         }
         let [first, second, _] = settings::secret();
@@ -362,12 +363,14 @@ impl Words {
         for bucket in known_buckets(identity, settings::known_mask()) {
             for way in 0..KNOWN_WAYS as u32 {
                 if count(bucket, way, identity) {
-                    for word in 0..IDENTITY_WORDS {
-                        store(&mut memory.words[word], load(&self.words[word]));
+                    if alone {
+                        for word in 0..IDENTITY_WORDS {
+                            store(&mut memory.words[word], load(&self.words[word]));
+                        }
+                        store(&mut memory.identity, identity);
+                        store(&mut memory.bucket, bucket);
+                        store(&mut memory.way, way);
                     }
-                    store(&mut memory.identity, identity);
-                    store(&mut memory.bucket, bucket);
-                    store(&mut memory.way, way);
                     return Recognised::Yes;
                 }
             }
@@ -389,7 +392,7 @@ fn count(bucket: u32, way: u32, identity: u64) -> bool {
             return false;
         }
         let count = (&raw mut (*bucket).counts).cast::<u64>().add(way);
-        add_one(count);
+        add(count, 1);
     }
     emit::recognised(norma_abi::KIND_OPEN);
     true

@@ -34,6 +34,8 @@ mod rules;
 #[cfg(target_arch = "bpf")]
 mod settings;
 #[cfg(target_arch = "bpf")]
+mod slot;
+#[cfg(target_arch = "bpf")]
 mod verifier;
 
 #[cfg(not(target_arch = "bpf"))]

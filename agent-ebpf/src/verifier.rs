@@ -22,14 +22,14 @@ pub fn store<T: Copy>(place: *mut T, value: T) {
     unsafe { ptr::write_volatile(place, value) }
 }
 
-/// Adds one to a word that other processors add to at the same time.
+/// Adds to a word that others add to at the same time.
 ///
 /// The target has no `fetch_add`, because kernels before 5.12 only have the addition whose result nobody wants.
 ///
 /// # Safety
 /// `place` is a field of a live map value.
 #[inline(always)]
-pub unsafe fn add_one(place: *mut u64) {
+pub unsafe fn add(place: *mut u64, number: u64) {
     // SAFETY: as the caller promises.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(place, 1) };
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(place, number) };
 }

@@ -2,6 +2,7 @@
 
 use crate::emit;
 use crate::kernel::cgroup::Cgroup;
+use crate::slot::{self, Hold, Slot};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::PerCpuArray;
@@ -10,16 +11,22 @@ use norma_abi::{
     CGROUP_MADE, CGROUP_PATH_MAX, CGROUP_REMOVED, CgroupBody, FLAG_PATH_TRUNCATED, Header, KIND_CGROUP,
 };
 
+/// Nothing else of its kind runs on the processor of a tracepoint's program.
+const SLOTS: u32 = 1;
+
 #[repr(C)]
 struct Scratch {
-    busy: u64,
+    hold: Hold,
     header: Header,
     body: CgroupBody,
     path: [u8; CGROUP_PATH_MAX],
 }
 
+// SAFETY: it begins with its hold.
+unsafe impl Slot for Scratch {}
+
 #[map]
-static CGROUP_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static CGROUP_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 /// `TP_PROTO(struct cgroup *cgrp, const char *path)`
 #[btf_tracepoint(function = "cgroup_mkdir")]
@@ -40,19 +47,15 @@ fn changed(ctx: &BtfTracePointContext, operation: u32) -> i32 {
         return 0;
     }
     let path = ctx.arg::<*const u8>(1);
-    let Some(scratch) = CGROUP_SCRATCH.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: the verifier has seen the null check.
-    let busy = unsafe { &raw mut (*scratch).busy };
-    emit::exclusively(busy, KIND_CGROUP, || record(scratch, cgroup, path, operation));
+    let slot = slot::claim(SLOTS, |number| CGROUP_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, emit::current_cgroup(), KIND_CGROUP, |scratch| {
+        record(scratch, cgroup, path, operation)
+    });
     0
 }
 
 #[inline(always)]
-fn record(scratch: *mut Scratch, cgroup: Cgroup, path: *const u8, operation: u32) -> Option<()> {
-    // SAFETY: the scratch is a live map value, and only these two programs use it, one at a time.
-    let scratch = unsafe { &mut *scratch };
+fn record(scratch: &mut Scratch, cgroup: Cgroup<false>, path: *const u8, operation: u32) -> Option<()> {
     // SAFETY: the helper writes no more than it is told.
     let taken = unsafe {
         bpf_probe_read_kernel_str(

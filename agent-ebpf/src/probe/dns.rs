@@ -7,6 +7,7 @@ use crate::emit;
 use crate::kernel::sock::mapped;
 use crate::kernel::task::Task;
 use crate::rules;
+use crate::slot::{self, Hold, Slot};
 use crate::verifier::{load, store};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_skb_load_bytes};
@@ -36,11 +37,14 @@ const SLOTS: u32 = 3;
 
 #[repr(C)]
 struct Scratch {
-    busy: u64,
+    hold: Hold,
     header: Header,
     body: DnsBody,
     message: [u8; DNS_MAX],
 }
+
+// SAFETY: it begins with its hold.
+unsafe impl Slot for Scratch {}
 
 #[map]
 static DNS_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -187,12 +191,14 @@ fn take<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
 
 #[inline(always)]
 fn send(skb: *mut __sk_buff, at: u32, cgroup: u64, body: DnsBody) -> Option<()> {
-    let slot = free_slot()?;
-    // SAFETY: a live map value, which `free_slot` has given to this program alone.
-    let scratch = unsafe { &mut *slot };
-    store(&mut scratch.busy, 1);
-    let sent = fill(scratch, skb, at, cgroup, body);
-    store(&mut scratch.busy, 0);
+    let slot = slot::claim(SLOTS, |number| DNS_SCRATCH.get_ptr_mut(number));
+    let Some(slot) = slot else {
+        emit::lose(cgroup, KIND_DNS);
+        return Some(());
+    };
+    // SAFETY: a live map value, which only this program uses until it gives it back.
+    let sent = fill(unsafe { &mut *slot }, skb, at, cgroup, body);
+    slot::release(slot);
     sent
 }
 
@@ -221,16 +227,4 @@ fn fill(scratch: &mut Scratch, skb: *mut __sk_buff, at: u32, cgroup: u64, body: 
     let fixed = (size_of::<Header>() + size_of::<DnsBody>()) as u64;
     emit::submit(&raw mut scratch.header, KIND_DNS, fixed + u64::from(len));
     Some(())
-}
-
-#[inline(always)]
-fn free_slot() -> Option<*mut Scratch> {
-    for number in 0..SLOTS {
-        let slot = DNS_SCRATCH.get_ptr_mut(number)?;
-        // SAFETY: the verifier has seen the null check.
-        if load(unsafe { &raw const (*slot).busy }) == 0 {
-            return Some(slot);
-        }
-    }
-    None
 }

@@ -8,6 +8,7 @@ use crate::path::{self, NAME_SLOT, Walk};
 use crate::probe::syscall::{Return, returns};
 use crate::rules;
 use crate::settings;
+use crate::slot::{self, Hold, Slot};
 use crate::verifier::{load, store};
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_send_signal,
@@ -39,7 +40,7 @@ const NO_FILE: FileFacts = FileFacts {
 
 #[repr(C)]
 struct Scratch {
-    busy: u64,
+    hold: Hold,
     walk: Walk,
     header: Header,
     body: ExecBody,
@@ -48,6 +49,9 @@ struct Scratch {
     /// The last name of a path may run over the end of the key.
     spare: [u8; NAME_SLOT + 8],
 }
+
+// SAFETY: it begins with its hold.
+unsafe impl Slot for Scratch {}
 
 /// [`EXEC_SLOTS`] for each processor, which is the size that the agent gives it. The values of a per-processor
 /// map would be limited to 32 KiB.
@@ -59,36 +63,18 @@ static EXEC_SCRATCH: Array<Scratch> = Array::with_max_entries(EXEC_SLOTS, 0);
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let exec = Exec(ctx.arg::<*const u8>(2) as u64);
-    let Some(scratch) = free_slot() else {
-        emit::failed(KIND_EXEC);
-        return 0;
-    };
-    // SAFETY: `free_slot` has given it to this program alone.
-    let busy = unsafe { &raw mut (*scratch).busy };
-    emit::exclusively(busy, KIND_EXEC, || record(scratch, exec));
-    0
-}
-
-/// A program that the kernel preempts in the middle of its record leaves the next one another slot.
-#[inline(always)]
-fn free_slot() -> Option<*mut Scratch> {
     // SAFETY: the helper takes nothing.
     let first = EXEC_SLOTS * unsafe { bpf_get_smp_processor_id() };
-    for number in 0..EXEC_SLOTS {
-        let slot = EXEC_SCRATCH.get_ptr_mut(first + number)?;
-        // SAFETY: the verifier has seen the null check.
-        if load(unsafe { &raw const (*slot).busy }) == 0 {
-            return Some(slot);
-        }
-    }
-    None
+    let slot = slot::claim(EXEC_SLOTS, |number| EXEC_SCRATCH.get_ptr_mut(first + number));
+    emit::within(slot, emit::current_cgroup_typed(), KIND_EXEC, |scratch| {
+        record(scratch, exec)
+    });
+    0
 }
 
 /// What the verifier should not follow through every walk (which rule, which flags) lies in the scratch memory.
 #[inline(always)]
-fn record(scratch: *mut Scratch, exec: Exec) -> Option<()> {
-    // SAFETY: the scratch is a live map value, and only this program uses it.
-    let scratch = unsafe { &mut *scratch };
+fn record(scratch: &mut Scratch, exec: Exec) -> Option<()> {
     let tails = (&raw mut scratch.tails).cast::<u8>();
     let cgroup = emit::current_cgroup_typed();
     let task = Task::current();

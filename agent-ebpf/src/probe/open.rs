@@ -9,14 +9,18 @@ use crate::path::{self, Walk, Walked};
 use crate::probe::security::{Check, checks};
 use crate::probe::syscall;
 use crate::rules::{self, Opens};
+use crate::slot::{self, Hold, Slot};
 use aya_ebpf::macros::{map, tracepoint};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::TracePointContext;
 use norma_abi::{Header, KIND_OPEN, OpenBody, PATH_MAX};
 
+/// Tasks of one processor that may be in the middle of an open at once.
+const SLOTS: u32 = 4;
+
 #[repr(C)]
 struct Scratch {
-    busy: u64,
+    hold: Hold,
     walk: Walk,
     tops: Tops,
     words: Words,
@@ -25,8 +29,11 @@ struct Scratch {
     path: [u8; PATH_MAX],
 }
 
+// SAFETY: it begins with its hold.
+unsafe impl Slot for Scratch {}
+
 #[map]
-static OPEN_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static OPEN_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 /// `syscalls/sys_exit_{open,openat,openat2,creat,open_by_handle_at}`: `long ret` is the new descriptor or
 /// a negative error.
@@ -41,14 +48,8 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
     if opens == Opens::Muted {
         return 0;
     }
-    let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: the verifier has seen the null check.
-    let busy = unsafe { &raw mut (*scratch).busy };
-    emit::exclusively(busy, KIND_OPEN, || {
-        // SAFETY: the scratch is a live map value, and only this program uses it.
-        let scratch = unsafe { &mut *scratch };
+    let slot = slot::claim(SLOTS, |number| OPEN_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, cgroup, KIND_OPEN, |scratch| {
         let file = Task::current().file(result as u32)?;
         let look = file.look(&mut scratch.walk.view)?;
         if look.mode & FMODE_PATH != 0 {
@@ -58,7 +59,7 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
         let mut identity = 0;
         if opens == Opens::Recognised {
             let (words, tops) = (&raw mut scratch.words, &raw mut scratch.tops);
-            match known::open(words, tops, cgroup, &look) {
+            match known::open(words, tops, cgroup, &look, scratch.hold.is_first()) {
                 Recognised::Yes => return Some(()),
                 Recognised::No(unknown) => identity = unknown,
             }
@@ -91,19 +92,14 @@ fn file_open(check: &impl Check) {
     if opens == Opens::Muted {
         return;
     }
-    let Some(scratch) = OPEN_SCRATCH.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: the verifier has seen the null check.
-    let busy = unsafe { &raw mut (*scratch).busy };
-    emit::exclusively(busy, KIND_OPEN, || {
-        // SAFETY: the scratch is a live map value, and only this program uses it.
-        let scratch = unsafe { &mut *scratch };
+    let slot = slot::claim(SLOTS, |number| OPEN_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, cgroup, KIND_OPEN, |scratch| {
         let (walk, tops) = (&raw mut scratch.walk, &raw mut scratch.tops);
         let mut identity = 0;
         // As above.
         if opens == Opens::Recognised {
-            match known::open_typed(&raw mut scratch.words, tops, cgroup, &look, &inode) {
+            let first = scratch.hold.is_first();
+            match known::open_typed(&raw mut scratch.words, tops, cgroup, &look, &inode, first) {
                 Recognised::Yes => return Some(()),
                 Recognised::No(unknown) => identity = unknown,
             }

@@ -15,6 +15,7 @@ use crate::emit;
 use crate::kernel::file::{Dentry, Mount};
 use crate::path::{self, Walk};
 use crate::rules;
+use crate::slot::{self, Hold, Slot};
 use crate::verifier::{load, store};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::map;
@@ -42,12 +43,15 @@ struct Plain {
 /// A record with a name.
 #[repr(C)]
 struct Named {
-    busy: u64,
+    hold: Hold,
     walk: Walk,
     header: Header,
     body: SocketBody,
     path: [u8; PATH_MAX],
 }
+
+// SAFETY: it begins with its hold.
+unsafe impl Slot for Named {}
 
 #[map]
 static NAMED_SCRATCH: PerCpuArray<Named> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -111,39 +115,23 @@ fn report<const TYPED: bool>(body: &SocketBody) {
 /// gives `None`, the act is counted as failed; where it sets no operation, it is no event.
 #[inline(always)]
 fn report_named(fill: impl FnOnce(&mut Named) -> Option<()>) {
-    let Some(slot) = free_slot() else {
-        emit::failed(KIND_SOCKET);
-        return;
-    };
-    // SAFETY: a live map value, which `free_slot` has given to this program alone.
-    let named = unsafe { &mut *slot };
-    store(&mut named.busy, 1);
-    named.body = EMPTY;
-    named.header.flags = 0;
-    if fill(named).is_none() {
-        emit::failed(KIND_SOCKET);
-    } else if named.body.op != 0 {
-        let flags = named.header.flags;
-        emit::describe(&mut named.header, emit::current_cgroup_typed(), flags);
-        let len = u64::from(load(&named.body.path_len));
-        if len <= PATH_MAX as u64 {
-            let fixed = (size_of::<Header>() + size_of::<SocketBody>()) as u64;
-            emit::submit(&raw mut named.header, KIND_SOCKET, fixed + len);
+    let cgroup = emit::current_cgroup_typed();
+    let slot = slot::claim(SLOTS, |number| NAMED_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, cgroup, KIND_SOCKET, |named| {
+        named.body = EMPTY;
+        named.header.flags = 0;
+        fill(named)?;
+        if named.body.op != 0 {
+            let flags = named.header.flags;
+            emit::describe(&mut named.header, cgroup, flags);
+            let len = u64::from(load(&named.body.path_len));
+            if len <= PATH_MAX as u64 {
+                let fixed = (size_of::<Header>() + size_of::<SocketBody>()) as u64;
+                emit::submit(&raw mut named.header, KIND_SOCKET, fixed + len);
+            }
         }
-    }
-    store(&mut named.busy, 0);
-}
-
-#[inline(always)]
-fn free_slot() -> Option<*mut Named> {
-    for number in 0..SLOTS {
-        let slot = NAMED_SCRATCH.get_ptr_mut(number)?;
-        // SAFETY: the verifier has seen the null check.
-        if load(unsafe { &raw const (*slot).busy }) == 0 {
-            return Some(slot);
-        }
-    }
-    None
+        Some(())
+    });
 }
 
 impl Named {
