@@ -135,15 +135,17 @@ fn kernels(columns: &[Column]) -> Table {
             ),
         ];
         for test in column.result["tests"].as_array().into_iter().flatten() {
+            let row = format!("tests: {}", test["name"].as_str().unwrap_or_default());
+            if test["ended"] == false {
+                rows.push((row, "did not come to their end".to_owned()));
+                continue;
+            }
             let number = |key: &str| test[key].as_u64().unwrap_or(0);
             let skipped = test["skipped"].as_array().map_or(0, Vec::len);
             let mut words = vec![format!("{} passed", number("passed"))];
             words.extend((number("failed") > 0).then(|| format!("{} failed", number("failed"))));
             words.extend((skipped > 0).then(|| format!("{skipped} skipped")));
-            rows.push((
-                format!("tests: {}", test["name"].as_str().unwrap_or_default()),
-                words.join(", "),
-            ));
+            rows.push((row, words.join(", ")));
         }
         rows
     })

@@ -115,6 +115,8 @@ pub struct TestResult {
     pub count: Count,
     /// Names of tests that failed, or what went wrong with all of them.
     pub failures: Vec<String>,
+    /// Whether it came to its end, whatever that was.
+    pub ended: bool,
 }
 
 /// What came of a kernel.
@@ -190,6 +192,7 @@ impl Outcome {
                     "failed": test.count.failed(),
                     "skipped": test.count.skips(),
                     "failures": test.failures,
+                    "ended": test.ended,
                 })
             })
             .collect();
@@ -225,6 +228,7 @@ fn test_result(name: &str, output: &str, status: &str) -> TestResult {
     if name == SMOKE_NAME && status == "0" {
         count.add(Count::one(true));
     }
+    let ended = !matches!(status, "" | "124");
     // A runner that died has no closing line, and counted nothing.
     if status != "0" && count.failed() == 0 {
         count.add(Count::one(false));
@@ -239,6 +243,7 @@ fn test_result(name: &str, output: &str, status: &str) -> TestResult {
         name: name.to_owned(),
         count,
         failures,
+        ended,
     }
 }
 
