@@ -247,8 +247,8 @@ impl Bench {
             let rate = bytes as f64 / started.elapsed().as_secs_f64();
             let line = report.lines().next().unwrap_or_default();
             println!(
-                "audit verify, {threads} threads: {:.0} MB/s, {:.2} of the disk, {:.2} of SHA-256, of which it takes a little more than \
-                 one pass ({line})",
+                "audit verify, {threads} threads: {:.0} MB/s, {:.2} of the disk, {:.2} of SHA-256, of which it takes a little \
+                 more than one pass ({line})",
                 rate / 1e6,
                 rate / read,
                 rate / hashed

@@ -87,7 +87,6 @@ pub(crate) use format::{Frame, push_frame};
 pub use format::{Hash, MAGIC, OVERHEAD, PREFIX};
 pub(crate) use frames::{Place, event_hash};
 pub use head::Head;
-pub(crate) use leaf::leaf;
 pub use log::{Appended, Arrival, AuditLog, AuditSettings, Beside, Content, StorageError, Writing, open};
 pub(crate) use manifest::Manifest;
 pub use promise::{Conflict, Promises};

@@ -6,19 +6,18 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+#[path = "verified/arrival.rs"]
+mod arrival;
 #[path = "verified/both.rs"]
 mod verified;
 
+use arrival::arrival;
 use norma_collector::audit::verify::{Expected, Report};
 use norma_collector::audit::{
-    Arrival, AuditSettings, Content, Head, MAGIC, OVERHEAD, OpenError, Outbox, PREFIX, WriterSettings, open,
-    walk,
+    AuditSettings, Head, MAGIC, OVERHEAD, OpenError, Outbox, PREFIX, WriterSettings, open, walk,
 };
-use norma_wire::Event;
-use norma_wire::pb::EventId;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use prost::Message as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,24 +45,6 @@ fn outbox() -> Outbox {
     Outbox {
         node: "worker-1".into(),
         epoch: 5,
-    }
-}
-
-fn arrival(sequence: u64, padding: usize) -> Arrival {
-    let id = Some(EventId {
-        node: "worker-1".into(),
-        epoch: 5,
-        sequence,
-    });
-    let mut event = Event {
-        id,
-        kind: 1,
-        ..Event::default()
-    };
-    event.process.get_or_insert_default().exe = "x".repeat(padding);
-    Arrival {
-        sequence,
-        content: Content::Event(event.encode_to_vec().into()),
     }
 }
 

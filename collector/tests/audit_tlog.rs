@@ -5,13 +5,16 @@
     reason = "a failure in a helper is a failure of the test"
 )]
 
+#[path = "verified/arrival.rs"]
+mod arrival;
 #[path = "verified/log.rs"]
 mod log;
 #[path = "verified/both.rs"]
 mod verified;
 
+use arrival::arrival;
 use jiff::Timestamp;
-use log::{Log, all_files, arrival, copy_all};
+use log::{Log, PADDING, all_files, copy_all};
 use norma_collector::audit::export::{Archive, ExportError, Folder, export};
 use norma_collector::audit::gaps::gaps;
 use norma_collector::audit::prove::{CheckError, ProveError, Wanted, check, prove};
@@ -529,7 +532,7 @@ fn a_file_is_sealed_by_age_also_when_nothing_more_comes() {
             node: "worker-1".into(),
             epoch: 5,
         };
-        audit.append(outbox, vec![arrival(1)]).await.unwrap();
+        audit.append(outbox, vec![arrival(1, PADDING)]).await.unwrap();
         tokio::time::timeout(Duration::from_secs(60), async {
             while log.files("manifest").is_empty() {
                 tokio::time::sleep(Duration::from_millis(50)).await;

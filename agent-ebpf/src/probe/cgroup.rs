@@ -11,7 +11,7 @@ use norma_abi::{
     CGROUP_MADE, CGROUP_PATH_MAX, CGROUP_REMOVED, CgroupBody, FLAG_PATH_TRUNCATED, Header, KIND_CGROUP,
 };
 
-/// Nothing else of its kind runs on the processor of a tracepoint's program.
+/// Control groups come and go too seldom for memory for two at once; the second is lost, and counted as that.
 const SLOTS: u32 = 1;
 
 #[repr(C)]

@@ -164,9 +164,9 @@ fn records(
                     format!("the payload of record {next} is not a record: {error}"),
                 )
             })?;
-            again.push(&record, payload);
             frame.clear();
             let (leaf, link) = push_frame(&mut frame, &chain, payload);
+            again.push(&record, payload, leaf);
             chain = link;
             if let Some(frame) = Frame::take(&mut frame.as_slice(), leaf) {
                 summary.follow(&frame, &record);

@@ -3,7 +3,6 @@
 //! `payload` has the canonical bytes and `leaf_hash` their RFC 6962 leaf hash; every other column is read out of the
 //! payload, so that files can be searched in place. docs/archive.md describes them.
 
-use crate::audit::leaf;
 use bytes::Bytes;
 use norma_tlog::Hash;
 use norma_wire::Event;
@@ -135,8 +134,8 @@ impl Rows {
         self.payload.iter().map(ByteArray::data)
     }
 
-    /// Adds the row of a record with this payload.
-    pub fn push(&mut self, record: &Record, payload: &[u8]) {
+    /// Adds the row of a record with this payload and this leaf in the tree of its segment.
+    pub fn push(&mut self, record: &Record, payload: &[u8], leaf: Hash) {
         let event = match &record.body {
             Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
             _ => None,
@@ -174,7 +173,7 @@ impl Rows {
         self.container.push(of_container(|found| &found.name));
         self.container_id.push(of_container(|found| &found.id));
         self.image.push(of_container(|found| &found.image));
-        self.leaf_hash.push(leaf(payload).0.to_vec().into());
+        self.leaf_hash.push(leaf.0.to_vec().into());
         self.payload.push(Bytes::copy_from_slice(payload).into());
         self.bytes += payload.len();
     }

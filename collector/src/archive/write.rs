@@ -131,7 +131,8 @@ fn fill(
         })?;
         let Some(record) = next else { break };
         summary.follow(&scan.frame(), &record);
-        rows.push(&record, scan.frame().payload);
+        let frame = scan.frame();
+        rows.push(&record, frame.payload, frame.leaf);
         if rows.len() >= GROUP_ROWS || rows.bytes() >= GROUP_BYTES {
             flush(&mut writer, &mut rows).map_err(format(path))?;
         }

@@ -15,6 +15,7 @@
 //! trust policy demands.
 
 use super::entry::Entry;
+use super::format::{Frame, FrameError};
 use super::leaf::leaf;
 use super::read::ReadError;
 use super::scan::{Defect, Scan};
@@ -264,10 +265,10 @@ fn extra(segment: &Segment, entry: &Entry, record: u64) -> Result<String, ProveE
     let (first, last) = entry.records();
     let mut tree = Tree::default();
     let mut payload = Vec::new();
-    walk(segment, |found, bytes| {
-        tree.push(leaf(bytes));
+    walk(segment, |found, frame| {
+        tree.push(frame.leaf);
         if found.index == record {
-            payload = bytes.to_vec();
+            payload = frame.payload.to_vec();
         }
         found.index < last
     })?;
@@ -287,19 +288,19 @@ fn extra(segment: &Segment, entry: &Entry, record: u64) -> Result<String, ProveE
     Ok(text + &format!("\n{entry}"))
 }
 
-/// Shows the records of a segment with their payloads, until told to stop.
-fn walk(segment: &Segment, mut show: impl FnMut(&Record, &[u8]) -> bool) -> Result<(), ProveError> {
+/// Shows the records of a segment with their frames, until told to stop.
+fn walk(segment: &Segment, mut show: impl FnMut(&Record, &Frame<'_>) -> bool) -> Result<(), ProveError> {
     let path = &segment.path;
     let mut scan = Scan::open(path, segment.first_index, None).map_err(|source| io_error(path, source))?;
     loop {
         match scan.next() {
             Ok(Some(record)) => {
-                if !show(&record, scan.frame().payload) {
+                if !show(&record, &scan.frame()) {
                     return Ok(());
                 }
             }
             // What is after it is being written, or verification says what is wrong with it.
-            Ok(None) | Err(Defect::Frame(super::format::FrameError::Incomplete { .. })) => return Ok(()),
+            Ok(None) | Err(Defect::Frame(FrameError::Incomplete { .. })) => return Ok(()),
             Err(defect) => {
                 return Err(ReadError::Damaged {
                     path: path.clone(),

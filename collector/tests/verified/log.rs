@@ -1,16 +1,17 @@
 //! A log in a folder of its own.
 
+use super::arrival::arrival;
 use super::verified::verify;
 use norma_collector::audit::verify::{Expected, Remembered, Report};
-use norma_collector::audit::{Arrival, AuditSettings, Content, OpenError, Outbox, WriterSettings, open};
+use norma_collector::audit::{AuditSettings, OpenError, Outbox, WriterSettings, open};
 use norma_tlog::{Note, Policy};
-use norma_wire::Event;
-use norma_wire::pb::EventId;
-use prost::Message as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// Bytes of each event besides what it says.
+pub const PADDING: usize = 300;
 
 pub struct Log {
     pub folder: TempDir,
@@ -57,7 +58,9 @@ impl Log {
                     node: "worker-1".into(),
                     epoch: 5,
                 };
-                log.append(outbox, vec![arrival(sequence)]).await.unwrap();
+                log.append(outbox, vec![arrival(sequence, PADDING)])
+                    .await
+                    .unwrap();
             }
             writing.stop("test").await.unwrap();
         });
@@ -109,24 +112,6 @@ impl Log {
         };
         copy_all(self.folder.path(), copy.folder.path());
         copy
-    }
-}
-
-pub fn arrival(sequence: u64) -> Arrival {
-    let id = Some(EventId {
-        node: "worker-1".into(),
-        epoch: 5,
-        sequence,
-    });
-    let mut event = Event {
-        id,
-        kind: 1,
-        ..Event::default()
-    };
-    event.process.get_or_insert_default().exe = "x".repeat(300);
-    Arrival {
-        sequence,
-        content: Content::Event(event.encode_to_vec().into()),
     }
 }
 
