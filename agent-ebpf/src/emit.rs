@@ -6,7 +6,7 @@
 use crate::kernel::task::Task;
 use crate::settings;
 use crate::slot::{self, Slot};
-use crate::verifier::{load, store};
+use crate::verifier::{add, load, store};
 use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
@@ -72,27 +72,49 @@ pub fn current_cgroup_typed() -> u64 {
     }
 }
 
+/// The counters of this processor. Interrupts, and programs that preempt this one, count there too, so they are only ever
+/// added to.
+#[inline(always)]
+fn counters() -> Option<*mut Counters> {
+    COUNTERS.get_ptr_mut(0)
+}
+
+macro_rules! count {
+    ($counters:expr, $field:ident, $kind:expr) => {
+        // SAFETY: the verifier has seen the null check of the value, and that the index is within the array.
+        unsafe { add(&raw mut (*$counters).$field[$kind as usize % KINDS], 1) }
+    };
+}
+
 /// Counts an act that could not be described.
 #[inline(always)]
 pub fn failed(kind: u16) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the verifier has seen the null check; this processor's value is only written here.
-        unsafe { (*counters).failed[kind as usize % KINDS] += 1 };
+    if let Some(counters) = counters() {
+        count!(counters, failed, kind);
+    }
+}
+
+/// Counts an act that was recognised.
+#[inline(always)]
+pub fn recognised(kind: u16) {
+    if let Some(counters) = counters() {
+        count!(counters, recognised, kind);
     }
 }
 
 /// Counts an act of a control group that finds no memory to be described in as lost.
 #[inline(always)]
 pub fn lose(cgroup: u64, kind: u16) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the verifier has seen the null check; this processor's value is only written here.
-        let counters = unsafe { &mut *counters };
-        let kind_index = kind as usize % KINDS;
-        counters.seq += 1;
-        counters.seen[kind_index] += 1;
-        counters.lost[kind_index] += 1;
-        count_loss(cgroup, kind);
+    if let Some(counters) = counters() {
+        count!(counters, seen, kind);
+        lost(counters, cgroup, kind);
     }
+}
+
+#[inline(always)]
+fn lost(counters: *mut Counters, cgroup: u64, kind: u16) {
+    count!(counters, lost, kind);
+    count_loss(cgroup, kind);
 }
 
 /// Has `work` describe an act of a control group in a slot of its own; `None` counts as failed.
@@ -112,15 +134,6 @@ pub fn within<T: Slot>(
         failed(kind);
     }
     slot::release(slot);
-}
-
-/// Counts an act that was recognised.
-#[inline(always)]
-pub fn recognised(kind: u16) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the verifier has seen the null check; this processor's value is only written here.
-        unsafe { (*counters).recognised[kind as usize % KINDS] += 1 };
-    }
 }
 
 /// Fills in that the current thread acted, now. `cgroup` is [`current_cgroup_typed`].
@@ -223,20 +236,19 @@ pub fn submit(header: *mut Header, kind: u16, len: u64) {
 /// The same; tells whether it was delivered.
 #[inline(always)]
 pub fn deliver(header: *mut Header, kind: u16, len: u64) -> bool {
-    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+    let Some(counters) = counters() else {
         return false;
     };
-    // SAFETY: the verifier has seen the null check; this processor's value is only written here.
-    let counters = unsafe { &mut *counters };
-    let kind_index = kind as usize % KINDS;
-    counters.seq += 1;
-    counters.seen[kind_index] += 1;
-    // SAFETY: the header is a live map value or lies on the stack.
-    let cpu = unsafe {
+    count!(counters, seen, kind);
+    // SAFETY: a live map value; the header is one or lies on the stack.
+    let (seq, cpu, cgroup) = unsafe {
+        // Nothing is counted by it, so that two records may happen to share a number.
+        let seq = load(&raw const (*counters).seq) + 1;
+        store(&raw mut (*counters).seq, seq);
         (*header).kind = kind;
         (*header).len = len as u32;
-        (*header).seq = counters.seq;
-        (*header).cpu
+        (*header).seq = seq;
+        (seq, (*header).cpu, (*header).cgroup_id)
     };
     let ring = if is_bulk(kind) {
         cpu & settings::ring_mask() & (RESERVED - 1)
@@ -244,16 +256,14 @@ pub fn deliver(header: *mut Header, kind: u16, len: u64) -> bool {
         RESERVED
     };
     let mut flags = BPF_RB_NO_WAKEUP;
-    if counters.seq % LOOK_EVERY == 0 && with_ring!(ring, fill(())) > settings::wakeup_bytes() {
+    if seq % LOOK_EVERY == 0 && with_ring!(ring, fill(())) > settings::wakeup_bytes() {
         flags = BPF_RB_FORCE_WAKEUP;
     }
     let output = Output { header, len, flags };
     if with_ring!(ring, send(&output)) >= 0 {
         return true;
     }
-    counters.lost[kind_index] += 1;
-    // SAFETY: as above.
-    count_loss(unsafe { (*header).cgroup_id }, kind);
+    lost(counters, cgroup, kind);
     false
 }
 
@@ -300,7 +310,7 @@ fn add_loss(key: &LossKey) -> bool {
     let Some(count) = LOSSES.get_ptr_mut(key) else {
         return false;
     };
-    // SAFETY: the verifier has seen the null check; this processor's value is only written here.
-    unsafe { *count += 1 };
+    // SAFETY: the verifier has seen the null check.
+    unsafe { add(count, 1) };
     true
 }

@@ -36,6 +36,8 @@ mod settings;
 #[cfg(target_arch = "bpf")]
 mod slot;
 #[cfg(target_arch = "bpf")]
+mod turn;
+#[cfg(target_arch = "bpf")]
 mod verifier;
 
 #[cfg(not(target_arch = "bpf"))]

@@ -59,6 +59,11 @@ pub const TABLE: &[Metric] = &[
         "Acts that the kernel side could not describe",
     ),
     counter(
+        "norma_agent_kernel_passed_over",
+        &["kind"],
+        "Most acts that no program can have seen, because the kernel was in the middle of it",
+    ),
+    counter(
         "norma_agent_kernel_recognised",
         &["kind"],
         "Acts that the kernel side recognised as known and counted",
@@ -260,6 +265,7 @@ fn tell_snapshot(page: &mut Page, snapshot: &Snapshot) {
             ("norma_agent_kernel_records", totals.seen),
             ("norma_agent_kernel_lost", totals.lost),
             ("norma_agent_kernel_undescribed", totals.failed),
+            ("norma_agent_kernel_passed_over", totals.passed_over),
             ("norma_agent_kernel_recognised", totals.recognised),
         ] {
             page.tell(name, &[kind], count as f64);

@@ -13,6 +13,7 @@ mod evasion;
 mod facts;
 mod known;
 mod object;
+mod passed;
 mod rings;
 mod shared;
 mod table;
@@ -33,6 +34,7 @@ use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
 use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
 use object::{Cast, Numbers};
+use passed::PassedOver;
 pub use rings::RingFill;
 use rings::Rings;
 use shared::Shared;
@@ -47,6 +49,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/no
 const WAKEUP_SHARE: u32 = 4;
 /// The smallest ring that the kernel makes.
 const SMALLEST_RING: u32 = 4096;
+
+/// What was passed over is looked up as often.
+const PASSED_OVER_EVERY: Duration = Duration::from_millis(250);
 
 /// Choices of whoever starts the sensor.
 #[derive(Clone, Debug)]
@@ -145,6 +150,7 @@ pub struct Sensor {
     verified: Vec<(String, u32)>,
     counters: PerCpuArray<MapData, Shared<Counters>>,
     losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
+    passed_over: PassedOver,
 }
 
 impl Sensor {
@@ -175,7 +181,17 @@ impl Sensor {
             }
             None => Self::load(config, &facts, &kernel, None)?,
         };
-        let report = coverage::report(&facts, &attached.outcomes);
+        let mut report = coverage::report(&facts, &attached.outcomes);
+        report.facts.push((
+            "passed over".to_owned(),
+            if sensor.passed_over.is_told() {
+                "what a program would see while it is in the middle of something on that processor; counted, and told as \
+                 a loss"
+            } else {
+                "nothing: programs run as often as they are wanted"
+            }
+            .to_owned(),
+        ));
         if report
             .capabilities
             .iter()
@@ -253,10 +269,12 @@ impl Sensor {
             known: Some(KnownTable::take(&mut ebpf)?),
             links: Vec::new(),
             verified: Vec::new(),
+            passed_over: PassedOver::new(shared::take(&mut ebpf, "TURNS_TAKEN")?),
         };
         sensor.reserve_losses()?;
         let mut attached = attach::attach_all(&mut ebpf, kernel, facts, &config.wanted);
         sensor.links = std::mem::take(&mut attached.links);
+        sensor.passed_over.watch(std::mem::take(&mut attached.watched));
         sensor.verified = verified_instructions(&ebpf);
         Ok((sensor, attached))
     }
@@ -299,8 +317,20 @@ impl Sensor {
 
     /// What the kernel side has counted since the start, over all processors.
     pub fn counters(&mut self) -> Result<Totals, SensorError> {
+        self.counters_within(Duration::ZERO)
+    }
+
+    /// The same, where what was passed over is as it was found a moment ago.
+    pub fn counters_soon(&mut self) -> Result<Totals, SensorError> {
+        self.counters_within(PASSED_OVER_EVERY)
+    }
+
+    fn counters_within(&mut self, age: Duration) -> Result<Totals, SensorError> {
         let values = self.counters.get(&0, 0).map_err(SensorError::Counters)?;
-        Ok(Totals::sum(values.iter().map(|counters| counters.0)))
+        Ok(Totals {
+            passed_over: self.passed_over.count(age),
+            ..Totals::sum(values.iter().map(|counters| counters.0))
+        })
     }
 
     /// Whose records were lost since the start, by control group and kind.

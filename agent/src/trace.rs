@@ -161,6 +161,8 @@ pub struct Lost {
     lost: Vec<u64>,
     failed: Vec<u64>,
     losses: Vec<(CgroupId, usize, u64)>,
+    #[serde(default)]
+    passed_over: Vec<u64>,
 }
 
 impl Lost {
@@ -170,6 +172,7 @@ impl Lost {
             seen: totals.seen.to_vec(),
             lost: totals.lost.to_vec(),
             failed: totals.failed.to_vec(),
+            passed_over: totals.passed_over.to_vec(),
             losses: losses
                 .iter()
                 .map(|((cgroup, kind), count)| (*cgroup, *kind, *count))
@@ -188,6 +191,7 @@ impl Lost {
         fill(&mut totals.seen, &self.seen);
         fill(&mut totals.lost, &self.lost);
         fill(&mut totals.failed, &self.failed);
+        fill(&mut totals.passed_over, &self.passed_over);
         let losses = self
             .losses
             .iter()

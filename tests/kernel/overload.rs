@@ -130,9 +130,15 @@ fn a_burst_of_opens_execs_and_connects_adds_up() {
     let results = run(&mut watch, &mut bursts, true);
     let totals = watch.sensor.counters().unwrap();
     for (burst, (done, delivered, lost)) in bursts.iter().zip(results) {
-        println!("{}: {done} done, {delivered} delivered, {lost} lost", burst.word);
+        // What others did may have been passed over as well.
+        let passed_over = totals.passed_over[usize::from(burst.kind)];
+        println!(
+            "{}: {done} done, {delivered} delivered, {lost} lost, at most {passed_over} passed over",
+            burst.word
+        );
         assert_eq!(done, burst.count);
-        assert_eq!(delivered + lost, done, "{}; {totals:?}", burst.word);
+        let told = delivered + lost..=delivered + lost + passed_over;
+        assert!(told.contains(&done), "{}; {totals:?}", burst.word);
     }
     assert_eq!(totals.failed.iter().sum::<u64>(), 0, "{totals:?}");
 }

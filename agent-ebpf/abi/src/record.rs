@@ -58,6 +58,10 @@ pub const ACTION_KILLED: u32 = 2;
 pub const ARGV_MAX: usize = 64 << 10;
 /// Places for the record of an exec that each processor has: one may be preempted by another.
 pub const EXEC_SLOTS: u32 = 2;
+/// Acts whose programs have stand-ins; the number of [`Turns`] that there are.
+pub const TURNS: u32 = 4;
+/// Most programs for one of them.
+pub const TURNS_MAX: usize = 3;
 /// Longest part of the environment that is carried, in bytes.
 pub const ENVIRONMENT_MAX: usize = 16 << 10;
 /// Most path components that are walked.
@@ -70,6 +74,18 @@ pub const PATH_MAX: usize = 4096;
 pub const FILENAME_MAX: usize = 1024;
 /// Longest control group path that is reported, in bytes.
 pub const CGROUP_PATH_MAX: usize = 1024;
+
+/// Who of a program and its stand-ins is in the middle of an act, on one processor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Turns {
+    /// Not 0 for those that are, the program itself first.
+    pub busy: [u64; TURNS_MAX],
+    /// The task whose act was seen to, for the stand-ins that are called for the same act.
+    pub done: u64,
+    /// Acts that stand-ins saw to.
+    pub stood_in: u64,
+}
 
 /// Start of each record: what happened when, and who did it.
 #[repr(C)]

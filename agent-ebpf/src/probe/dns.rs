@@ -8,7 +8,7 @@ use crate::kernel::sock::mapped;
 use crate::kernel::task::Task;
 use crate::rules;
 use crate::slot::{self, Hold, Slot};
-use crate::verifier::{load, store};
+use crate::verifier::load;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_skb_load_bytes};
 use aya_ebpf::macros::{cgroup_skb, map};

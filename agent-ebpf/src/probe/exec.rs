@@ -9,11 +9,12 @@ use crate::probe::syscall::{Return, returns};
 use crate::rules;
 use crate::settings;
 use crate::slot::{self, Hold, Slot};
+use crate::turn::turns;
 use crate::verifier::{load, store};
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_send_signal,
 };
-use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, lpm_trie::Key};
 use aya_ebpf::programs::BtfTracePointContext;
 use norma_abi::{
@@ -58,10 +59,12 @@ unsafe impl Slot for Scratch {}
 #[map]
 static EXEC_SCRATCH: Array<Scratch> = Array::with_max_entries(EXEC_SLOTS, 0);
 
+turns!(2 for 0, "sched_process_exec" => executed: 0 process_exec, 1 process_exec_second);
+
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: the new program is in
 /// place, and the thread has not yet returned to user space.
-#[btf_tracepoint(function = "sched_process_exec")]
-pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
+#[inline(always)]
+fn executed(ctx: &BtfTracePointContext) {
     let exec = Exec(ctx.arg::<*const u8>(2) as u64);
     // SAFETY: the helper takes nothing.
     let first = EXEC_SLOTS * unsafe { bpf_get_smp_processor_id() };
@@ -69,7 +72,6 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     emit::within(slot, emit::current_cgroup_typed(), KIND_EXEC, |scratch| {
         record(scratch, exec)
     });
-    0
 }
 
 /// What the verifier should not follow through every walk (which rule, which flags) lies in the scratch memory.

@@ -4,6 +4,7 @@ use crate::act;
 use crate::emit;
 use crate::kernel::task::{CLONE_NEWUSER, Task};
 use crate::settings;
+use crate::turn::turns;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -29,13 +30,17 @@ struct Exit {
 #[map]
 static ENDED: LruHashMap<[u64; 2], u8> = LruHashMap::with_max_entries(1024, 0);
 
+turns! {
+    3 for 1, "sched_process_fork" => forked: 0 process_fork, 1 process_fork_second, 2 process_fork_third
+}
+
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`
-#[btf_tracepoint(function = "sched_process_fork")]
-pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+#[inline(always)]
+fn forked(ctx: &BtfTracePointContext) {
     let child = Task::<true>(ctx.arg::<*const u8>(1) as u64);
     let pid = child.tgid();
     if child.pid() != pid {
-        return 0;
+        return;
     }
     let mut record = MaybeUninit::<Fork>::zeroed();
     // SAFETY: integers only, for which zeros are values.
@@ -47,7 +52,6 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
         reserved: 0,
     };
     emit::submit(&raw mut record.header, KIND_FORK, size_of::<Fork>() as u64);
-    0
 }
 
 /// The same tracepoint: a child that was made in other namespaces than its parent's.
@@ -75,16 +79,20 @@ pub fn process_fork_ns(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+turns! {
+    3 for 2, "sched_process_exit" => ended: 0 process_exit, 1 process_exit_second, 2 process_exit_third
+}
+
 /// `TP_PROTO(struct task_struct *p)`; from 6.16 `TP_PROTO(struct task_struct *p, bool group_dead)`
-#[btf_tracepoint(function = "sched_process_exit")]
-pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+#[inline(always)]
+fn ended(ctx: &BtfTracePointContext) {
     let task = Task::current();
     if settings::exit_tells_group_dead() {
         if ctx.arg::<u64>(1) & 1 == 0 {
-            return 0;
+            return;
         }
     } else if task.live_threads() != 0 || reported(task) {
-        return 0;
+        return;
     }
     let mut record = MaybeUninit::<Exit>::zeroed();
     // SAFETY: integers only, for which zeros are values.
@@ -100,7 +108,6 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
         max_rss_pages: usage.max_rss,
     };
     emit::submit(&raw mut record.header, KIND_EXIT, size_of::<Exit>() as u64);
-    0
 }
 
 /// Whether another thread has reported this end: two threads that exit together both find none alive.

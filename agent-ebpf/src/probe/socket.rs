@@ -16,7 +16,7 @@ use crate::kernel::file::{Dentry, Mount};
 use crate::path::{self, Walk};
 use crate::rules;
 use crate::slot::{self, Hold, Slot};
-use crate::verifier::{load, store};
+use crate::verifier::load;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;

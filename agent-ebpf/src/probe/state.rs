@@ -4,7 +4,7 @@ use crate::emit;
 use crate::kernel::sock::{AF_INET, AF_INET6, IPPROTO_TCP, Sock, is_mapped};
 use crate::rules;
 use crate::settings;
-use aya_ebpf::macros::btf_tracepoint;
+use crate::turn::turns;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::mem::MaybeUninit;
 use norma_abi::{
@@ -38,25 +38,29 @@ struct Change {
     body: SocketBody,
 }
 
+turns! {
+    3 for 3, "inet_sock_set_state" => changed: 0 socket_state, 1 socket_state_second, 2 socket_state_third
+}
+
 /// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`
 ///
 /// A socket begins to connect and to listen in the context of the process that asked for it. The other
 /// changes come with packets, while anybody runs.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
+#[inline(always)]
+fn changed(ctx: &BtfTracePointContext) {
     let (before, state) = (ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32);
     let begins = state == TCP_SYN_SENT || state == TCP_LISTEN;
     // What never came further than a half-open passive connection is nothing that a process did.
     let ends = state == TCP_CLOSE && !matches!(before, TCP_LISTEN | TCP_SYN_RECV | TCP_CLOSE);
     let established = state == TCP_ESTABLISHED && (before == TCP_SYN_SENT || before == TCP_SYN_RECV);
     if !begins && !((ends || established) && settings::wants(WANT_CLOSE)) {
-        return 0;
+        return;
     }
     let sock = Sock::<true>(ctx.arg::<*const u8>(0) as u64);
     let family = sock.family();
     let protocol = sock.protocol();
     if (family != AF_INET && family != AF_INET6) || protocol == IPPROTO_MPTCP {
-        return 0;
+        return;
     }
     let protocol = if protocol == 0 { IPPROTO_TCP } else { protocol };
     if state == TCP_SYN_SENT {
@@ -82,7 +86,6 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
     } else {
         change(sock, family, protocol, SOCKET_ESTABLISHED, SOCKET_RESULT, 0);
     }
-    0
 }
 
 #[inline(always)]

@@ -66,10 +66,11 @@ fn human(document: &Value, age: Duration, working: bool) -> anyhow::Result<()> {
             let of = |name: &str| totals.get(name).and_then(Value::as_u64).unwrap_or(0);
             if of("seen") + of("recognised") > 0 {
                 say(&format!(
-                    "  {kind:<8} seen {:>10}  lost {:>6}  unreadable {:>6}  recognised {:>10}",
+                    "  {kind:<8} seen {:>10}  lost {:>6}  unreadable {:>6}  passed over {:>6}  recognised {:>10}",
                     of("seen"),
                     of("lost"),
                     of("failed"),
+                    of("passed_over"),
                     of("recognised")
                 ))?;
             }

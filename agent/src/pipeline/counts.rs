@@ -23,6 +23,8 @@ pub struct KindTotals {
     pub failed: u64,
     /// Acts that it recognised and counted instead.
     pub recognised: u64,
+    /// The most acts that no program can have seen, because the kernel passed it over.
+    pub passed_over: u64,
 }
 
 /// What was lost since it was last asked.
@@ -93,10 +95,13 @@ impl KernelCounts {
                 self.reported += count - before;
             }
         }
-        let unreadable: BTreeMap<usize, u64> = (0..KINDS)
-            .map(|kind| (kind, totals.failed[kind] - self.last.failed[kind]))
-            .filter(|(_, count)| *count > 0)
-            .collect();
+        let nobodys = [
+            (LossCause::Unreadable, since(&totals.failed, &self.last.failed)),
+            (
+                LossCause::PassedOver,
+                since(&totals.passed_over, &self.last.passed_over),
+            ),
+        ];
         self.last = *totals;
         if let Some(losses) = losses {
             self.losses = losses;
@@ -104,7 +109,12 @@ impl KernelCounts {
         by_cgroup
             .into_iter()
             .map(|(cgroup, counts)| (cgroup, LossCause::RingFull, counts))
-            .chain((!unreadable.is_empty()).then_some((CgroupId(0), LossCause::Unreadable, unreadable)))
+            .chain(
+                nobodys
+                    .into_iter()
+                    .filter(|(_, counts)| !counts.is_empty())
+                    .map(|(cause, counts)| (CgroupId(0), cause, counts)),
+            )
             .map(|(cgroup, cause, counts)| Lost {
                 cgroup,
                 cause,
@@ -144,11 +154,20 @@ impl KernelCounts {
                     lost: totals.lost[kind],
                     failed: totals.failed[kind],
                     recognised: totals.recognised[kind],
+                    passed_over: totals.passed_over[kind],
                 };
                 Some((sensor::kind_name(kind)?, counted))
             })
             .collect()
     }
+}
+
+/// What a counter of each kind has grown by, where it has.
+fn since(now: &[u64; KINDS], before: &[u64; KINDS]) -> BTreeMap<usize, u64> {
+    (0..KINDS)
+        .map(|kind| (kind, now[kind].saturating_sub(before[kind])))
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 fn kind_word(kind: usize) -> String {

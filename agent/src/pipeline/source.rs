@@ -54,7 +54,7 @@ impl Source for Sensor {
     }
 
     fn counters(&mut self) -> Result<Totals, SensorError> {
-        Self::counters(self)
+        Self::counters_soon(self)
     }
 
     fn losses(&mut self) -> Result<Losses, SensorError> {

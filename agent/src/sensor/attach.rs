@@ -3,7 +3,8 @@
 use super::btf::Kernel;
 use super::coverage::{Tier, chain};
 use super::facts::Facts;
-use super::table::{self, At, Capability, Hook, Way};
+use super::passed::Watched;
+use super::table::{self, At, Capability, Hook, Turn, Way};
 use super::tiers::Tiers;
 use super::wanted::Wanted;
 use aya::Ebpf;
@@ -36,6 +37,8 @@ pub struct Attached {
     pub links: Vec<Link>,
     /// Programs that the kernel's verifier refused, with the end of what it said.
     pub refused: Vec<String>,
+    /// Programs that the kernel may pass over.
+    pub watched: Vec<Watched>,
 }
 
 /// Tries the ways of each wanted capability, best first, until one works.
@@ -50,6 +53,7 @@ pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Want
         attached: HashMap::new(),
         links: Vec::new(),
         refused: Vec::new(),
+        watched: HashMap::new(),
     };
     let outcomes = table::capabilities()
         .map(|capability| {
@@ -64,6 +68,7 @@ pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Want
                 for way in capability.ways {
                     match attacher.take(way) {
                         Ok(missing) => {
+                            attacher.watch(way, capability.kinds);
                             outcome.way = Some(way);
                             outcome.missing = missing;
                             break;
@@ -79,6 +84,7 @@ pub fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel, facts: &Facts, wanted: &Want
         outcomes,
         links: attacher.links,
         refused: attacher.refused,
+        watched: attacher.watched.into_values().collect(),
     }
 }
 
@@ -111,6 +117,7 @@ struct Attacher<'a> {
     attached: HashMap<(&'static str, At), Result<(), String>>,
     links: Vec<Link>,
     refused: Vec<String>,
+    watched: HashMap<&'static str, Watched>,
 }
 
 /// Attaches a program and takes the link out of it.
@@ -148,6 +155,44 @@ impl Attacher<'_> {
             }
         }
         Ok(missing)
+    }
+
+    /// Notes what the programs of a way report, of those that the kernel may pass over.
+    fn watch(&mut self, way: &'static Way, kinds: &[u16]) {
+        for hook in way.hooks {
+            if self.has_no_place(hook).is_some() || !self.may_be_passed_over(hook) {
+                continue;
+            }
+            if !self.watched.contains_key(hook.program) {
+                let watched = program(self.ebpf, hook.program)
+                    .and_then(|program| program.fd().map_err(|error| chain(&error)))
+                    .and_then(|program| Watched::new(program, hook.turn).map_err(|error| error.to_string()));
+                match watched {
+                    Ok(watched) => self.watched.insert(hook.program, watched),
+                    Err(why) => {
+                        tracing::debug!(
+                            program = hook.program,
+                            why,
+                            "what is passed over of it is not counted"
+                        );
+                        continue;
+                    }
+                };
+            }
+            if let Some(watched) = self.watched.get_mut(hook.program) {
+                watched.reports(kinds);
+            }
+        }
+    }
+
+    /// Programs of other kinds run with preemption off, or as often as they are wanted. What a stand-in misses does not
+    /// tell whether the first has done it.
+    fn may_be_passed_over(&self, hook: &Hook) -> bool {
+        matches!(
+            hook.at,
+            At::Lsm(_) | At::Fentry(_) | At::Fexit(_) | At::BtfTracepoint(_)
+        ) && hook.turn != Turn::StandIn
+            && matches!(self.attached.get(&(hook.program, hook.at)), Some(Ok(())))
     }
 
     fn hook(&mut self, hook: &Hook) -> Result<(), String> {

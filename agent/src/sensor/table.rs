@@ -18,6 +18,8 @@ pub struct Capability {
     pub name: &'static str,
     /// What it is, to complete "sees ...".
     pub what: &'static str,
+    /// What its programs report, as `KIND_*`.
+    pub kinds: &'static [u16],
     /// Ways to have it, best first.
     pub ways: &'static [Way],
 }
@@ -44,6 +46,19 @@ pub struct Hook {
     pub at: At,
     /// The way is no way without it. Other hooks are for entry points that not every kernel has.
     pub essential: bool,
+    /// What it is to other programs there.
+    pub turn: Turn,
+}
+
+/// What a program is to others that hook in at the same place for the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// The only one.
+    Alone,
+    /// It has stand-ins, and this index in `norma_abi::Turns`.
+    First(u32),
+    /// It does the work where those before it are in the middle of something.
+    StandIn,
 }
 
 /// Places to attach to.
@@ -74,6 +89,7 @@ const fn essential(program: &'static str, at: At) -> Hook {
         program,
         at,
         essential: true,
+        turn: Turn::Alone,
     }
 }
 
@@ -82,6 +98,22 @@ const fn extra(program: &'static str, at: At) -> Hook {
         program,
         at,
         essential: false,
+        turn: Turn::Alone,
+    }
+}
+
+/// With an index in `norma_abi::Turns`. Its stand-ins come after it.
+const fn first(turn: u32, program: &'static str, at: At) -> Hook {
+    Hook {
+        turn: Turn::First(turn),
+        ..essential(program, at)
+    }
+}
+
+const fn stand_in(program: &'static str, at: At) -> Hook {
+    Hook {
+        turn: Turn::StandIn,
+        ..extra(program, at)
     }
 }
 
@@ -91,6 +123,7 @@ const fn without(syscall: &'static str) -> Hook {
         program: "",
         at: At::NoSyscall(syscall),
         essential: true,
+        turn: Turn::Alone,
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Totals {
     pub failed: [u64; KINDS],
     /// Acts that were recognised, and for which no record was made.
     pub recognised: [u64; KINDS],
+    /// Times that the kernel passed over a program that reports this kind: the most that there can have been of it
+    /// unseen.
+    pub passed_over: [u64; KINDS],
 }
 
 impl Totals {

@@ -202,7 +202,8 @@ impl<T: Source> Source for Recorded<T> {
     fn counters(&mut self) -> Result<Totals, SensorError> {
         let totals = self.inner.counters()?;
         let (known, _) = self.tape.with(|state| state.lost.counters());
-        if (totals.lost, totals.failed) != (known.lost, known.failed) {
+        let unseen = |totals: &Totals| (totals.lost, totals.failed, totals.passed_over);
+        if unseen(&totals) != unseen(&known) {
             let lost = Lost::new(&totals, &self.inner.losses()?);
             self.tape.with(|state| {
                 state.note(&Frame::Lost(lost.clone()));

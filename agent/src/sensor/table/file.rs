@@ -4,7 +4,7 @@ use super::{At, Capability, Tier, Way, essential, extra};
 use super::{CLAIMED, NO_COMPAT, NO_IO_URING, PERMITTED_ONLY};
 use crate::sensor::evasion::Sight::{self, Fully, Partly};
 use crate::sensor::evasion::Technique;
-use norma_abi::Group;
+use norma_abi::{Group, KIND_FILE, KIND_OPEN, KIND_PRIVILEGE};
 
 const CUT: &str = "paths of more than 96 components lack the directories nearest the root, and say so";
 const NO_NAME: &str = "a file opened by its handle may have no path; its inode and device are told";
@@ -41,6 +41,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "open",
         what: "files that are opened",
+        kinds: &[KIND_OPEN],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -99,6 +100,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "open-failed",
         what: "opens that are refused or fail",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -133,6 +135,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "open-path",
         what: "files that are opened without access to their content (O_PATH)",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -166,6 +169,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "receive",
         what: "open files that come from another process",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -196,6 +200,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "unlink",
         what: "names that are removed",
+        kinds: &[KIND_FILE],
         ways: &[
             lsm(&[
                 essential("lsm_path_unlink", At::Lsm("path_unlink")),
@@ -215,6 +220,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "rename",
         what: "files that get another name, and hard links",
+        kinds: &[KIND_FILE],
         ways: &[
             lsm(&[
                 essential("lsm_path_rename", At::Lsm("path_rename")),
@@ -236,6 +242,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "create",
         what: "directories, nodes and symbolic links that are made",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 blind_spots: &[PERMITTED_ONLY, TOLD_BY_OPEN],
@@ -269,6 +276,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "chmod",
         what: "permissions that change",
+        kinds: &[KIND_FILE],
         ways: &[
             lsm(&[essential("lsm_path_chmod", At::Lsm("path_chmod"))]),
             fexit(&[essential("fexit_path_chmod", At::Fexit("security_path_chmod"))]),
@@ -283,6 +291,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "chown",
         what: "owners that change",
+        kinds: &[KIND_FILE],
         ways: &[
             lsm(&[essential("lsm_path_chown", At::Lsm("path_chown"))]),
             fexit(&[essential("fexit_path_chown", At::Fexit("security_path_chown"))]),
@@ -302,6 +311,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "xattr",
         what: "extended attributes and access control lists that change",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 blind_spots: &[PERMITTED_ONLY, OTHER_MOUNT, FILE_FLAGS],
@@ -339,6 +349,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "truncate",
         what: "files that are cut to a length",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 blind_spots: &[PERMITTED_ONLY, TOLD_BY_OPEN],
@@ -363,6 +374,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "chroot",
         what: "processes that change their root directory",
+        kinds: &[KIND_FILE],
         ways: &[
             lsm(&[essential("lsm_path_chroot", At::Lsm("path_chroot"))]),
             fexit(&[essential("fexit_path_chroot", At::Fexit("security_path_chroot"))]),
@@ -372,6 +384,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "map",
         what: "files that are mapped for execution, or shared and writable",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -408,6 +421,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "exec-memory",
         what: "memory that no file backs and that becomes executable",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -445,6 +459,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "mount",
         what: "mounts that are made, moved, changed and removed",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -487,6 +502,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "mount-detached",
         what: "mounts that are made before they are attached, and attributes of mounts that change",
+        kinds: &[KIND_FILE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -528,6 +544,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "sysctl",
         what: "settings of the kernel that are written",
+        kinds: &[KIND_FILE],
         ways: &[Way {
             tier: Tier::Cgroup,
             needs: &[Group::Actor],

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
-use norma_abi::Group;
+use norma_abi::{Group, KIND_HOST};
 
 const KINDS_ONLY: &str =
     "that requests of a kind are made is reported, with their number, not what they are made on";
@@ -31,6 +31,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "module",
         what: "kernel modules that are asked for, loaded and removed",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::BtfTracepoint,
@@ -81,6 +82,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "bpf",
         what: "BPF programs that are loaded and attached",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -120,6 +122,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "bpf-refused",
         what: "BPF programs that are not loaded or attached after all",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -143,6 +146,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "keys",
         what: "use of the kernel's key store",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -174,6 +178,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "perf-event",
         what: "performance events that are opened",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -200,6 +205,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "userfaultfd",
         what: "processes that handle page faults themselves",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -223,6 +229,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "io-uring",
         what: "io_uring, and the kinds of requests made by it",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::BtfTracepoint,
@@ -322,6 +329,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "kexec",
         what: "kernels that are loaded to boot into",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -356,6 +364,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "device",
         what: "raw devices that are opened and made",
+        kinds: &[KIND_HOST],
         ways: &[Way {
             tier: Tier::Cgroup,
             needs: &[Group::Actor],
@@ -380,6 +389,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "clock",
         what: "changes of the time",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -446,6 +456,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "clock-refused",
         what: "attempts to change the time that fail",
+        kinds: &[KIND_HOST],
         ways: &[
             Way {
                 tier: Tier::Fentry,

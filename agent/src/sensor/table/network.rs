@@ -1,22 +1,32 @@
 //! The network.
 
-use super::{At, Capability, NO_COMPAT, NO_IO_URING, PERMITTED_ONLY, Tier, Way, essential, extra};
+use super::{
+    At, Capability, Hook, NO_COMPAT, NO_IO_URING, PERMITTED_ONLY, Tier, Way, essential, extra, first,
+    stand_in,
+};
 use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
-use norma_abi::Group;
+use norma_abi::{Group, KIND_CONNECT, KIND_DNS, KIND_LISTEN, KIND_SOCKET};
 
 const ADDRESS_CLAIMED: &str = "addresses are as the program gave them";
 const STATE: At = At::BtfTracepoint("inet_sock_set_state");
+
+const CHANGED: &[Hook] = &[
+    first(3, "socket_state", STATE),
+    stand_in("socket_state_second", STATE),
+    stand_in("socket_state_third", STATE),
+];
 
 /// Capabilities of this family.
 pub const ALL: &[Capability] = &[
     Capability {
         name: "connect",
         what: "connections that are started",
+        kinds: &[KIND_CONNECT],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Cgroup, Group::Sock, Group::Tcp],
-            hooks: &[essential("socket_state", STATE)],
+            hooks: CHANGED,
             sees: &[
                 (Technique::TcpFastOpen, Fully),
                 (Technique::Mptcp, Fully),
@@ -41,10 +51,11 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "close",
         what: "what comes of connections: established or not, the error, bytes and duration",
+        kinds: &[KIND_SOCKET],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Cgroup, Group::Sock, Group::Tcp],
-            hooks: &[essential("socket_state", STATE)],
+            hooks: CHANGED,
             sees: &[(
                 Technique::IoUringNetwork,
                 Partly("what is accepted by a request is seen when it ends, without the process"),
@@ -60,10 +71,11 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "listen",
         what: "sockets that begin to listen",
+        kinds: &[KIND_LISTEN],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Cgroup, Group::Sock, Group::Tcp],
-            hooks: &[essential("socket_state", STATE)],
+            hooks: CHANGED,
             sees: &[],
             blind_spots: &["a port that the kernel chooses at listen(2) itself is reported as 0"],
         }],
@@ -71,6 +83,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "accept",
         what: "connections that are accepted",
+        kinds: &[KIND_SOCKET],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -100,6 +113,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "bind",
         what: "internet sockets that are bound to an address",
+        kinds: &[KIND_SOCKET],
         ways: &[Way {
             tier: Tier::Cgroup,
             needs: &[Group::Actor],
@@ -117,6 +131,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "datagram",
         what: "peers that datagrams are sent to, once for each program and peer in 30 seconds",
+        kinds: &[KIND_SOCKET],
         ways: &[Way {
             tier: Tier::Cgroup,
             needs: &[Group::Actor, Group::Exec],
@@ -140,6 +155,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "network-failed",
         what: "attempts to connect or bind that are refused at once",
+        kinds: &[KIND_SOCKET],
         ways: &[
             // What connect(2), bind(2) and socketcall(2) come to, but no request of io_uring.
             Way {
@@ -167,6 +183,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "unix",
         what: "Unix sockets that are connected, bound and listened on by name",
+        kinds: &[KIND_SOCKET],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -209,6 +226,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "vsock",
         what: "vsock sockets that are connected, bound and listened on",
+        kinds: &[KIND_SOCKET],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -266,6 +284,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "socket-made",
         what: "sockets of kinds that see or send packets past the rules for connections, or steer the kernel",
+        kinds: &[KIND_SOCKET],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -296,6 +315,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "raw-send",
         what: "packets sent by raw and packet sockets, once for each program and peer in 30 seconds",
+        kinds: &[KIND_SOCKET],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -316,6 +336,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "unix-datagram",
         what: "datagrams that Unix sockets send by name, once for each program and peer in 30 seconds",
+        kinds: &[KIND_SOCKET],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -344,6 +365,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "sctp",
         what: "associations that are started by SCTP",
+        kinds: &[KIND_CONNECT],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -370,6 +392,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "dns",
         what: "DNS queries and answers",
+        kinds: &[KIND_DNS],
         ways: &[Way {
             tier: Tier::Cgroup,
             needs: &[Group::Actor],
@@ -392,6 +415,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "deny-connect",
         what: "connections refused where a rule says so",
+        kinds: &[KIND_CONNECT],
         ways: &[Way {
             tier: Tier::Cgroup,
             needs: &[Group::Actor],

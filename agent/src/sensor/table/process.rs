@@ -1,9 +1,9 @@
 //! Processes and what they may do.
 
-use super::{At, Capability, NO_COMPAT, PERMITTED_ONLY, Tier, Way, essential, extra};
+use super::{At, Capability, Hook, NO_COMPAT, PERMITTED_ONLY, Tier, Way, essential, extra, first, stand_in};
 use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
-use norma_abi::Group;
+use norma_abi::{Group, KIND_CGROUP, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_PRIVILEGE};
 
 const BY_CLONE: &str = "a child that is made in new namespaces is seen only with clone-namespace";
 const NOT_MAPPED_AGAIN: &str =
@@ -11,6 +11,14 @@ const NOT_MAPPED_AGAIN: &str =
 const REFUSED_ELSEWHERE: &str =
     "attempts that the kernel refuses before this check are not seen here; refused-privilege sees them";
 const CLAIMED_NAME: &str = "the name is as the program gave it";
+
+const FORKED: At = At::BtfTracepoint("sched_process_fork");
+const ENDED: At = At::BtfTracepoint("sched_process_exit");
+const EXEC: At = At::BtfTracepoint("sched_process_exec");
+const EXECUTED: &[Hook] = &[
+    first(0, "process_exec", EXEC),
+    stand_in("process_exec_second", EXEC),
+];
 
 /// What becomes of a flood, in every tier.
 const COUNTED: &str =
@@ -21,10 +29,11 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "exec",
         what: "programs that are executed",
+        kinds: &[KIND_EXEC],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Path, Group::Exec],
-            hooks: &[essential("process_exec", At::BtfTracepoint("sched_process_exec"))],
+            hooks: EXECUTED,
             sees: &[
                 (Technique::Script, Fully),
                 (Technique::Memfd, Fully),
@@ -50,6 +59,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "exec-failed",
         what: "programs that were to be executed and were not",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -78,10 +88,15 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "exit",
         what: "processes that end",
+        kinds: &[KIND_EXIT],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Exit],
-            hooks: &[essential("process_exit", At::BtfTracepoint("sched_process_exit"))],
+            hooks: &[
+                first(2, "process_exit", ENDED),
+                stand_in("process_exit_second", ENDED),
+                stand_in("process_exit_third", ENDED),
+            ],
             sees: &[(Technique::ShortLived, Fully)],
             blind_spots: &[
                 "the end of a thread that is not the last of its process is not seen",
@@ -93,10 +108,15 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "fork",
         what: "processes that are made",
+        kinds: &[KIND_FORK],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor],
-            hooks: &[essential("process_fork", At::BtfTracepoint("sched_process_fork"))],
+            hooks: &[
+                first(1, "process_fork", FORKED),
+                stand_in("process_fork_second", FORKED),
+                stand_in("process_fork_third", FORKED),
+            ],
             sees: &[(Technique::Flood, Partly(COUNTED))],
             blind_spots: &["new threads are not seen"],
         }],
@@ -104,10 +124,11 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "kill-exec",
         what: "processes killed before their first instruction where a rule says so",
+        kinds: &[KIND_EXEC],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Path, Group::Exec],
-            hooks: &[essential("process_exec", At::BtfTracepoint("sched_process_exec"))],
+            hooks: EXECUTED,
             sees: &[],
             blind_spots: &[
                 "the process is killed before its first instruction; what it was before the exec is gone too",
@@ -120,6 +141,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "cgroup",
         what: "control groups that come and go",
+        kinds: &[KIND_CGROUP],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Cgroup],
@@ -134,6 +156,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "ids",
         what: "processes that change their user and group ids",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -176,6 +199,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "groups",
         what: "processes that change their supplementary groups",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -217,6 +241,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "capabilities",
         what: "processes that change their capabilities",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -244,6 +269,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "capability-use",
         what: "capabilities that processes use, and those that they lack",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -271,6 +297,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "refused-privilege",
         what: "attempts to change ids and capabilities and to trace others that fail",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -315,6 +342,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "prctl",
         what: "no_new_privs, ambient capabilities and seccomp by prctl",
+        kinds: &[KIND_PRIVILEGE],
         // A BPF-LSM program on task_prctl would have to return ENOSYS, and fexit there tells no outcome.
         ways: &[
             Way {
@@ -339,6 +367,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "seccomp",
         what: "seccomp filters that are installed",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -362,6 +391,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "namespace",
         what: "namespaces that processes leave and enter",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -405,6 +435,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "clone-namespace",
         what: "children that are made in new namespaces",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Namespaces],
@@ -422,6 +453,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "ptrace",
         what: "processes that trace others, or open their memory",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Lsm,
@@ -474,6 +506,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "vm-access",
         what: "memory of other processes that is read and written",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[
             Way {
                 tier: Tier::Fentry,
@@ -511,6 +544,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "signal",
         what: "signals to processes outside the sender's control group",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Regs, Group::Tasks, Group::Cgroup],
@@ -525,6 +559,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "comm",
         what: "threads that get another name",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Exit, Group::Tasks],
@@ -536,6 +571,7 @@ pub const ALL: &[Capability] = &[
     Capability {
         name: "cgroup-move",
         what: "processes that are moved to another control group",
+        kinds: &[KIND_PRIVILEGE],
         ways: &[Way {
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Cgroup],

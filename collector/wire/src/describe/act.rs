@@ -338,6 +338,9 @@ fn loss_words(loss: &Loss) -> String {
         Ok(LossCause::OutboxAge) => "they waited in the agent's outbox for longer than it keeps them",
         Ok(LossCause::OutboxDamaged) => "part of the agent's outbox was damaged",
         Ok(LossCause::Undecodable) => "records of the kernel side did not decode",
+        Ok(LossCause::PassedOver) => {
+            "at most so many: the kernel was in the middle of the program that reports them"
+        }
         Ok(LossCause::Unspecified) | Err(_) => "the cause is not known",
     };
     let total: u64 = loss
