@@ -81,6 +81,7 @@ fn record<const TYPED: bool>(kind: u16, fill: impl FnOnce(&mut Act) -> Option<()
     if kind == KIND_FILE && rules::is_muted(cgroup, SCOPE_MUTE_FILE) {
         return false;
     }
+    // Not by `emit::within`: the kernel refuses the BTF of a closure that takes `fill` along and sets `delivered`.
     let Some(slot) = slot::claim(SLOTS, |number| ACT_SCRATCH.get_ptr_mut(number)) else {
         emit::lose(cgroup, kind);
         return false;

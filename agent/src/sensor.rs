@@ -25,7 +25,7 @@ pub use controls::{ControlError, Controls, PathPattern, PathRule, PeerRule};
 pub use coverage::{CapabilityReport, CoverageReport, TechniqueReport, Tier};
 pub use evasion::{Sight, Technique};
 pub use known::{KnownPlace, KnownTable};
-pub use totals::{Losses, Totals, kind_name};
+pub use totals::{Losses, Totals, growth, kind_name};
 pub use wanted::{Wanted, capability_names};
 
 use crate::observation::CgroupId;

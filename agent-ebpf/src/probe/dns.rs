@@ -123,9 +123,10 @@ fn look(skb: *mut __sk_buff, direction: u32) -> Option<()> {
         message_len: 0,
         cookie,
     };
-    if send(skb, at, cgroup, body).is_none() {
-        emit::failed(KIND_DNS);
-    }
+    let slot = slot::claim(SLOTS, |number| DNS_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, cgroup, KIND_DNS, |scratch| {
+        send(scratch, skb, at, cgroup, body)
+    });
     Some(())
 }
 
@@ -190,20 +191,7 @@ fn take<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
 }
 
 #[inline(always)]
-fn send(skb: *mut __sk_buff, at: u32, cgroup: u64, body: DnsBody) -> Option<()> {
-    let slot = slot::claim(SLOTS, |number| DNS_SCRATCH.get_ptr_mut(number));
-    let Some(slot) = slot else {
-        emit::lose(cgroup, KIND_DNS);
-        return Some(());
-    };
-    // SAFETY: a live map value, which only this program uses until it gives it back.
-    let sent = fill(unsafe { &mut *slot }, skb, at, cgroup, body);
-    slot::release(slot);
-    sent
-}
-
-#[inline(always)]
-fn fill(scratch: &mut Scratch, skb: *mut __sk_buff, at: u32, cgroup: u64, body: DnsBody) -> Option<()> {
+fn send(scratch: &mut Scratch, skb: *mut __sk_buff, at: u32, cgroup: u64, body: DnsBody) -> Option<()> {
     scratch.body = body;
     // Bounded from above and then raised by one: older verifiers do not learn from a comparison with zero.
     let mut beyond_first = load(&scratch.body.total_len).wrapping_sub(1);

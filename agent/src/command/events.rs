@@ -5,12 +5,12 @@ use crate::clock::{WallClock, boot_now};
 use crate::identity::{Hierarchy, Identified, Identity, Place, Sources};
 use crate::judge::policy::PolicySet;
 use crate::respond::Enforcement;
-use crate::sensor::{Sensor, SensorConfig};
+use crate::sensor::{Sensor, SensorConfig, Totals, growth, kind_name};
 use crate::{decode, event};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use norma_wire::describe;
-use norma_wire::pb::{self, Kind};
+use norma_wire::pb::{self, Kind, LossCause};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +115,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
         printed: 0,
     };
     let mut ready = Vec::new();
-    let mut lost_before = 0;
+    let mut counted = Totals::default();
     let mut last_look = 0;
     while !stop.load(Ordering::Acquire) && !printer.is_done() {
         sensor.poll(CADENCE, &mut |record| match decode::decode(record) {
@@ -131,11 +131,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitStatus> {
         }
         if now.0 > last_look + COUNTERS_EVERY_NS {
             last_look = now.0;
-            let lost = sensor.counters()?.all_lost();
-            if lost > lost_before {
-                printer.print_loss(lost - lost_before)?;
-                lost_before = lost;
-            }
+            let before = std::mem::replace(&mut counted, sensor.counters()?);
+            printer.print_losses(&counted, &before)?;
         }
     }
     Ok(ExitStatus::Success)
@@ -162,16 +159,30 @@ impl Printer<'_> {
         }
     }
 
-    fn print_loss(&mut self, count: u64) -> anyhow::Result<()> {
-        let counts = vec![pb::KindCount {
-            kind: "all".to_owned(),
-            count,
-        }];
-        self.print_event(&event::loss(pb::Loss {
-            cause: pb::LossCause::RingFull as i32,
-            counts,
-            ..pb::Loss::default()
-        }))
+    /// Prints what has not been seen since the last look.
+    fn print_losses(&mut self, now: &Totals, before: &Totals) -> anyhow::Result<()> {
+        for (cause, growth) in [
+            (LossCause::RingFull, growth(&now.lost, &before.lost)),
+            (LossCause::Unreadable, growth(&now.failed, &before.failed)),
+            (
+                LossCause::PassedOver,
+                growth(&now.passed_over, &before.passed_over),
+            ),
+        ] {
+            if growth.is_empty() {
+                continue;
+            }
+            let counts = growth.into_iter().map(|(kind, count)| pb::KindCount {
+                kind: kind_name(kind).unwrap_or("unknown").to_owned(),
+                count,
+            });
+            self.print_event(&event::loss(pb::Loss {
+                cause: cause as i32,
+                counts: counts.collect(),
+                ..pb::Loss::default()
+            }))?;
+        }
+        Ok(())
     }
 
     fn print_event(&mut self, event: &norma_wire::Event) -> anyhow::Result<()> {

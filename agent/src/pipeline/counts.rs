@@ -5,7 +5,7 @@ use crate::identity::{Container, Identified};
 use crate::observation::{BootTime, CgroupId};
 use crate::outbox::{kind_name, named};
 use crate::respond::Recognised;
-use crate::sensor::{self, Losses, Totals};
+use crate::sensor::{self, Losses, Totals, growth};
 use norma_abi::KINDS;
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event};
@@ -96,10 +96,10 @@ impl KernelCounts {
             }
         }
         let nobodys = [
-            (LossCause::Unreadable, since(&totals.failed, &self.last.failed)),
+            (LossCause::Unreadable, growth(&totals.failed, &self.last.failed)),
             (
                 LossCause::PassedOver,
-                since(&totals.passed_over, &self.last.passed_over),
+                growth(&totals.passed_over, &self.last.passed_over),
             ),
         ];
         self.last = *totals;
@@ -160,14 +160,6 @@ impl KernelCounts {
             })
             .collect()
     }
-}
-
-/// What a counter of each kind has grown by, where it has.
-fn since(now: &[u64; KINDS], before: &[u64; KINDS]) -> BTreeMap<usize, u64> {
-    (0..KINDS)
-        .map(|kind| (kind, now[kind].saturating_sub(before[kind])))
-        .filter(|(_, count)| *count > 0)
-        .collect()
 }
 
 fn kind_word(kind: usize) -> String {
@@ -274,5 +266,39 @@ impl Rollup {
             })),
             ..Event::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use norma_abi::{KIND_CONNECT, KIND_EXEC};
+
+    #[test]
+    fn what_was_passed_over_is_told_once_and_is_nobodys() {
+        let (exec, connect) = (usize::from(KIND_EXEC), usize::from(KIND_CONNECT));
+        let mut counts = KernelCounts::default();
+        let mut totals = Totals::default();
+        totals.passed_over[exec] = 2;
+        totals.failed[connect] = 1;
+        let told = |cause, counts: &[(usize, u64)]| Lost {
+            cgroup: CgroupId(0),
+            cause,
+            counts: counts.iter().copied().collect(),
+        };
+        assert_eq!(
+            counts.update(&totals, None),
+            [
+                told(LossCause::Unreadable, &[(connect, 1)]),
+                told(LossCause::PassedOver, &[(exec, 2)]),
+            ]
+        );
+        assert_eq!(counts.update(&totals, None), []);
+        totals.passed_over[exec] = 5;
+        totals.passed_over[connect] = 1;
+        assert_eq!(
+            counts.update(&totals, None),
+            [told(LossCause::PassedOver, &[(exec, 3), (connect, 1)])]
+        );
     }
 }

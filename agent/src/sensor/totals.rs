@@ -50,6 +50,14 @@ impl Totals {
     }
 }
 
+/// What a counter of each `KIND_*` has grown by, where it has.
+pub fn growth(now: &[u64; KINDS], before: &[u64; KINDS]) -> BTreeMap<usize, u64> {
+    (0..KINDS)
+        .map(|kind| (kind, now[kind].saturating_sub(before[kind])))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
 /// Name of a `KIND_*`, `None` where there is no such kind.
 pub fn kind_name(kind: usize) -> Option<&'static str> {
     const NAMES: [(u16, &str); KINDS - 1] = [
