@@ -6,6 +6,7 @@
 mod file;
 mod host;
 mod network;
+mod privilege;
 mod process;
 
 use super::coverage::Tier;
@@ -133,6 +134,8 @@ const PERMITTED_ONLY: &str =
 const CLAIMED: &str = "paths are as the program gave them: relative names, symbolic links and a change of user \
                        memory at the same time are not resolved";
 const NO_IO_URING: &str = "io_uring requests are not seen here; that they are made is seen by io-uring";
+const NOT_MAPPED_AGAIN: &str =
+    "arguments are those at the start; what a program writes over them later is not seen";
 const NO_COMPAT: &str = "system calls by the 32-bit interface are not seen";
 const NO_COMPAT_FAILED: &str = "attempts that fail are not seen by the 32-bit interface";
 const NO_COMPAT_ADJUSTMENT: &str = "corrections by adjtimex through the 32-bit interface are not seen";
@@ -154,7 +157,7 @@ impl Way {
 
 /// All that there is.
 pub fn capabilities() -> impl Iterator<Item = &'static Capability> {
-    [process::ALL, file::ALL, network::ALL, host::ALL]
+    [process::ALL, privilege::ALL, file::ALL, network::ALL, host::ALL]
         .into_iter()
         .flatten()
 }
