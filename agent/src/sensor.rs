@@ -51,7 +51,7 @@ const WAKEUP_SHARE: u32 = 4;
 const SMALLEST_RING: u32 = 4096;
 
 /// What was passed over is looked up as often.
-const PASSED_OVER_EVERY: Duration = Duration::from_millis(250);
+const PASSED_OVER_EVERY: Duration = Duration::from_secs(1);
 
 /// Choices of whoever starts the sensor.
 #[derive(Clone, Debug)]

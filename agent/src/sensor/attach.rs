@@ -185,13 +185,16 @@ impl Attacher<'_> {
         }
     }
 
-    /// Programs of other kinds run with preemption off, or as often as they are wanted. What a stand-in misses does not
-    /// tell whether the first has done it.
+    /// Programs of other kinds run with preemption off, or as often as they are wanted, and so do those of BPF-LSM since 6.2
+    /// (which had the cast first). What a stand-in misses does not tell whether the first has done it.
     fn may_be_passed_over(&self, hook: &Hook) -> bool {
-        matches!(
-            hook.at,
-            At::Lsm(_) | At::Fentry(_) | At::Fexit(_) | At::BtfTracepoint(_)
-        ) && hook.turn != Turn::StandIn
+        let is_kind = match hook.at {
+            At::Lsm(_) => self.kernel.cast().is_none(),
+            At::Fentry(_) | At::Fexit(_) | At::BtfTracepoint(_) => true,
+            _ => false,
+        };
+        is_kind
+            && hook.turn != Turn::StandIn
             && matches!(self.attached.get(&(hook.program, hook.at)), Some(Ok(())))
     }
 

@@ -13,23 +13,17 @@ use aya::maps::{MapData, PerCpuArray};
 use aya::programs::ProgramFd;
 use norma_abi::{KINDS, Turns};
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 /// The field of `/proc/PID/fdinfo/FD` of a program.
 const FIELD: &[u8] = b"\nrecursion_misses:";
-/// Longer than what the kernel tells of a program.
-const INFO_BYTES: usize = 1024;
 
 /// A program that the kernel may pass over.
 pub struct Watched {
-    /// What the kernel tells of it.
-    info: File,
-    /// Keeps that readable.
-    _program: ProgramFd,
+    program: ProgramFd,
     turn: Turn,
     /// What it reports, as `KIND_*`.
     kinds: BTreeSet<u16>,
@@ -41,13 +35,10 @@ impl Watched {
     /// A program that reports nothing so far.
     ///
     /// # Errors
-    /// It cannot be kept, or what the kernel tells of it cannot be opened.
+    /// It cannot be kept.
     pub fn new(program: &ProgramFd, turn: Turn) -> io::Result<Self> {
-        let program = program.try_clone()?;
-        let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
         Ok(Self {
-            info: File::open(path)?,
-            _program: program,
+            program: program.try_clone()?,
             turn,
             kinds: BTreeSet::new(),
             unseen: 0,
@@ -61,13 +52,12 @@ impl Watched {
 
     /// How often it was passed over; `None` where the kernel does not count.
     fn misses(&self) -> io::Result<Option<u64>> {
-        let mut text = [0; INFO_BYTES];
-        let len = self.info.read_at(&mut text, 0)?;
-        Ok(misses(&text[..len]))
+        let info = format!("/proc/self/fdinfo/{}", self.program.as_fd().as_raw_fd());
+        Ok(misses(&fs::read(info)?))
     }
 }
 
-/// What was passed over of all programs, read now and then: it takes some microseconds for each.
+/// What was passed over of all programs, read now and then: it takes some ten microseconds for each.
 pub struct PassedOver {
     programs: Vec<Watched>,
     turns: PerCpuArray<MapData, Shared<Turns>>,
