@@ -25,6 +25,8 @@ pub struct Flood {
     pub delivered: u64,
     /// Records of opens that found it full.
     pub lost: u64,
+    /// Opens that were known and only counted.
+    pub recognised: u64,
     /// Every record that was delivered has been read by the agent.
     pub all_read: bool,
     /// Losses that the collector was told of meanwhile.
@@ -37,7 +39,7 @@ impl Flood {
         stage.placement.anywhere(Some(stage.container.pid()))?;
         let mut flood = Self::once(stage)?;
         for _ in 1..TRIES {
-            if flood.delivered + flood.lost <= flood.done {
+            if flood.sum() <= flood.done {
                 break;
             }
             flood = Self::once(stage)?;
@@ -51,16 +53,19 @@ impl Flood {
         let before = Counters::read(stage.agent())?;
         let block = stage.container.burst("open", OPENS, THREADS)?;
         let mut since = Counters::read(stage.agent())?.since(&before);
-        // Between two looks at the counters the agent may have more to read, or something else may happen.
-        let all_read = wait_until("the agent to have read everything", LIMIT, || {
-            let count = since.all();
-            let read = since.read >= count.seen - count.lost;
-            if !read {
+        // What the agent tells of itself is some time old, and it may have more to read.
+        let has_read = |since: &Counters| since.read >= since.all().seen - since.all().lost;
+        wait_until("the agent to have read everything", LIMIT, || {
+            let open = since.of("open");
+            let over = open.seen + open.recognised >= block.operations && has_read(&since);
+            if !over {
                 since = Counters::read(stage.agent())?.since(&before);
             }
-            Ok(read.then_some(()))
+            Ok(over.then_some(()))
         })
-        .is_ok();
+        // What is missing then is what is reported.
+        .ok();
+        let all_read = has_read(&since);
         let opens = since.of("open");
         let all_lost = since.all().lost;
         let told = wait_until("the losses to reach the collector", LIMIT, || {
@@ -73,21 +78,27 @@ impl Flood {
             wall: block.wall,
             delivered: opens.seen - opens.lost,
             lost: opens.lost,
+            recognised: opens.recognised,
             all_read,
             told,
         })
     }
 
-    /// Delivered and lost make up what was done, exactly.
+    /// What became of opens, in any way.
+    pub fn sum(&self) -> u64 {
+        self.delivered + self.lost + self.recognised
+    }
+
+    /// That makes up what was done, exactly.
     pub fn adds_up(&self) -> bool {
-        self.delivered + self.lost == self.done && self.all_read
+        self.sum() == self.done && self.all_read
     }
 
     /// For programs.
     pub fn json(&self) -> Value {
         json!({
             "done": self.done, "seconds": self.wall.as_secs_f64(), "threads": THREADS,
-            "delivered": self.delivered, "lost": self.lost, "adds_up": self.adds_up(),
+            "delivered": self.delivered, "lost": self.lost, "recognised": self.recognised, "adds_up": self.adds_up(),
             "all_delivered_read": self.all_read, "losses_told_to_collector": self.told,
         })
     }

@@ -219,16 +219,17 @@ fn cost_json(case: &Case, cost: &Cost) -> Value {
 fn print_flood(flood: &Flood) {
     println!("\n{}", bold("Flood"));
     println!(
-        "{} opens in {:.2} s from two threads, nothing pinned, default sizes: {} delivered, {} lost ({:.1} %)",
+        "{} opens in {:.2} s from two threads, nothing pinned, default sizes: {} delivered, {} lost ({:.1} %), {} recognised",
         flood.done,
         flood.wall.as_secs_f64(),
         flood.delivered,
         flood.lost,
-        flood.lost as f64 / flood.done as f64 * 100.0
+        flood.lost as f64 / flood.done as f64 * 100.0,
+        flood.recognised
     );
-    let sum = flood.delivered + flood.lost;
+    let sum = flood.sum();
     println!(
-        "delivered + lost = {sum}: {}; the agent has read {} of what was delivered; the collector was told of {} \
+        "in all {sum}: {}; the agent has read {} of what was delivered; the collector was told of {} \
          lost records",
         match sum.cmp(&flood.done) {
             std::cmp::Ordering::Equal => "exactly what was done".to_owned(),
