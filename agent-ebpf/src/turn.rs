@@ -64,7 +64,7 @@ pub fn take(act: u32, number: usize, count: usize, work: impl FnOnce()) {
 
 /// Makes so many programs, the first and its stand-ins, for a tracepoint, of a function over its context.
 macro_rules! turns {
-    ($count:literal for $act:literal, $tracepoint:literal => $body:ident: $($number:literal $name:ident),+) => {$(
+    ($count:literal for $act:path, $tracepoint:literal => $body:ident: $($number:literal $name:ident),+) => {$(
         #[doc = concat!("See [`", stringify!($body), "`].")]
         #[aya_ebpf::macros::btf_tracepoint(function = $tracepoint)]
         pub fn $name(ctx: aya_ebpf::programs::BtfTracePointContext) -> i32 {

@@ -58,7 +58,15 @@ pub const ACTION_KILLED: u32 = 2;
 pub const ARGV_MAX: usize = 64 << 10;
 /// Places for the record of an exec that each processor has: one may be preempted by another.
 pub const EXEC_SLOTS: u32 = 2;
-/// Acts whose programs have stand-ins; the number of [`Turns`] that there are.
+/// Index of the [`Turns`] of execs.
+pub const TURN_EXEC: u32 = 0;
+/// Of forks.
+pub const TURN_FORK: u32 = 1;
+/// Of the ends of processes.
+pub const TURN_EXIT: u32 = 2;
+/// Of the states of sockets.
+pub const TURN_SOCKET: u32 = 3;
+/// Acts whose programs have stand-ins.
 pub const TURNS: u32 = 4;
 /// Most programs for one of them.
 pub const TURNS_MAX: usize = 3;

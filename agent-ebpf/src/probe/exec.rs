@@ -59,7 +59,7 @@ unsafe impl Slot for Scratch {}
 #[map]
 static EXEC_SCRATCH: Array<Scratch> = Array::with_max_entries(EXEC_SLOTS, 0);
 
-turns!(2 for 0, "sched_process_exec" => executed: 0 process_exec, 1 process_exec_second);
+turns!(2 for norma_abi::TURN_EXEC, "sched_process_exec" => executed: 0 process_exec, 1 process_exec_second);
 
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: the new program is in
 /// place, and the thread has not yet returned to user space.

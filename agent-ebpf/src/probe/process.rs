@@ -31,7 +31,7 @@ struct Exit {
 static ENDED: LruHashMap<[u64; 2], u8> = LruHashMap::with_max_entries(1024, 0);
 
 turns! {
-    3 for 1, "sched_process_fork" => forked: 0 process_fork, 1 process_fork_second, 2 process_fork_third
+    3 for norma_abi::TURN_FORK, "sched_process_fork" => forked: 0 process_fork, 1 process_fork_second, 2 process_fork_third
 }
 
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`
@@ -80,7 +80,7 @@ pub fn process_fork_ns(ctx: BtfTracePointContext) -> i32 {
 }
 
 turns! {
-    3 for 2, "sched_process_exit" => ended: 0 process_exit, 1 process_exit_second, 2 process_exit_third
+    3 for norma_abi::TURN_EXIT, "sched_process_exit" => ended: 0 process_exit, 1 process_exit_second, 2 process_exit_third
 }
 
 /// `TP_PROTO(struct task_struct *p)`; from 6.16 `TP_PROTO(struct task_struct *p, bool group_dead)`

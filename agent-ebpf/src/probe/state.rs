@@ -39,7 +39,7 @@ struct Change {
 }
 
 turns! {
-    3 for 3, "inet_sock_set_state" => changed: 0 socket_state, 1 socket_state_second, 2 socket_state_third
+    3 for norma_abi::TURN_SOCKET, "inet_sock_set_state" => changed: 0 socket_state, 1 socket_state_second, 2 socket_state_third
 }
 
 /// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`

@@ -6,13 +6,13 @@ use super::{
 };
 use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
-use norma_abi::{Group, KIND_CONNECT, KIND_DNS, KIND_LISTEN, KIND_SOCKET};
+use norma_abi::{Group, KIND_CONNECT, KIND_DNS, KIND_LISTEN, KIND_SOCKET, TURN_SOCKET};
 
 const ADDRESS_CLAIMED: &str = "addresses are as the program gave them";
 const STATE: At = At::BtfTracepoint("inet_sock_set_state");
 
 const CHANGED: &[Hook] = &[
-    first(3, "socket_state", STATE),
+    first(TURN_SOCKET, "socket_state", STATE),
     stand_in("socket_state_second", STATE),
     stand_in("socket_state_third", STATE),
 ];

@@ -5,7 +5,9 @@ use super::{
 };
 use crate::sensor::evasion::Sight::{Fully, Partly};
 use crate::sensor::evasion::Technique;
-use norma_abi::{Group, KIND_CGROUP, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_PRIVILEGE};
+use norma_abi::{
+    Group, KIND_CGROUP, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_PRIVILEGE, TURN_EXEC, TURN_EXIT, TURN_FORK,
+};
 
 const CLAIMED_NAME: &str = "the name is as the program gave it";
 
@@ -13,7 +15,7 @@ const FORKED: At = At::BtfTracepoint("sched_process_fork");
 const ENDED: At = At::BtfTracepoint("sched_process_exit");
 const EXEC: At = At::BtfTracepoint("sched_process_exec");
 const EXECUTED: &[Hook] = &[
-    first(0, "process_exec", EXEC),
+    first(TURN_EXEC, "process_exec", EXEC),
     stand_in("process_exec_second", EXEC),
 ];
 
@@ -90,7 +92,7 @@ pub const ALL: &[Capability] = &[
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor, Group::Exit],
             hooks: &[
-                first(2, "process_exit", ENDED),
+                first(TURN_EXIT, "process_exit", ENDED),
                 stand_in("process_exit_second", ENDED),
                 stand_in("process_exit_third", ENDED),
             ],
@@ -110,7 +112,7 @@ pub const ALL: &[Capability] = &[
             tier: Tier::BtfTracepoint,
             needs: &[Group::Actor],
             hooks: &[
-                first(1, "process_fork", FORKED),
+                first(TURN_FORK, "process_fork", FORKED),
                 stand_in("process_fork_second", FORKED),
                 stand_in("process_fork_third", FORKED),
             ],
