@@ -49,6 +49,7 @@
 //! to start, names file, offset and record, and changes nothing.
 
 mod ahead;
+pub(crate) mod by_outbox;
 mod entry;
 pub mod export;
 mod format;
@@ -113,7 +114,7 @@ pub fn reread(bytes: &[u8]) -> Option<String> {
 /// Walks bytes as the audit file that begins with record `first_index`: how many records are proven, and what
 /// is wrong with the next one, if anything. Total, and bounded in memory by the input.
 pub fn walk(bytes: &[u8], first_index: u64) -> (u64, Option<Defect>) {
-    let mut scan = scan::Scan::new(bytes, bytes.len() as u64, first_index, None);
+    let mut scan = scan::Scan::new(frames::Plain::new(bytes), bytes.len() as u64, first_index, None);
     let mut proven = 0;
     loop {
         match scan.next() {

@@ -6,7 +6,7 @@ use super::columns::{CLUSTER_KEY, MANIFEST_KEY, Rows, SCHEMA, SCHEMA_KEY};
 use super::keys::SegmentKeys;
 use super::modular::{Opened, is_encrypted};
 use super::{ArchiveError, at, format};
-use crate::audit::{Digested, Frame, MAGIC, Manifest, push_frame};
+use crate::audit::{Digested, Frame, MAGIC, Manifest, Place, push_frame};
 use norma_tlog::tree::Growing;
 use norma_wire::audit::Record;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
@@ -169,7 +169,7 @@ fn records(
             again.push(&record, payload, leaf);
             chain = link;
             if let Some(frame) = Frame::take(&mut frame.as_slice(), leaf) {
-                summary.follow(&frame, &record);
+                summary.follow(&frame, &record, Place::of(&record).as_ref());
             }
             out.write_all(&frame).map_err(at(path))?;
         }

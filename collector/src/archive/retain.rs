@@ -195,12 +195,14 @@ pub fn facts(segment: &Segment, manifest: &Manifest) -> Result<Facts, ArchiveErr
     let mut scan = Scan::open(&segment.path, segment.first_index, None).map_err(at(&segment.path))?;
     let mut summary = Digested::new(segment.first_index);
     let mut facts = Facts::of(manifest);
-    while let Some(record) = scan
-        .next()
-        .map_err(|defect| damaged(format!("at byte {}: {defect}", scan.offset())))?
-    {
-        summary.follow(&scan.frame(), &record);
-        facts.follow(&record);
+    loop {
+        let found = match scan.next() {
+            Ok(Some(found)) => found,
+            Ok(None) => break,
+            Err(defect) => return Err(damaged(format!("at byte {}: {defect}", scan.offset()))),
+        };
+        summary.follow(&found.frame, found.record, found.place);
+        facts.follow(found.record);
     }
     if Manifest::of(&summary, manifest.segment, manifest.previous) == *manifest {
         Ok(facts)

@@ -125,14 +125,18 @@ fn fill(
     let mut summary = Digested::new(segment.first_index);
     let mut rows = Rows::default();
     loop {
-        let next = scan.next().map_err(|defect| ArchiveError::Segment {
-            path: segment.path.clone(),
-            what: format!("at byte {}: {defect}", scan.offset()),
-        })?;
-        let Some(record) = next else { break };
-        summary.follow(&scan.frame(), &record);
-        let frame = scan.frame();
-        rows.push(&record, frame.payload, frame.leaf);
+        let found = match scan.next() {
+            Ok(Some(found)) => found,
+            Ok(None) => break,
+            Err(defect) => {
+                return Err(ArchiveError::Segment {
+                    path: segment.path.clone(),
+                    what: format!("at byte {}: {defect}", scan.offset()),
+                });
+            }
+        };
+        summary.follow(&found.frame, found.record, found.place);
+        rows.push(found.record, found.frame.payload, found.frame.leaf);
         if rows.len() >= GROUP_ROWS || rows.bytes() >= GROUP_BYTES {
             flush(&mut writer, &mut rows).map_err(format(path))?;
         }

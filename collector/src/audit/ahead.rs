@@ -1,6 +1,9 @@
 //! A file read ahead of the one who walks it: other threads check sums, hash and decode, so that the one who walks is
 //! left with what depends on the order of records.
 //!
+//! Where a frame ends is known when its length was read, so one thread after the other looks for the frames of what came
+//! from the disk, and checks their sums. It works on the ones that it found: its processor has their bytes at hand.
+//!
 //! What is found is what [`Frames`] of the file itself give, frame for frame and fault for fault. Only so many chunks are
 //! on their way at once, however long the file is.
 
@@ -12,29 +15,32 @@ use bytes::{Buf as _, Bytes};
 use disk::Disk;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::vec::IntoIter;
 
 /// Chunks that are on their way beside those that threads work on: enough for nobody to wait for long.
 const WAITING: usize = 8;
+/// Frames whose hashes and contents are worked out one after the other, while the processor has them at hand.
+const GROUP: usize = 24;
 
 /// Threads that hash and decode; they end with the last file that they work on.
 #[derive(Debug)]
 pub struct Pool {
     threads: usize,
-    jobs: SyncSender<Job>,
+    files: Sender<Reader>,
     /// The file that comes next, of which as much is read as may be on its way.
     next: Option<(PathBuf, Ahead, u64)>,
 }
 
+/// What the threads take their work from, one at a time.
 #[derive(Debug)]
-struct Job {
-    chunk: Chunk,
-    done: SyncSender<Vec<Result<Taken, FrameError>>>,
+struct Work {
+    files: Receiver<Reader>,
+    /// The one that is being read.
+    file: Option<Reader>,
 }
 
-/// Whole frames of a file.
+/// Sound frames of a file.
 #[derive(Debug)]
 struct Chunk {
     bytes: Bytes,
@@ -42,22 +48,26 @@ struct Chunk {
     ends: Vec<usize>,
     /// The hash that is stored before the first; `None` at the beginning of the file.
     before: Option<Hash>,
+    done: SyncSender<Vec<Taken>>,
 }
 
 impl Pool {
     /// Starts so many threads.
     pub fn start(threads: usize) -> io::Result<Self> {
-        let (jobs, queue) = sync_channel::<Job>(threads);
-        let queue = Arc::new(Mutex::new(queue));
+        let (files, receiver) = channel();
+        let work = Arc::new(Mutex::new(Work {
+            files: receiver,
+            file: None,
+        }));
         for _ in 0..threads {
-            let queue = Arc::clone(&queue);
+            let work = Arc::clone(&work);
             std::thread::Builder::new()
                 .name("audit-hash".to_owned())
                 .spawn(move || {
                     loop {
-                        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                        let Ok(Job { chunk, done }) = job else { return };
-                        if done.send(chunk.prepare()).is_err() {
+                        let chunk = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+                        let Some(chunk) = chunk else { return };
+                        if chunk.done.send(chunk.prepare()).is_err() {
                             tracing::trace!("nobody walks that file any more");
                         }
                     }
@@ -65,7 +75,7 @@ impl Pool {
         }
         Ok(Self {
             threads,
-            jobs,
+            files,
             next: None,
         })
     }
@@ -75,42 +85,71 @@ impl Pool {
     pub fn read(&mut self, path: &Path, next: Option<&Path>) -> io::Result<(Ahead, u64)> {
         let (ahead, length) = match self.next.take() {
             Some((begun, ahead, length)) if begun == path => (ahead, length),
-            _ => Ahead::open(path, self)?,
+            _ => self.begin(path)?,
         };
         if let Some(next) = next
-            && let Ok((ahead, length)) = Ahead::open(next, self)
+            && let Ok((ahead, length)) = self.begin(next)
         {
             self.next = Some((next.to_owned(), ahead, length));
         }
         Ok((ahead, length))
     }
+
+    fn begin(&self, path: &Path) -> io::Result<(Ahead, u64)> {
+        let disk = Disk::open(path)?;
+        let length = disk.left();
+        let (steps, receiver) = sync_channel(self.threads + WAITING);
+        let reader = Reader {
+            disk,
+            steps,
+            begun: false,
+            rest: Bytes::new(),
+            before: None,
+        };
+        self.files.send(reader).map_err(|_| ended())?;
+        let ahead = Ahead {
+            steps: receiver,
+            here: Vec::new(),
+            given: 0,
+        };
+        Ok((ahead, length))
+    }
+}
+
+impl Work {
+    /// The chunk that comes next; `None` when there will be no more.
+    fn take(&mut self) -> Option<Chunk> {
+        loop {
+            let file = match &mut self.file {
+                Some(file) => file,
+                none => none.insert(self.files.recv().ok()?),
+            };
+            let (chunk, more) = file.next();
+            if !more {
+                self.file = None;
+            }
+            if chunk.is_some() {
+                return chunk;
+            }
+        }
+    }
 }
 
 impl Chunk {
-    /// Its frames up to the first that is not what was written.
-    fn prepare(&self) -> Vec<Result<Taken, FrameError>> {
-        let mut frames = Vec::with_capacity(self.ends.len());
-        let (mut begin, mut before, mut fault) = (0, self.before, None);
-        for end in &self.ends {
-            let frame = &self.bytes[begin..*end];
-            let (Some(prefix), Some(hash)) = (frame.first_chunk(), frame.last_chunk()) else {
-                break;
-            };
-            let hash = Hash(*hash);
-            let payload = self.bytes.slice(begin + PREFIX..end + PREFIX - OVERHEAD);
-            if !is_sound(*prefix, &payload, &hash) {
-                fault = Some(Err(FrameError::Checksum));
-                break;
-            }
-            begin = *end;
-            frames.push(Sound {
-                prefix: *prefix,
-                payload,
-                before: before.replace(hash),
-                hash,
+    fn prepare(&self) -> Vec<Taken> {
+        let mut taken = Vec::with_capacity(self.ends.len());
+        let (mut begin, mut before, mut outbox) = (0, self.before, None);
+        for ends in self.ends.chunks(GROUP) {
+            let group = ends.iter().map(|end| {
+                let frame = self.bytes.slice(begin..*end);
+                begin = *end;
+                let sound = Sound { frame, before };
+                before = Some(sound.hash());
+                sound
             });
+            take(group.collect(), &mut outbox, &mut taken);
         }
-        take(frames).map(Ok).chain(fault).collect()
+        taken
     }
 }
 
@@ -118,7 +157,9 @@ impl Chunk {
 #[derive(Debug)]
 pub struct Ahead {
     steps: Receiver<Step>,
-    here: IntoIter<Result<Taken, FrameError>>,
+    here: Vec<Taken>,
+    /// How many of these were given.
+    given: usize,
 }
 
 #[derive(Debug)]
@@ -126,31 +167,9 @@ enum Step {
     /// How the file begins.
     Magic(io::Result<[u8; MAGIC.len()]>),
     /// Frames, when they are prepared.
-    Frames(Receiver<Vec<Result<Taken, FrameError>>>),
+    Frames(Receiver<Vec<Taken>>),
     /// There are no more, and why.
     End(FrameError),
-}
-
-impl Ahead {
-    fn open(path: &Path, pool: &Pool) -> io::Result<(Self, u64)> {
-        let disk = Disk::open(path)?;
-        let length = disk.left();
-        let (steps, receiver) = sync_channel(pool.threads + WAITING);
-        let reader = Reader {
-            disk,
-            jobs: pool.jobs.clone(),
-            steps,
-            before: None,
-        };
-        std::thread::Builder::new()
-            .name("audit-read".to_owned())
-            .spawn(move || reader.run())?;
-        let ahead = Self {
-            steps: receiver,
-            here: Vec::new().into_iter(),
-        };
-        Ok((ahead, length))
-    }
 }
 
 impl Frames for Ahead {
@@ -161,20 +180,17 @@ impl Frames for Ahead {
         }
     }
 
-    fn next_frame(&mut self, _: u64) -> Result<Taken, FrameError> {
-        loop {
-            if let Some(frame) = self.here.next() {
-                return frame;
-            }
+    fn next_frame(&mut self, _: u64) -> Result<&Taken, FrameError> {
+        while self.given == self.here.len() {
             match self.steps.recv() {
-                Ok(Step::Frames(prepared)) => {
-                    let frames = prepared.recv().map_err(io::Error::other)?;
-                    self.here = frames.into_iter();
-                }
+                Ok(Step::Frames(prepared)) => self.here = prepared.recv().map_err(io::Error::other)?,
                 Ok(Step::End(error)) => return Err(error),
                 _ => return Err(ended().into()),
             }
+            self.given = 0;
         }
+        self.given += 1;
+        Ok(&self.here[self.given - 1])
     }
 }
 
@@ -182,47 +198,54 @@ fn ended() -> io::Error {
     io::Error::other("what reads the file ahead has ended")
 }
 
-/// Reads a file, finds its frames and has them prepared.
+/// Reads a file and finds its frames.
+#[derive(Debug)]
 struct Reader {
     disk: Disk,
-    jobs: SyncSender<Job>,
     steps: SyncSender<Step>,
+    begun: bool,
+    /// What was read of the frame after those that were handed on.
+    rest: Bytes,
+    /// The hash that is stored before it.
     before: Option<Hash>,
 }
 
 impl Reader {
-    fn run(mut self) {
-        let (mut bytes, mut done) = self.disk.read(&[]);
-        let Some(magic) = bytes.first_chunk().copied() else {
-            let error = done.err().unwrap_or(io::ErrorKind::UnexpectedEof.into());
-            return tell(&self.steps, Step::Magic(Err(error)));
-        };
-        tell(&self.steps, Step::Magic(Ok(magic)));
-        bytes.advance(magic.len());
-        loop {
-            let (ends, fault) = split(&bytes, self.disk.left());
-            let rest = bytes.split_off(ends.last().copied().unwrap_or(0));
-            if !bytes.is_empty() && !self.hand_on(bytes, ends) {
-                return;
-            }
-            let error = fault.or_else(|| done.err().map(FrameError::from));
-            if let Some(error) = error {
-                return tell(&self.steps, Step::End(error));
-            }
-            (bytes, done) = self.disk.read(&rest);
+    /// The frames that come next, where what is read has any, and whether there may be more.
+    fn next(&mut self) -> (Option<Chunk>, bool) {
+        let (mut bytes, done) = self.disk.read(&self.rest);
+        if !self.begun {
+            let Some(magic) = bytes.first_chunk().copied() else {
+                let error = done.err().unwrap_or(io::ErrorKind::UnexpectedEof.into());
+                tell(&self.steps, Step::Magic(Err(error)));
+                return (None, false);
+            };
+            tell(&self.steps, Step::Magic(Ok(magic)));
+            bytes.advance(magic.len());
+            self.begun = true;
         }
+        let (ends, fault) = split(&bytes, self.disk.left());
+        self.rest = bytes.split_off(ends.last().copied().unwrap_or(0));
+        let chunk = (!bytes.is_empty()).then(|| self.chunk(bytes, ends));
+        let mut more = chunk.as_ref().is_none_or(Result::is_ok);
+        if let Some(error) = fault.or_else(|| done.err().map(FrameError::from)) {
+            tell(&self.steps, Step::End(error));
+            more = false;
+        }
+        (chunk.and_then(Result::ok), more)
     }
 
-    /// Has frames prepared; whether somebody still wants them.
-    fn hand_on(&mut self, bytes: Bytes, ends: Vec<usize>) -> bool {
+    /// Frames to be prepared, if somebody still wants them.
+    fn chunk(&mut self, bytes: Bytes, ends: Vec<usize>) -> Result<Chunk, SendError<Step>> {
         let last = bytes.last_chunk().map(|hash| Hash(*hash));
-        let chunk = Chunk {
+        let (done, prepared) = sync_channel(1);
+        self.steps.send(Step::Frames(prepared))?;
+        Ok(Chunk {
             bytes,
             ends,
             before: std::mem::replace(&mut self.before, last),
-        };
-        let (done, prepared) = sync_channel(1);
-        self.steps.send(Step::Frames(prepared)).is_ok() && self.jobs.send(Job { chunk, done }).is_ok()
+            done,
+        })
     }
 }
 
@@ -232,8 +255,8 @@ fn tell(steps: &SyncSender<Step>, step: Step) {
     }
 }
 
-/// Where each whole frame in `bytes` ends, after which `left` bytes of the file come, and what is wrong with the frame after
-/// them, or that there is none.
+/// Where each sound frame in `bytes` ends, after which `left` bytes of the file come, and what is wrong with what comes
+/// after them, or that there is nothing more.
 fn split(bytes: &[u8], left: u64) -> (Vec<usize>, Option<FrameError>) {
     let (mut ends, mut begin) = (Vec::new(), 0);
     loop {
@@ -245,11 +268,14 @@ fn split(bytes: &[u8], left: u64) -> (Vec<usize>, Option<FrameError>) {
             _ => payload_length(prefix.unwrap_or(&[0; PREFIX]), left),
         };
         match length {
-            Ok(length) if here.len() >= OVERHEAD + length => {
-                begin += OVERHEAD + length;
-                ends.push(begin);
-            }
-            Ok(_) => return (ends, None),
+            Ok(length) => match here.get(..OVERHEAD + length) {
+                Some(frame) if is_sound(frame) => {
+                    begin += frame.len();
+                    ends.push(begin);
+                }
+                Some(_) => return (ends, Some(FrameError::Checksum)),
+                None => return (ends, None),
+            },
             Err(error) => return (ends, Some(error)),
         }
     }
@@ -307,18 +333,13 @@ mod tests {
             let next = scan.next();
             let end = !matches!(next, Ok(Some(_)));
             told.push(match &next {
-                Ok(Some(record)) => format!(
-                    "{record:?} {:?} {:?} {:?} {:?}",
-                    scan.frame(),
-                    scan.place(),
-                    scan.frame().leaf,
-                    scan.event_hash(record)
-                ),
+                Ok(Some(found)) => format!("{found:?}"),
                 Ok(None) => "the end".to_owned(),
                 Err(defect) => defect.to_string(),
             });
-            told.push(format!("{} {:?}", scan.offset(), scan.state()));
+            told.push(format!("{} {}", scan.offset(), scan.next_index()));
             if end {
+                told.push(format!("{:?}", scan.into_state()));
                 return told;
             }
         }

@@ -142,25 +142,19 @@ pub fn push_frame(out: &mut Vec<u8>, previous: &Hash, payload: &[u8]) -> (Leaf, 
     (leaf, hash)
 }
 
-/// Reads the frame that `input` is at, of which `remaining` bytes of file are left, into `payload`; gives its prefix
-/// and its chain hash.
-pub fn read_frame(
-    input: &mut impl Read,
-    remaining: u64,
-    payload: &mut Vec<u8>,
-) -> Result<([u8; PREFIX], Hash), FrameError> {
+/// Reads the frame that `input` is at, of which `remaining` bytes of file are left.
+pub fn read_frame(input: &mut impl Read, remaining: u64) -> Result<Vec<u8>, FrameError> {
     let mut prefix = [0; PREFIX];
     if remaining >= PREFIX as u64 {
         input.read_exact(&mut prefix)?;
     }
     let length = payload_length(&prefix, remaining)?;
-    payload.clear();
-    payload.resize(length, 0);
-    input.read_exact(payload)?;
-    let mut hash = Hash::ZERO;
-    input.read_exact(&mut hash.0)?;
-    if is_sound(prefix, payload, &hash) {
-        Ok((prefix, hash))
+    let mut frame = vec![0; OVERHEAD + length];
+    let (head, rest) = frame.split_at_mut(PREFIX);
+    head.copy_from_slice(&prefix);
+    input.read_exact(rest)?;
+    if is_sound(&frame) {
+        Ok(frame)
     } else {
         Err(FrameError::Checksum)
     }
@@ -190,10 +184,13 @@ pub fn payload_length(prefix: &[u8; PREFIX], remaining: u64) -> Result<usize, Fr
     Ok(length as usize)
 }
 
-/// Whether the checksum of a frame holds.
-pub fn is_sound(prefix: [u8; PREFIX], payload: &[u8], hash: &Hash) -> bool {
-    let [l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
-    checksum([l0, l1, l2, l3], payload, hash) == u32::from_le_bytes([c0, c1, c2, c3])
+/// Whether the checksum of a whole frame holds.
+pub fn is_sound(frame: &[u8]) -> bool {
+    let Some(([l0, l1, l2, l3, c0, c1, c2, c3], rest)) = frame.split_first_chunk() else {
+        return false;
+    };
+    let length = crc32c::crc32c(&[*l0, *l1, *l2, *l3]);
+    crc32c::crc32c_append(length, rest) == u32::from_le_bytes([*c0, *c1, *c2, *c3])
 }
 
 /// Where in `bytes` the first whole frame begins, if any.
@@ -204,8 +201,7 @@ pub fn find_frame(bytes: &[u8]) -> Option<usize> {
     const INDEX_TAG: u8 = 1 << 3;
     (0..bytes.len().saturating_sub(OVERHEAD)).find(|&at| {
         let rest = &bytes[at..];
-        rest.get(PREFIX) == Some(&INDEX_TAG)
-            && read_frame(&mut &rest[..], rest.len() as u64, &mut Vec::new()).is_ok()
+        rest.get(PREFIX) == Some(&INDEX_TAG) && read_frame(&mut &rest[..], rest.len() as u64).is_ok()
     })
 }
 

@@ -13,51 +13,57 @@ const NUMBER: u8 = 1 << 3;
 const TIME: u8 = 2 << 3 | 1;
 const BODY: u8 = 11 << 3 | 2;
 
-/// A record that is a number, a time and an event, in this order, and nothing else.
+/// Of a record that is a number, a time and an event, in this order, and nothing else.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
+pub struct Parts {
     /// Its number.
     pub index: u64,
     /// When it was received.
     pub received_wall_ns: u64,
-    /// The event.
-    pub event: &'a [u8],
-    /// What comes before the event.
-    before: &'a [u8],
+    /// Where in the payload the event begins, which goes on to its end.
+    event: usize,
 }
 
 /// The leaf of the record with this payload.
 pub fn leaf(payload: &[u8]) -> Leaf {
+    let mut message = Vec::new();
     match Parts::of(payload) {
-        Some(parts) => Leaf(head::hash(&parts.message(&head::hash(parts.event)))),
-        None => Leaf::leaf(payload),
+        Some(parts) => parts.message(payload, &head::hash(parts.event(payload)), &mut message),
+        None => return Leaf::leaf(payload),
     }
+    Leaf(head::hash(&message))
 }
 
-impl<'a> Parts<'a> {
+impl Parts {
     /// Of a payload that has this form. Its bytes alone decide, not what a decoder would make of others.
-    pub fn of(payload: &'a [u8]) -> Option<Self> {
+    pub fn of(payload: &[u8]) -> Option<Self> {
         let (index, rest) = varint(payload.strip_prefix(&[NUMBER])?)?;
         let (time, rest) = rest.strip_prefix(&[TIME])?.split_first_chunk()?;
         let (length, event) = varint(rest.strip_prefix(&[BODY])?)?;
-        let before = payload.get(..payload.len() - event.len())?;
         (length == event.len() as u64).then_some(Self {
             index,
             received_wall_ns: u64::from_le_bytes(*time),
-            event,
-            before,
+            event: payload.len() - event.len(),
         })
     }
 
-    /// What is hashed for the leaf, where the hash of the event is known.
-    pub fn message(&self, event: &head::Hash) -> Vec<u8> {
-        [&[Leaf::LEAF, EVENT], self.before, event].concat()
+    /// The event, of the payload that has these parts.
+    pub fn event<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        &payload[self.event..]
+    }
+
+    /// Appends what is hashed for the leaf of the payload that has these parts, where the hash of the event is known.
+    pub fn message(&self, payload: &[u8], event: &head::Hash, out: &mut Vec<u8>) {
+        out.extend([Leaf::LEAF, EVENT]);
+        out.extend_from_slice(&payload[..self.event]);
+        out.extend_from_slice(event);
     }
 }
 
-/// What is hashed for the leaf of a record that has not this form.
-pub fn message(payload: &[u8]) -> Vec<u8> {
-    [&[Leaf::LEAF], payload].concat()
+/// Appends what is hashed for the leaf of a record that has not this form.
+pub fn message(payload: &[u8], out: &mut Vec<u8>) {
+    out.push(Leaf::LEAF);
+    out.extend_from_slice(payload);
 }
 
 /// The varint at the beginning of `bytes`, and what follows it.
@@ -92,9 +98,8 @@ mod tests {
         ) {
             let payload = record(index, time, &event);
             let parts = Parts::of(&payload).unwrap();
-            prop_assert_eq!(parts.event, event);
+            prop_assert_eq!(parts.event(&payload), event);
             prop_assert_eq!((parts.index, parts.received_wall_ns), (index, time));
-            prop_assert_eq!([parts.before, parts.event].concat(), payload);
         }
 
         #[test]

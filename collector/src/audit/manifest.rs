@@ -76,7 +76,11 @@ impl Manifest {
             bytes: summary.bytes,
             sha256,
             previous,
-            outboxes: summary.outboxes.clone(),
+            outboxes: summary
+                .outboxes
+                .iter()
+                .map(|(outbox, held)| (outbox.clone(), *held))
+                .collect(),
             gaps: summary.gaps.clone(),
         }
     }

@@ -18,7 +18,7 @@ use super::entry::Entry;
 use super::format::{Frame, FrameError};
 use super::leaf::leaf;
 use super::read::ReadError;
-use super::scan::{Defect, Scan};
+use super::scan::{Defect, Found, Scan};
 use super::segment::Segment;
 use super::text::Malformed;
 use super::tlog::{Tiles, TlogError};
@@ -294,8 +294,8 @@ fn walk(segment: &Segment, mut show: impl FnMut(&Record, &Frame<'_>) -> bool) ->
     let mut scan = Scan::open(path, segment.first_index, None).map_err(|source| io_error(path, source))?;
     loop {
         match scan.next() {
-            Ok(Some(record)) => {
-                if !show(&record, &scan.frame()) {
+            Ok(Some(Found { record, frame, .. })) => {
+                if !show(record, &frame) {
                     return Ok(());
                 }
             }

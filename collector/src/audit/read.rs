@@ -1,6 +1,7 @@
 //! Following the log while it is written, from any record on.
 
-use super::scan::{Defect, Scan, State};
+use super::frames::Plain;
+use super::scan::{Defect, FileScan, Found, Scan, State};
 use super::segment::Segment;
 use norma_wire::audit::Record;
 use std::fs::File;
@@ -78,10 +79,10 @@ impl Follower {
             let (segment, mut scan) = self.open()?;
             while records.len() < max && self.next_index <= durable {
                 match scan.next() {
-                    Ok(Some(record)) if record.index < self.next_index => {}
-                    Ok(Some(record)) => {
+                    Ok(Some(Found { record, .. })) if record.index < self.next_index => {}
+                    Ok(Some(Found { record, .. })) => {
                         self.next_index = record.index + 1;
-                        records.push(record);
+                        records.push(record.clone());
                     }
                     Ok(None) => break,
                     Err(defect) => {
@@ -115,7 +116,7 @@ impl Follower {
         Ok(records)
     }
 
-    fn open(&mut self) -> Result<(Segment, Scan<BufReader<File>>), ReadError> {
+    fn open(&mut self) -> Result<(Segment, FileScan), ReadError> {
         match self.position.take() {
             Some(Position {
                 segment,
@@ -161,12 +162,12 @@ impl Follower {
     }
 }
 
-fn resume(path: &Path, offset: u64, state: State) -> io::Result<Scan<BufReader<File>>> {
+fn resume(path: &Path, offset: u64, state: State) -> io::Result<FileScan> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(offset))?;
     Ok(Scan::resume(
-        BufReader::with_capacity(1 << 18, file),
+        Plain::new(BufReader::with_capacity(1 << 18, file)),
         length,
         offset,
         state,

@@ -4,7 +4,7 @@ use super::format::{Hash, find_frame};
 use super::head::Head;
 use super::key::KeySource;
 use super::rotation::RotationError;
-use super::scan::{Defect, Scan, State};
+use super::scan::{Defect, FileScan, Found, Scan, State};
 use super::sealer::SealError;
 use super::segment::Segment;
 use norma_wire::audit::Recovered;
@@ -145,7 +145,7 @@ pub fn recover(directory: &Path, promised: Option<Head>) -> Result<Tail, OpenErr
 
 /// Walks a file to its end or to the first defect, and compares the record that the head names.
 fn walk(
-    scan: &mut Scan<io::BufReader<File>>,
+    scan: &mut FileScan,
     head: Head,
     directory: &Path,
     begun_wall_ns: &mut u64,
@@ -153,13 +153,15 @@ fn walk(
     loop {
         let first = scan.is_empty();
         match scan.next() {
-            Ok(Some(record)) if record.index == head.index && scan.state().hash != head.hash => {
+            Ok(Some(Found { record, frame, .. }))
+                if record.index == head.index && frame.hash != head.hash =>
+            {
                 return Err(OpenError::Replaced {
                     path: directory.to_owned(),
                     head,
                 });
             }
-            Ok(Some(record)) if first => *begun_wall_ns = record.received_wall_ns,
+            Ok(Some(Found { record, .. })) if first => *begun_wall_ns = record.received_wall_ns,
             Ok(Some(_)) => {}
             Ok(None) => return Ok(None),
             Err(defect) => return Ok(Some(defect)),
@@ -168,12 +170,7 @@ fn walk(
 }
 
 /// Whether a defect is a write that a crash interrupted: an error where it is not.
-fn check_torn(
-    segment: &Segment,
-    scan: &Scan<io::BufReader<File>>,
-    defect: Defect,
-    head: Head,
-) -> Result<(), OpenError> {
+fn check_torn(segment: &Segment, scan: &FileScan, defect: Defect, head: Head) -> Result<(), OpenError> {
     let index = scan.next_index();
     let torn = defect.may_be_torn()
         && index > head.index

@@ -1,13 +1,10 @@
 //! Walking one file record by record, checking everything that can be checked on the way.
 
-use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, PREFIX, version_of};
-use super::frames::{Facts, Frames, Place, Taken, event_hash};
-use super::leaf::leaf;
+use super::format::{FORMAT, Frame, FrameError, Hash, MAGIC, OVERHEAD, version_of};
+use super::frames::{Frames, Place, Plain};
 use super::watermark::{SequenceFault, Watermarks};
-use bytes::Bytes;
 use norma_wire::audit::{FileHeader, Record, record::Body};
 use norma_wire::head;
-use prost::Message as _;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
@@ -85,20 +82,33 @@ pub struct Scan<F> {
     continues: bool,
     header_seen: bool,
     state: State,
-    prefix: [u8; PREFIX],
-    payload: Bytes,
-    place: Option<Place>,
-    leaf: norma_tlog::Hash,
-    event: Option<head::Hash>,
+    /// The one that was read last.
+    record: Record,
 }
 
-impl Scan<BufReader<File>> {
+/// A record that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// It.
+    pub record: &'a Record,
+    /// The frame that it lies in.
+    pub frame: Frame<'a>,
+    /// Where its event belongs.
+    pub place: Option<&'a Place>,
+    /// SHA-256 of its event.
+    pub event: Option<head::Hash>,
+}
+
+/// A file being walked in the way of [`Scan::open`].
+pub type FileScan = Scan<Plain<BufReader<File>>>;
+
+impl FileScan {
     /// Begins to walk the file at `path`, of which what is there now is read.
     pub fn open(path: &Path, first_index: u64, before: Option<State>) -> io::Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         Ok(Self::new(
-            BufReader::with_capacity(1 << 18, file),
+            Plain::new(BufReader::with_capacity(1 << 18, file)),
             length,
             first_index,
             before,
@@ -118,11 +128,7 @@ impl<F: Frames> Scan<F> {
             continues: before.is_some(),
             header_seen: false,
             state: before.unwrap_or_default(),
-            prefix: [0; PREFIX],
-            payload: Bytes::new(),
-            place: None,
-            leaf: norma_tlog::Hash::default(),
-            event: None,
+            record: Record::default(),
         }
     }
 
@@ -137,51 +143,29 @@ impl<F: Frames> Scan<F> {
 
     /// The next record; `None` at the end of the file.
     ///
-    /// After a defect, [`Self::offset`] is where the bad record begins and [`Self::state`] what was proven
+    /// After a defect, [`Self::offset`] is where the bad record begins and [`Self::into_state`] what was proven
     /// before it.
-    pub fn next(&mut self) -> Result<Option<Record>, Defect> {
+    pub fn next(&mut self) -> Result<Option<Found<'_>>, Defect> {
         if self.offset == 0 {
             self.read_magic()?;
         } else if self.offset == self.length && self.header_seen {
             return Ok(None);
         }
-        let Taken {
-            prefix,
-            payload,
-            hash,
-            facts,
-        } = self.frames.next_frame(self.length - self.offset)?;
-        self.prefix = prefix;
-        self.payload = payload;
+        let taken = self.frames.next_frame(self.length - self.offset)?;
+        let record = taken.record();
+        let state = &mut self.state;
         if !self.header_seen && !self.continues {
-            self.state.hash = self.claimed_hash()?;
-            self.state.index = self.first_index.wrapping_sub(1);
+            state.hash = claimed_hash(record.clone()?)?;
+            state.index = self.first_index.wrapping_sub(1);
         }
-        self.leaf = match &facts {
-            Some(facts) => facts.leaf,
-            None => leaf(&self.payload),
-        };
         // What is stored before it was found to be the hash that the log stood at.
-        let link = facts.as_ref().and_then(|facts| facts.link);
-        if link.unwrap_or_else(|| self.state.hash.then(&self.leaf)) != hash {
+        let follows = taken.follows;
+        if !follows.unwrap_or_else(|| state.hash.then(&taken.leaf) == taken.hash) {
             return Err(Defect::Chain);
         }
-        let (record, place) = match facts {
-            None => {
-                self.event = None;
-                let record = Record::decode(self.payload.clone())?;
-                let place = Place::of(&record);
-                (record, place)
-            }
-            Some(Facts {
-                record, place, event, ..
-            }) => {
-                self.event = event;
-                (record?, place)
-            }
-        };
-        self.place = place;
-        let expected = self.next_index();
+        self.record = record?;
+        let record = &self.record;
+        let expected = state.index.wrapping_add(1);
         if record.index != expected {
             return Err(Defect::Index {
                 found: record.index,
@@ -189,38 +173,27 @@ impl<F: Frames> Scan<F> {
             });
         }
         match &record.body {
-            Some(Body::Header(header)) if !self.header_seen => self.check_header(header)?,
+            Some(Body::Header(header)) if !self.header_seen => {
+                let before = self.continues.then_some(&*state);
+                state.watermarks = checked(header, self.first_index, before)?;
+            }
             Some(Body::Header(_)) => return Err(Defect::Header),
             _ if !self.header_seen => return Err(Defect::Header),
-            Some(body) => self.state.watermarks.follow(body, self.place.as_ref())?,
+            Some(body) => state.watermarks.follow(body, taken.place.as_ref())?,
             // A kind of record that only a newer version knows.
             None => {}
         }
         self.header_seen = true;
-        self.state.index = record.index;
-        self.state.hash = hash;
-        self.offset += (OVERHEAD + self.payload.len()) as u64;
-        Ok(Some(record))
-    }
-
-    /// The frame of the record that was read last.
-    pub fn frame(&self) -> Frame<'_> {
-        Frame {
-            prefix: &self.prefix,
-            payload: &self.payload,
-            leaf: self.leaf,
-            hash: self.state.hash,
-        }
-    }
-
-    /// Where the event of the record that was read last belongs.
-    pub fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
-    }
-
-    /// SHA-256 of the event of `record`, the one that was read last.
-    pub fn event_hash(&self, record: &Record) -> Option<head::Hash> {
-        self.event.or_else(|| event_hash(record))
+        state.index = record.index;
+        state.hash = taken.hash;
+        let frame = taken.frame();
+        self.offset += frame.len();
+        Ok(Some(Found {
+            record,
+            frame,
+            place: taken.place.as_ref(),
+            event: taken.event,
+        }))
     }
 
     /// Where in the file the next record begins.
@@ -248,11 +221,6 @@ impl<F: Frames> Scan<F> {
     }
 
     /// Where the log stands.
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// As [`Self::state`], at the end.
     pub fn into_state(self) -> State {
         self.state
     }
@@ -273,39 +241,39 @@ impl<F: Frames> Scan<F> {
         self.offset = MAGIC.len() as u64;
         Ok(())
     }
+}
 
-    /// The hash before a file that is read without the one before it, as its header claims it.
-    fn claimed_hash(&self) -> Result<Hash, Defect> {
-        match Record::decode(self.payload.clone())?.body {
-            Some(Body::Header(header)) => header
-                .previous_hash
-                .as_slice()
-                .try_into()
-                .map(Hash)
-                .map_err(|_| Defect::Header),
-            _ => Err(Defect::Header),
+/// The hash before a file that is read without the one before it, as its header claims it.
+fn claimed_hash(first: Record) -> Result<Hash, Defect> {
+    match first.body {
+        Some(Body::Header(header)) => header
+            .previous_hash
+            .try_into()
+            .map(Hash)
+            .map_err(|_| Defect::Header),
+        _ => Err(Defect::Header),
+    }
+}
+
+/// How far each outbox is stored by the header of the file that begins with record `first_index`, which must continue
+/// the file that ended as `before` says, where that is known.
+fn checked(header: &FileHeader, first_index: u64, before: Option<&State>) -> Result<Watermarks, Defect> {
+    if header.format != FORMAT {
+        return Err(Defect::Format(header.format));
+    }
+    let watermarks = Watermarks::from(header.watermarks.clone());
+    if let Some(before) = before {
+        if first_index != before.index.wrapping_add(1) {
+            return Err(Defect::Discontinuous(
+                "the name of the file is not that of its first record",
+            ));
+        }
+        if header.previous_hash != before.hash.0 {
+            return Err(Defect::Discontinuous("it names another hash"));
+        }
+        if watermarks != before.watermarks {
+            return Err(Defect::Discontinuous("it states other sequences"));
         }
     }
-
-    fn check_header(&mut self, header: &FileHeader) -> Result<(), Defect> {
-        if header.format != FORMAT {
-            return Err(Defect::Format(header.format));
-        }
-        let watermarks = Watermarks::from(header.watermarks.clone());
-        if self.continues {
-            if self.first_index != self.next_index() {
-                return Err(Defect::Discontinuous(
-                    "the name of the file is not that of its first record",
-                ));
-            }
-            if header.previous_hash != self.state.hash.0 {
-                return Err(Defect::Discontinuous("it names another hash"));
-            }
-            if watermarks != self.state.watermarks {
-                return Err(Defect::Discontinuous("it states other sequences"));
-            }
-        }
-        self.state.watermarks = watermarks;
-        Ok(())
-    }
+    Ok(watermarks)
 }

@@ -11,6 +11,7 @@
 
 use super::entry::{Entry, OpenHead, Sealed};
 use super::format::Frame;
+use super::frames::Place;
 use super::key::TokenError;
 use super::manifest::Manifest;
 use super::recover::Tail;
@@ -228,7 +229,7 @@ impl Sealer {
                 return;
             };
             match Record::decode(frames.slice_ref(frame.payload)) {
-                Ok(record) => open.follow(&frame, &record),
+                Ok(record) => open.follow(&frame, &record, Place::of(&record).as_ref()),
                 Err(error) => tracing::error!(%error, "the writer wrote what is not a record"),
             }
         }
@@ -318,7 +319,7 @@ fn read(segment: &Segment, length: Option<u64>) -> Result<Digested, SealError> {
     let mut summary = Digested::new(segment.first_index);
     while length.is_none_or(|length| scan.offset() < length) {
         match scan.next() {
-            Ok(Some(record)) => summary.follow(&scan.frame(), &record),
+            Ok(Some(found)) => summary.follow(&found.frame, found.record, found.place),
             Ok(None) => break,
             Err(defect) => {
                 return Err(SealError::Damaged {

@@ -1,12 +1,12 @@
 //! What a segment holds, told record by record: all that its manifest says.
 
+use super::by_outbox::ByOutbox;
 use super::format::{Frame, Hash, MAGIC};
 use super::frames::Place;
 use super::watermark::Outbox;
 use norma_tlog::tree::Growing;
 use norma_wire::audit::{Record, record::Body};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::ops::Deref;
 
 /// The records of one file so far.
@@ -25,7 +25,7 @@ pub struct Summary {
     /// Length of the file up to the newest, in bytes.
     pub bytes: u64,
     /// What is there of each outbox.
-    pub outboxes: BTreeMap<Outbox, Held>,
+    pub outboxes: ByOutbox<Held>,
     /// Sequences that did not arrive, in the order in which that was noticed.
     pub gaps: Vec<Missing>,
 }
@@ -71,7 +71,7 @@ impl Summary {
             tree: Growing::default(),
             chain: (Hash::ZERO, Hash::ZERO),
             bytes: MAGIC.len() as u64,
-            outboxes: BTreeMap::new(),
+            outboxes: ByOutbox::default(),
             gaps: Vec::new(),
         }
     }
@@ -122,18 +122,12 @@ impl Summary {
     }
 
     fn reach(&mut self, outbox: &Outbox, first: u64, last: u64, count: impl FnOnce(&mut Held)) {
-        if let Some(held) = self.outboxes.get_mut(outbox) {
-            held.last = last;
-            count(held);
-            return;
-        }
-        let mut held = Held {
+        let held = self.outboxes.get_or_insert_with(outbox, || Held {
             first,
-            last,
             ..Held::default()
-        };
-        count(&mut held);
-        self.outboxes.insert(outbox.clone(), held);
+        });
+        held.last = last;
+        count(held);
     }
 }
 
@@ -146,9 +140,9 @@ impl Digested {
         }
     }
 
-    /// Takes the next frame into account, of which `record` is the payload decoded.
-    pub fn follow(&mut self, frame: &Frame<'_>, record: &Record) {
-        self.summary.follow(frame, record, Place::of(record).as_ref());
+    /// As [`Summary::follow`].
+    pub fn follow(&mut self, frame: &Frame<'_>, record: &Record, place: Option<&Place>) {
+        self.summary.follow(frame, record, place);
         self.sha256.update(frame.prefix);
         self.sha256.update(frame.payload);
         self.sha256.update(frame.hash.0);

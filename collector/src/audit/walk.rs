@@ -2,7 +2,7 @@
 
 use super::format::FrameError;
 use super::read::ReadError;
-use super::scan::{Defect, Scan, State};
+use super::scan::{Defect, Found, Scan, State};
 use super::segment::Segment;
 use norma_wire::Event;
 use norma_wire::audit::{Record, record::Body};
@@ -39,13 +39,13 @@ pub fn walk<E: From<ReadError>>(path: &Path, from: u64, each: &mut Each<'_, E>) 
             Scan::open(&segment.path, segment.first_index, before).map_err(unreadable(&segment.path))?;
         loop {
             match scan.next() {
-                Ok(Some(record)) if record.index < from => {}
-                Ok(Some(record)) => {
+                Ok(Some(Found { record, .. })) if record.index < from => {}
+                Ok(Some(Found { record, .. })) => {
                     let event = match &record.body {
                         Some(Body::Event(bytes)) => Event::decode(bytes.clone()).ok(),
                         _ => None,
                     };
-                    each(&record, event.as_ref())?;
+                    each(record, event.as_ref())?;
                 }
                 Ok(None) => break,
                 // It is being written.

@@ -1,8 +1,8 @@
 //! How far each outbox has been stored.
 
+use super::by_outbox::ByOutbox;
 use super::frames::Place;
 use norma_wire::audit::{Watermark, record::Body};
-use std::collections::BTreeMap;
 
 /// The source of one gap-free sequence: the outbox of a node, which is made anew with a new epoch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +25,7 @@ impl Outbox {
 
 /// Highest sequence stored of each outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watermarks(BTreeMap<Outbox, u64>);
+pub struct Watermarks(ByOutbox<u64>);
 
 /// A record that does not go on where its outbox was.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ impl Watermarks {
 
     /// Takes over the outboxes of `other`.
     pub fn merge(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.0.extend(other.0.into_sorted());
     }
 
     /// Sets how far an outbox is stored.

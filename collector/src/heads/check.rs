@@ -8,6 +8,7 @@
 
 pub use super::authorities::Authorities;
 use super::key::NodeKey;
+use crate::audit::by_outbox::ByOutbox;
 use crate::audit::{Outbox, Place, event_hash};
 use crate::pki::node_of;
 use norma_wire::audit::{HandedOver, Record, record::Body};
@@ -83,7 +84,7 @@ pub struct Chains {
     keys: BTreeMap<(String, Hash), Result<Arc<NodeKey>, String>>,
     /// When the certificates of keys were revoked, in seconds since 1970.
     revoked: BTreeMap<(String, Hash), i64>,
-    outboxes: BTreeMap<Outbox, Seen>,
+    outboxes: ByOutbox<Seen>,
 }
 
 #[derive(Debug, Default)]
@@ -163,16 +164,12 @@ impl Chains {
         match &record.body {
             Some(Body::Event(_)) => {
                 if let Some((place, hash)) = event {
-                    let seen = match self.outboxes.get_mut(&place.outbox) {
-                        Some(seen) => seen,
-                        None => self.outboxes.entry(place.outbox.clone()).or_default(),
-                    };
-                    seen.take(place.sequence, hash);
+                    self.outbox(&place.outbox).take(place.sequence, hash);
                 }
             }
             Some(Body::Rejected(rejected)) => {
                 if let Ok(hash) = Hash::try_from(&rejected.sha256[..]) {
-                    self.outbox(rejected.node.clone(), rejected.epoch)
+                    self.outbox(&Outbox::new(&rejected.node, rejected.epoch))
                         .take(rejected.sequence, hash);
                 }
             }
@@ -207,7 +204,7 @@ impl Chains {
 
     /// What was found, by node and epoch, and the contradictions that the last signatures show.
     pub fn finish(self) -> (Vec<ChainReport>, Vec<Contradiction>) {
-        let mut outboxes: Vec<_> = self.outboxes.into_iter().collect();
+        let mut outboxes = self.outboxes.into_sorted();
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let each = outboxes.len().div_ceil(threads).max(FEW);
         let contradictions = thread::scope(|scope| {
@@ -268,7 +265,7 @@ impl Chains {
                 last_sequence: 0,
                 what,
             };
-            self.outbox(String::new(), 0).report.fault(fault);
+            self.outbox(&Outbox::new("", 0)).report.fault(fault);
             return vec![contradiction];
         };
         let key = Hash::try_from(&signed.key[..])
@@ -279,7 +276,7 @@ impl Chains {
         let revoked = key.as_ref().and_then(|key| self.revoked.get(key));
         let revoked = revoked.filter(|at| is_past(**at, of.received_wall_ns)).copied();
         let key = self.known(&head.node, &signed.key);
-        let seen = self.outbox(head.node.clone(), head.epoch);
+        let seen = self.outbox(&Outbox::new(&head.node, head.epoch));
         let mut contradictions = Vec::new();
         let own = hash(&signed.head);
         if seen.tip.is_some_and(|(_, tip)| tip == own) {
@@ -336,7 +333,7 @@ impl Chains {
         let verified = self
             .known(&handover.node, &signed.key)
             .and_then(|key| key.verify_handover(&signed).map_err(|error| error.to_string()));
-        let seen = self.outbox(handover.node.clone(), handover.epoch);
+        let seen = self.outbox(&Outbox::new(&handover.node, handover.epoch));
         if let Err(what) = verified {
             seen.report.fault(Fault {
                 record: origin.index,
@@ -369,8 +366,8 @@ impl Chains {
             .and_then(Clone::clone)
     }
 
-    fn outbox(&mut self, node: String, epoch: u64) -> &mut Seen {
-        self.outboxes.entry(Outbox { node, epoch }).or_default()
+    fn outbox(&mut self, outbox: &Outbox) -> &mut Seen {
+        self.outboxes.get_or_insert_with(outbox, Seen::default)
     }
 }
 

@@ -71,7 +71,7 @@ impl Claim {
             });
         }
         key.verify(&signed)?;
-        let hashes = lanes::hash(events);
+        let hashes = lanes::hash(events.iter().map(AsRef::as_ref));
         if head.events != hashes.len() as u64 || head.digest != digest(&hashes) {
             return Err(HeadError::OtherEvents);
         }

@@ -78,7 +78,13 @@ impl GuestPrograms {
             fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        for entry in fs::read_dir(&self.here).with_context(|| self.here.display().to_string())? {
+        let built = fs::read_dir(&self.here).with_context(|| {
+            format!(
+                "{}: no programs were built for guests yet; run it once without --no-build",
+                self.here.display()
+            )
+        })?;
+        for entry in built {
             let entry = entry?;
             fs::hard_link(entry.path(), folder.join(entry.file_name()))
                 .with_context(|| entry.path().display().to_string())?;

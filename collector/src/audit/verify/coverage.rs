@@ -1,5 +1,6 @@
 //! Whether the sequence of each outbox is complete, or what accounts for its gaps.
 
+use super::super::by_outbox::ByOutbox;
 use super::super::frames::Place;
 use super::super::manifest::Manifest;
 use super::super::ranges::{count, minus, normal};
@@ -8,11 +9,10 @@ use super::report::{Contents, OutboxReport, Range, Told};
 use norma_wire::audit::{Record, record::Body};
 use norma_wire::pb::{Handover, Held, Kind, event::Detail};
 use prost::Message as _;
-use std::collections::BTreeMap;
 
 /// What was seen of each outbox so far.
 #[derive(Default)]
-pub struct Coverage(BTreeMap<Outbox, Seen>);
+pub struct Coverage(ByOutbox<Seen>);
 
 #[derive(Default)]
 struct Seen {
@@ -44,10 +44,7 @@ impl Coverage {
         match &record.body {
             Some(Body::Event(bytes)) => {
                 let Some(place) = place else { return };
-                let seen = match self.0.get_mut(&place.outbox) {
-                    Some(seen) => seen,
-                    None => self.outbox(&place.outbox.node, place.outbox.epoch),
-                };
+                let seen = self.outbox(&place.outbox);
                 seen.arrived(place.sequence, place.sequence);
                 seen.report.events += 1;
                 if place.kind == Kind::Loss as i32
@@ -62,12 +59,12 @@ impl Coverage {
                 }
             }
             Some(Body::Rejected(rejected)) => {
-                let seen = self.outbox(&rejected.node, rejected.epoch);
+                let seen = self.outbox(&Outbox::new(&rejected.node, rejected.epoch));
                 seen.arrived(rejected.sequence, rejected.sequence);
                 seen.report.rejected += 1;
             }
             Some(Body::Gap(gap)) => {
-                let seen = self.outbox(&gap.node, gap.epoch);
+                let seen = self.outbox(&Outbox::new(&gap.node, gap.epoch));
                 seen.report.reach(gap.first_sequence, gap.last_sequence);
                 seen.gaps.push(Range {
                     first: gap.first_sequence,
@@ -81,7 +78,7 @@ impl Coverage {
                     return;
                 };
                 let others = |held: &&Held| held.logs.iter().any(|log| *log != handed.log);
-                let seen = self.outbox(&handover.node, handover.epoch);
+                let seen = self.outbox(&Outbox::new(&handover.node, handover.epoch));
                 seen.detail.names.insert(handed.log.clone());
                 seen.detail.held.extend(handover.held.iter().map(Told::from));
                 seen.detail
@@ -103,11 +100,11 @@ impl Coverage {
 
     /// Takes a segment that is not there any more into account, by its proven manifest.
     pub fn follow_removed(&mut self, manifest: &Manifest) {
-        for (Outbox { node, epoch }, held) in &manifest.outboxes {
+        for (outbox, held) in &manifest.outboxes {
             let gaps = manifest
                 .gaps
                 .iter()
-                .filter(|gap| gap.outbox.node == *node && gap.outbox.epoch == *epoch)
+                .filter(|gap| gap.outbox == *outbox)
                 .map(|gap| Range {
                     first: gap.first,
                     last: gap.last,
@@ -116,7 +113,7 @@ impl Coverage {
                 first: held.first,
                 last: held.last,
             };
-            let seen = self.outbox(node, *epoch);
+            let seen = self.outbox(outbox);
             for range in minus(&[whole], &normal(gaps)) {
                 seen.arrived(range.first, range.last);
             }
@@ -125,7 +122,7 @@ impl Coverage {
             seen.report.rejected += held.rejected;
         }
         for gap in &manifest.gaps {
-            let seen = self.outbox(&gap.outbox.node, gap.outbox.epoch);
+            let seen = self.outbox(&gap.outbox);
             seen.gaps.push(Range {
                 first: gap.first,
                 last: gap.last,
@@ -137,8 +134,9 @@ impl Coverage {
     /// The verdict on each outbox.
     pub fn finish(self) -> Vec<OutboxReport> {
         self.0
-            .into_values()
-            .map(|mut seen| {
+            .into_sorted()
+            .into_iter()
+            .map(|(_, mut seen)| {
                 seen.report.missing = count(&seen.gaps);
                 let not_elsewhere = minus(&seen.gaps, &normal(seen.elsewhere.into_iter()));
                 let missing_here = count(&not_elsewhere).min(seen.report.missing);
@@ -152,20 +150,15 @@ impl Coverage {
             .collect()
     }
 
-    fn outbox(&mut self, node: &str, epoch: u64) -> &mut Seen {
-        self.0
-            .entry(Outbox {
-                node: node.to_owned(),
-                epoch,
-            })
-            .or_insert_with(|| Seen {
-                report: OutboxReport {
-                    node: node.to_owned(),
-                    epoch: format!("{epoch:016x}"),
-                    ..Default::default()
-                },
-                ..Seen::default()
-            })
+    fn outbox(&mut self, outbox: &Outbox) -> &mut Seen {
+        self.0.get_or_insert_with(outbox, || Seen {
+            report: OutboxReport {
+                node: outbox.node.clone(),
+                epoch: format!("{:016x}", outbox.epoch),
+                ..Default::default()
+            },
+            ..Seen::default()
+        })
     }
 }
 

@@ -13,16 +13,14 @@ use crate::audit::format::FrameError;
 use crate::audit::frames::Frames;
 use crate::audit::head::Head;
 use crate::audit::recover::frame_follows;
-use crate::audit::scan::{Defect, Scan, State};
+use crate::audit::scan::{Defect, Found, Scan, State};
 use crate::audit::segment::Segment;
 use crate::audit::summary::Summary;
 use crate::audit::tombstone;
 use crate::heads::check::{Chains, Contradiction, Origin};
 use norma_tlog::{Hash, VerifierKey};
-use norma_wire::audit::Record;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// One verification.
 pub struct Run {
@@ -278,16 +276,20 @@ impl Run {
             agreed: 0,
         };
         let mut heads = group.heads.iter().peekable();
-        let file: Arc<Path> = segment.path.as_path().into();
+        let mut origin = Origin {
+            file: segment.path.as_path().into(),
+            offset: 0,
+            index: 0,
+        };
         loop {
             let offset = scan.offset();
             match scan.next() {
-                Ok(Some(record)) => {
-                    let place = scan.place();
-                    walked.summary.follow(&scan.frame(), &record, place);
+                Ok(Some(found)) => {
+                    let Found { record, place, .. } = found;
+                    walked.summary.follow(&found.frame, record, place);
                     let here = Head {
                         index: record.index,
-                        hash: scan.state().hash,
+                        hash: found.frame.hash,
                     };
                     let mut fault = self.check_heads(here);
                     while let Some(head) = heads.next_if(|head| head.records.1 <= here.index) {
@@ -300,16 +302,13 @@ impl Run {
                         return Ok(walked);
                     }
                     self.report.records += 1;
-                    self.counts.count(&record, place);
-                    self.coverage.follow(&record, place);
-                    self.removals.follow(&record);
-                    self.shreddings.follow(&record);
-                    let origin = Origin {
-                        file: Arc::clone(&file),
-                        offset,
-                        index: record.index,
-                    };
-                    self.follow_batches(&origin, &scan, &record);
+                    self.counts.count(record, place);
+                    self.coverage.follow(record, place);
+                    self.removals.follow(record);
+                    self.shreddings.follow(record);
+                    origin.offset = offset;
+                    origin.index = record.index;
+                    self.follow_batches(&origin, &found);
                     self.report.head = here;
                     self.reached = here.index;
                 }
@@ -356,7 +355,8 @@ impl Run {
     }
 
     /// Holds events against what nodes signed of them, for as long as every record from the first on was there.
-    fn follow_batches<F: Frames>(&mut self, origin: &Origin, scan: &Scan<F>, record: &Record) {
+    fn follow_batches(&mut self, origin: &Origin, found: &Found<'_>) {
+        let record = found.record;
         if record.index != self.reached + 1 || !self.report.faults.is_empty() {
             if let Some(chains) = self.chains.take() {
                 self.contradicted(chains.finish().1);
@@ -369,7 +369,7 @@ impl Run {
             return;
         }
         if let Some(chains) = &mut self.chains {
-            let event = scan.place().zip(scan.event_hash(record));
+            let event = found.place.zip(found.event);
             let told = chains.follow(record, event, origin);
             self.contradicted(told);
         }
