@@ -107,14 +107,8 @@ impl Sound {
 
     /// As [`take`], of this one.
     fn take(self) -> Taken {
-        let payload = self.payload();
-        let parts = Parts::of(payload).map(|parts| (parts, head::hash(parts.event(payload))));
-        let mut message = Vec::new();
-        match &parts {
-            Some((parts, event)) => parts.message(payload, event, &mut message),
-            None => leaf::message(payload, &mut message),
-        }
-        let leaf = Leaf(head::hash(&message));
+        let parts = Parts::hashed(self.payload());
+        let leaf = leaf::leaf_of(self.payload(), &parts);
         let follows = self.before.map(|before| before.then(&leaf) == self.hash());
         self.with(parts, leaf, follows, &mut None)
     }

@@ -26,12 +26,19 @@ pub struct Parts {
 
 /// The leaf of the record with this payload.
 pub fn leaf(payload: &[u8]) -> Leaf {
-    let mut message = Vec::new();
-    match Parts::of(payload) {
-        Some(parts) => parts.message(payload, &head::hash(parts.event(payload)), &mut message),
-        None => return Leaf::leaf(payload),
+    leaf_of(payload, &Parts::hashed(payload))
+}
+
+/// As [`leaf`], where the parts of the payload are known, with the hash of the event.
+pub fn leaf_of(payload: &[u8], parts: &Option<(Parts, head::Hash)>) -> Leaf {
+    match parts {
+        Some((parts, event)) => {
+            let mut message = Vec::new();
+            parts.message(payload, event, &mut message);
+            Leaf(head::hash(&message))
+        }
+        None => Leaf::leaf(payload),
     }
-    Leaf(head::hash(&message))
 }
 
 impl Parts {
@@ -45,6 +52,12 @@ impl Parts {
             received_wall_ns: u64::from_le_bytes(*time),
             event: payload.len() - event.len(),
         })
+    }
+
+    /// As [`Self::of`], with the hash of the event.
+    pub fn hashed(payload: &[u8]) -> Option<(Self, head::Hash)> {
+        let parts = Self::of(payload)?;
+        Some((parts, head::hash(parts.event(payload))))
     }
 
     /// The event, of the payload that has these parts.
