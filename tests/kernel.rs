@@ -16,6 +16,8 @@ mod hash;
 mod host;
 #[path = "kernel/known.rs"]
 mod known;
+#[path = "kernel/known_connection.rs"]
+mod known_connection;
 #[path = "kernel/network.rs"]
 mod network;
 #[path = "kernel/open.rs"]

@@ -1,6 +1,7 @@
 //! What is known is recognised here, and counted instead of reported.
 //!
-//! An act is put into words: who acts (control group, namespaces, executable), on which file, by which name and how.
+//! An act is put into words: who acts (control group, namespaces, executable), on which file, by which name and how; or
+//! with which peer they connect, see [`connection`].
 //! Their keyed hash is the act's identity. The record of an act that is not recognised carries it, and the agent
 //! enters it into [`KNOWN`] where it holds the act for expected.
 //!
@@ -13,6 +14,8 @@
 //! its times besides. Mounts are told by the state of their namespace, which no two have in common, and sessions by
 //! the set of namespaces that they entered with: whoever comes into a container from outside gets one of their own.
 
+pub mod connection;
+
 use crate::emit;
 use crate::kernel::file::{Dentry, File, FileIdentity, FileLook, Inode, InodeLook, Mount};
 use crate::kernel::task::Task;
@@ -23,7 +26,7 @@ use crate::verifier::{add, load, store};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
-use norma_abi::{IDENTITY_WORDS, KNOWN_MEMORY, KNOWN_WAYS, KnownBucket, known_buckets, siphash};
+use norma_abi::{IDENTITY_WORDS, KIND_OPEN, KNOWN_MEMORY, KNOWN_WAYS, KnownBucket, known_buckets, siphash};
 
 /// What was entered. Its size is set when it is made.
 #[map]
@@ -74,8 +77,8 @@ struct Found {
 
 /// Whether an act is known.
 pub enum Recognised {
-    /// It is, and was counted.
-    Yes,
+    /// It is, and was counted; this is its identity.
+    Yes(u64),
     /// It is not; this is its identity, 0 where it can have none.
     No(u64),
 }
@@ -142,7 +145,7 @@ pub fn open_typed(
     if typed::top(tops, &mut this.view, look.mount, event).is_none() && !this.climb_from(root, look.mount) {
         return Recognised::No(0);
     }
-    this.recognise(alone)
+    this.recognise(alone, KIND_OPEN)
 }
 
 /// Whether an open is known.
@@ -175,7 +178,7 @@ pub fn open(state: *mut Words, tops: *mut Tops, cgroup: u64, look: &FileLook, al
     if !arrived {
         return Recognised::No(0);
     }
-    this.recognise(alone)
+    this.recognise(alone, KIND_OPEN)
 }
 
 /// Whether anything is recognised; a file that this open created is none that was known.
@@ -333,9 +336,10 @@ impl Words {
         mount.namespace() == Task::current().namespaces().mount_namespace()
     }
 
-    /// Looks the words up; who is not `alone` on this processor leaves the memory of what was found to who came first.
+    /// Looks the words up, and counts an act of this `KIND_*` where they are found; who is not `alone` on this processor
+    /// leaves the memory of what was found to who came first.
     #[inline(always)]
-    fn recognise(&mut self, alone: bool) -> Recognised {
+    fn recognise(&mut self, alone: bool, kind: u16) -> Recognised {
         let names = load(&self.names);
         self.set(word::NAMES, names);
         let at = load(&self.words[word::FILE])
@@ -352,8 +356,9 @@ impl Words {
         for word in 0..IDENTITY_WORDS {
             differing |= load(&self.words[word]) ^ load(&memory.words[word]);
         }
-        if alone && differing == 0 && count(load(&memory.bucket), load(&memory.way), load(&memory.identity)) {
-            return Recognised::Yes;
+        let remembered = load(&memory.identity);
+        if alone && differing == 0 && count(load(&memory.bucket), load(&memory.way), remembered, kind) {
+            return Recognised::Yes(remembered);
         }
         let [first, second, _] = settings::secret();
         let identity = match siphash::<IDENTITY_WORDS>([first, second], |at| load(&self.words[at])) {
@@ -362,7 +367,7 @@ impl Words {
         };
         for bucket in known_buckets(identity, settings::known_mask()) {
             for way in 0..KNOWN_WAYS as u32 {
-                if count(bucket, way, identity) {
+                if count(bucket, way, identity, kind) {
                     if alone {
                         for word in 0..IDENTITY_WORDS {
                             store(&mut memory.words[word], load(&self.words[word]));
@@ -371,7 +376,7 @@ impl Words {
                         store(&mut memory.bucket, bucket);
                         store(&mut memory.way, way);
                     }
-                    return Recognised::Yes;
+                    return Recognised::Yes(identity);
                 }
             }
         }
@@ -381,7 +386,7 @@ impl Words {
 
 /// Counts an identity where it stands in this entry; false where it does not.
 #[inline(always)]
-fn count(bucket: u32, way: u32, identity: u64) -> bool {
+fn count(bucket: u32, way: u32, identity: u64, kind: u16) -> bool {
     let Some(bucket) = KNOWN.get_ptr_mut(bucket) else {
         return false;
     };
@@ -394,6 +399,6 @@ fn count(bucket: u32, way: u32, identity: u64) -> bool {
         let count = (&raw mut (*bucket).counts).cast::<u64>().add(way);
         add(count, 1);
     }
-    emit::recognised(norma_abi::KIND_OPEN);
+    emit::recognised(kind);
     true
 }

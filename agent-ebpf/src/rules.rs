@@ -63,6 +63,12 @@ pub enum Opens {
     Recognised,
 }
 
+/// Whether what is known of a control group is recognised.
+#[inline(always)]
+pub fn recognises(cgroup: u64) -> bool {
+    scope_flags(cgroup) & SCOPE_RECOGNISE != 0
+}
+
 /// Whether what a bit of `SCOPE_MUTE_*` stands for is not reported of a control group.
 #[inline(always)]
 pub fn is_muted(cgroup: u64, bit: u32) -> bool {

@@ -224,8 +224,12 @@ fn open(header: &Header, tail: &mut Tail<'_>) -> Result<Open, DecodeError> {
         read: body.file_mode & FMODE_READ != 0,
         write: body.file_mode & FMODE_WRITE != 0,
         created: body.file_mode & FMODE_CREATED != 0,
-        id: NonZeroU64::new(body.identity).map(ActId),
+        id: act_id(body.identity),
     })
+}
+
+fn act_id(identity: u64) -> Option<ActId> {
+    NonZeroU64::new(identity).map(ActId)
 }
 
 fn connect(body: &ConnectBody) -> Result<Connect, DecodeError> {
@@ -236,6 +240,7 @@ fn connect(body: &ConnectBody) -> Result<Connect, DecodeError> {
         protocol: protocol(body.protocol),
         action: action(body.action, body.rule)?,
         cookie: body.cookie,
+        id: act_id(body.identity),
     })
 }
 

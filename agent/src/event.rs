@@ -2,6 +2,7 @@
 
 mod attribute;
 mod checkpoint;
+mod connections;
 mod dns;
 mod exec;
 mod hash;
@@ -13,6 +14,7 @@ mod socket;
 
 pub(crate) use attribute::capability as capability_name;
 pub use checkpoint::checkpoint_inconsistent;
+pub use connections::connections;
 pub use hash::{Hashes, Question, file_hash, mark_hashes};
 pub use name::ProcessNames;
 pub use release::release;
@@ -91,14 +93,18 @@ pub fn mark_sensitive(event: &mut Event, name: &str) {
 
 /// Says by what name the other end of a connection is known.
 pub fn mark_peer(event: &mut Event, peer: &PeerNames) {
-    let named = match (&peer.workload, &peer.domain) {
+    if let (Some(Detail::Connect(connect)), Some((name, kind))) = (&mut event.detail, peer_name(peer)) {
+        connect.peer_name = name.to_owned();
+        connect.peer_kind = kind.to_owned();
+    }
+}
+
+/// The most lasting name of a peer, and what that is.
+fn peer_name(peer: &PeerNames) -> Option<(&str, &'static str)> {
+    match (&peer.workload, &peer.domain) {
         (Some(workload), _) => Some((workload, "workload")),
         (None, Some(domain)) => Some((domain, "domain")),
         (None, None) => None,
-    };
-    if let (Some(Detail::Connect(connect)), Some((name, kind))) = (&mut event.detail, named) {
-        connect.peer_name = name.to_string();
-        connect.peer_kind = kind.to_owned();
     }
 }
 

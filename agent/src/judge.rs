@@ -268,7 +268,10 @@ impl Judge {
         }
         // Expected or being learned, and neither a policy nor a probe is the reason.
         let ordinary = judgement.sensitive.is_none() && judgement.verdict.reasons.is_empty();
-        let recognisable = (ordinary && may_be_recognised(container, identified)).then(|| fact.clone());
+        let recognisable = ordinary
+            && may_be_recognised(container, identified)
+            && (fact.gets_old() || self.baselines.knows(container, &fact));
+        let recognisable = recognisable.then(|| fact.clone());
         let judged = Judged {
             incident: None,
             settled: judgement.verdict.kind == VerdictKind::Expected as i32,
@@ -349,6 +352,20 @@ impl Judge {
             self.unsay(container, fact);
         }
         expected
+    }
+
+    /// Whether a connection that was known is still by the norm that is in force now, and its peer still goes by the
+    /// same names; `used` tells whether there was one lately.
+    pub fn still_knows(&mut self, container: &Container, fact: &Fact, at: BootTime, used: bool) -> bool {
+        let mut now = fact.clone();
+        now.name_peer(|address| {
+            if used {
+                self.peers.names(container.cgroup, address, at)
+            } else {
+                self.peers.look(container.cgroup, address, at)
+            }
+        });
+        now == *fact && self.baselines.knows(container, fact)
     }
 
     /// What comes next is judged as if it came for the first time.

@@ -210,6 +210,8 @@ pub struct Connect {
     pub action: KernelAction,
     /// The same number means the same socket; 0 where unknown.
     pub cookie: u64,
+    /// By what the kernel side would recognise it; `None` where it cannot.
+    pub id: Option<ActId>,
 }
 
 /// A socket began to listen.
@@ -431,6 +433,9 @@ pub struct Socket {
     pub address_claimed: bool,
     /// It was there before the agent was.
     pub from_proc: bool,
+    /// By what the kernel side would recognise the accepting of such a connection; `None` where it cannot.
+    #[serde(skip)]
+    pub id: Option<ActId>,
 }
 
 /// A DNS message on its way.
@@ -510,6 +515,19 @@ pub enum Act {
     Socket(Box<Socket>),
     /// A DNS message. The actor's process is unknown (pid 0) where the message was received.
     Dns(Box<Dns>),
+}
+
+impl Act {
+    /// By what the kernel side would recognise it; `None` where it cannot.
+    #[must_use]
+    pub fn id(&self) -> Option<ActId> {
+        match self {
+            Self::Open(open) => open.id,
+            Self::Connect(connect) => connect.id,
+            Self::Socket(socket) => socket.id,
+            _ => None,
+        }
+    }
 }
 
 /// One record of the event ring.

@@ -517,7 +517,7 @@ impl Pipeline {
         let now = self.parts.sensor.now();
         let recognised = self.parts.known.forget(cgroup);
         self.count_recognised(recognised, now);
-        if let Some(event) = self.rollups.take_one(cgroup, now, &self.clock) {
+        for event in self.rollups.take_one(cgroup, now, &self.clock) {
             self.store(event);
         }
         self.pending.forget(cgroup);

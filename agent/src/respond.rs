@@ -9,7 +9,7 @@ mod enforcement;
 mod known;
 
 pub use enforcement::Enforcement;
-pub use known::{Known, KnownUse, Recognised};
+pub use known::{Connections, Known, KnownUse, Recognised};
 
 use crate::identity::Identified;
 use crate::judge::policy::{ClauseRef, Response};

@@ -1,6 +1,7 @@
 //! What a workload does again and again is counted in the kernel, and nothing else is.
 
 use super::line::{LIMIT, Line, text};
+use norma_rig::net::Peer;
 use norma_rig::{AgentSettings, skip, wait_until};
 use serde_json::Value;
 use std::fs;
@@ -10,7 +11,19 @@ use std::time::Duration;
 const OFTEN: u64 = 20;
 
 fn recognised(status: &Value) -> u64 {
-    status["kernel"]["open"]["recognised"].as_u64().unwrap()
+    recognised_of(status, "open")
+}
+
+fn recognised_of(status: &Value, kind: &str) -> u64 {
+    status["kernel"][kind]["recognised"].as_u64().unwrap()
+}
+
+/// A number of 64 bits, which may be text.
+fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .or_else(|| value.as_str()?.parse().ok())
+        .unwrap_or_default()
 }
 
 /// How many opens a list of counts has.
@@ -18,11 +31,7 @@ fn opens(counts: &Value) -> u64 {
     let counts = counts.as_array().into_iter().flatten();
     counts
         .filter(|count| count["kind"] == "open")
-        .filter_map(|count| {
-            count["count"]
-                .as_u64()
-                .or_else(|| count["count"].as_str()?.parse().ok())
-        })
+        .map(|count| number(&count["count"]))
         .sum()
 }
 
@@ -113,4 +122,83 @@ fn what_is_known_is_recognised_again_after_a_restart() {
         (more as u64) < OFTEN,
         "{more} opens were told of while {OFTEN} and more were recognised"
     );
+}
+
+#[test]
+fn connections_with_known_peers_are_counted_and_others_are_alerts() {
+    if !skip::unless_root("connections_with_known_peers_are_counted_and_others_are_alerts") {
+        return;
+    }
+    let settings = AgentSettings {
+        learning: Duration::from_secs(3),
+        ..AgentSettings::default()
+    };
+    let mut line = Line::start("known-peers", &settings);
+    let stranger = Peer::start().unwrap();
+    line.learn();
+    wait_until("the workload's connections to be recognised", LIMIT, || {
+        let status = line.agent.status()?;
+        Ok((recognised_of(&status, "connect") > OFTEN).then_some(()))
+    })
+    .unwrap();
+    let friend = line.friend.port();
+    let reported = |line: &Line| {
+        let events = line.collector.audit().events_of("connect").unwrap();
+        let with_friend = |event: &&Value| {
+            text(event, "/container/id") == line.container.id()
+                && number(&event["connect"]["remote_port"]) == u64::from(friend)
+        };
+        events.iter().filter(with_friend).count() as u64
+    };
+    let (before, counted) = (
+        reported(&line),
+        recognised_of(&line.agent.status().unwrap(), "connect"),
+    );
+    assert!(before > 0, "what is learned is reported");
+    wait_until("further rounds of the workload", LIMIT, || {
+        let status = line.agent.status()?;
+        Ok((recognised_of(&status, "connect") > counted + OFTEN).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(reported(&line), before, "what is known is not");
+
+    let order = format!("(exec 4<>/dev/tcp/127.0.0.1/{})", stranger.port());
+    assert_eq!(line.order(&order), 0);
+    line.alert(&["novel", "/usr/bin/bash", &stranger.port().to_string()]);
+
+    line.agent.stop().unwrap();
+    let rollup = line.event("a roll-up with the peer", |event| {
+        let connections = event["rollup"]["connections"].as_array();
+        connections.is_some_and(|connections| !connections.is_empty())
+    });
+    let connections = rollup["rollup"]["connections"].as_array().unwrap();
+    let [with_friend] = connections.as_slice() else {
+        panic!("one peer is known: {connections:?}");
+    };
+    assert_eq!(text(with_friend, "/exe"), "/usr/bin/bash");
+    assert_eq!(text(with_friend, "/remote_address"), "127.0.0.1");
+    assert_eq!(number(&with_friend["port"]), u64::from(friend));
+    assert!(number(&with_friend["begun"]) > OFTEN, "{with_friend}");
+    assert!(number(&with_friend["ended"]) > OFTEN, "{with_friend}");
+    assert_eq!(number(&with_friend["failed"]), 0);
+}
+
+#[test]
+fn each_connection_is_an_event_where_that_is_wanted() {
+    if !skip::unless_root("each_connection_is_an_event_where_that_is_wanted") {
+        return;
+    }
+    let settings = AgentSettings {
+        learning: Duration::from_secs(3),
+        extra: "sensor: {known_connections: reported}\n".to_owned(),
+        ..AgentSettings::default()
+    };
+    let line = Line::start("known-told", &settings);
+    line.learn();
+    wait_until("the workload's opens to be recognised", LIMIT, || {
+        let status = line.agent.status()?;
+        Ok((recognised(&status) > 4 * OFTEN).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(recognised_of(&line.agent.status().unwrap(), "connect"), 0);
 }

@@ -19,7 +19,7 @@ pub struct Line {
     pub collector: Collector,
     pub siem: Rsyslog,
     /// The workload connects to it again and again.
-    _friend: Peer,
+    pub friend: Peer,
     pub scratch: Scratch,
 }
 
@@ -58,7 +58,7 @@ impl Line {
             agent,
             collector,
             siem,
-            _friend: friend,
+            friend,
             scratch,
         }
     }

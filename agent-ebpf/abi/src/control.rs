@@ -112,6 +112,8 @@ pub const WANT_DATAGRAMS: u32 = 1 << 3;
 pub const WANT_REFUSED_OPENS: u32 = 1 << 4;
 /// Opens without access to the content (O_PATH).
 pub const WANT_PATH_OPENS: u32 = 1 << 5;
+/// TCP connections that are known are recognised.
+pub const WANT_KNOWN_CONNECTIONS: u32 = 1 << 6;
 
 /// Most event rings that there can be, besides the reserved one.
 pub const RINGS_MAX: usize = 16;

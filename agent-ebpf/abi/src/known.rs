@@ -24,6 +24,27 @@ pub struct KnownBucket {
     pub counts: [u64; KNOWN_WAYS],
 }
 
+/// Connections at one time that the kernel side remembers to have recognised; of those beyond it the end is reported.
+pub const KNOWN_CONNECTIONS: u32 = 16_384;
+/// Identities of connections that there can be in the table.
+pub const KNOWN_TRAFFICS: u32 = 8_192;
+
+/// What became of the connections that were recognised by one identity. It only ever grows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Traffic {
+    /// Those that the workload began and that were established.
+    pub established: u64,
+    /// Those that are over.
+    pub ended: u64,
+    /// Attempts that came to nothing.
+    pub failed: u64,
+    /// Payload bytes sent by those that are over, without what was sent again.
+    pub sent: u64,
+    /// Payload bytes that they received.
+    pub received: u64,
+}
+
 /// The buckets that an identity may stand in, of a table with `mask` + 1 of them, a power of two.
 #[inline(always)]
 #[must_use]
@@ -78,3 +99,4 @@ fn round(state: &mut [u64; 4]) {
 }
 
 const _: () = assert!(size_of::<KnownBucket>() == 64);
+const _: () = assert!(size_of::<Traffic>() == 40);

@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate. A record of another version is refused.
-pub const ABI_VERSION: u16 = 4;
+pub const ABI_VERSION: u16 = 5;
 
 /// A program was executed: body [`ExecBody`].
 pub const KIND_EXEC: u16 = 1;
@@ -280,6 +280,8 @@ pub struct ConnectBody {
     pub rule: u32,
     /// The same number means the same socket; 0 where unknown. See [`crate::SocketBody`].
     pub cookie: u64,
+    /// By which the same would be recognised, see [`crate::KnownBucket`]; 0 where it cannot be.
+    pub identity: u64,
 }
 
 /// Body of [`KIND_LISTEN`]. No tails.
@@ -321,6 +323,6 @@ const _: () = assert!(size_of::<FileFacts>() == 48);
 const _: () = assert!(size_of::<ForkBody>() == 16);
 const _: () = assert!(size_of::<ExitBody>() == 40);
 const _: () = assert!(size_of::<OpenBody>() == 40);
-const _: () = assert!(size_of::<ConnectBody>() == 56);
+const _: () = assert!(size_of::<ConnectBody>() == 64);
 const _: () = assert!(size_of::<ListenBody>() == 24);
 const _: () = assert!(size_of::<CgroupBody>() == 16);

@@ -68,6 +68,9 @@ pub struct SocketBody {
     pub sent: u64,
     /// Payload bytes received.
     pub received: u64,
+    /// Of a connection that was accepted, by which the same would be recognised, see [`crate::KnownBucket`]; 0 where it
+    /// cannot be.
+    pub identity: u64,
 }
 
 /// The message leaves the socket.
@@ -102,5 +105,5 @@ pub struct DnsBody {
     pub cookie: u64,
 }
 
-const _: () = assert!(size_of::<SocketBody>() == 88);
+const _: () = assert!(size_of::<SocketBody>() == 96);
 const _: () = assert!(size_of::<DnsBody>() == 48);

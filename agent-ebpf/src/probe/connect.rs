@@ -187,6 +187,7 @@ impl Attempt {
             action,
             rule,
             cookie,
+            identity: 0,
         };
         emit::describe_untyped(&mut record.header, emit::current_cgroup(), 0);
         emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
@@ -212,6 +213,7 @@ impl Attempt {
             cookie,
             sent: 0,
             received: 0,
+            identity: 0,
         };
         emit::describe_untyped(&mut record.header, emit::current_cgroup(), 0);
         emit::submit(&raw mut record.header, KIND_SOCKET, size_of::<Sent>() as u64);

@@ -60,7 +60,7 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
         if opens == Opens::Recognised {
             let (words, tops) = (&raw mut scratch.words, &raw mut scratch.tops);
             match known::open(words, tops, cgroup, &look, scratch.hold.is_first()) {
-                Recognised::Yes => return Some(()),
+                Recognised::Yes(_) => return Some(()),
                 Recognised::No(unknown) => identity = unknown,
             }
         }
@@ -100,7 +100,7 @@ fn file_open(check: &impl Check) {
         if opens == Opens::Recognised {
             let first = scratch.hold.is_first();
             match known::open_typed(&raw mut scratch.words, tops, cgroup, &look, &inode, first) {
-                Recognised::Yes => return Some(()),
+                Recognised::Yes(_) => return Some(()),
                 Recognised::No(unknown) => identity = unknown,
             }
         }

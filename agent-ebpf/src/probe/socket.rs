@@ -71,6 +71,7 @@ const EMPTY: SocketBody = SocketBody {
     cookie: 0,
     sent: 0,
     received: 0,
+    identity: 0,
 };
 
 /// What system calls return, as a record has it: 0, or a negative errno.

@@ -2,9 +2,14 @@
 
 use crate::emit;
 use crate::kernel::sock::{AF_INET, AF_INET6, IPPROTO_TCP, Sock, is_mapped};
+use crate::known::connection::{self, Connection};
+use crate::known::{Recognised, Words};
 use crate::rules;
 use crate::settings;
+use crate::slot::{self, Hold, Slot};
 use crate::turn::turns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::mem::MaybeUninit;
 use norma_abi::{
@@ -17,6 +22,8 @@ const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
+/// Tasks of one processor that may be in the middle of a connect at once.
+const SLOTS: u32 = 4;
 /// Multipath TCP also moves the TCP socket beneath it through the same states.
 const IPPROTO_MPTCP: u16 = 262;
 
@@ -25,6 +32,19 @@ struct Connect {
     header: Header,
     body: ConnectBody,
 }
+
+#[repr(C)]
+struct Scratch {
+    hold: Hold,
+    words: Words,
+    record: Connect,
+}
+
+// SAFETY: it begins with its hold.
+unsafe impl Slot for Scratch {}
+
+#[map]
+static CONNECT_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 #[repr(C)]
 struct Listen {
@@ -90,23 +110,40 @@ fn changed(ctx: &BtfTracePointContext) {
 
 #[inline(always)]
 fn connect(sock: Sock<true>, family: u16, protocol: u16) {
-    let mut record = MaybeUninit::<Connect>::zeroed();
-    // SAFETY: integers only, for which zeros are values.
-    let record = unsafe { record.assume_init_mut() };
-    let remote_addr = sock.remote();
-    record.body = ConnectBody {
-        remote_addr,
-        local_addr: sock.local(is_mapped(&remote_addr)),
-        remote_port: sock.remote_port(),
-        local_port: sock.local_port(),
-        family,
-        protocol,
-        action: ACTION_NONE,
-        rule: 0,
-        cookie: sock.cookie(),
-    };
-    emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
-    emit::submit(&raw mut record.header, KIND_CONNECT, size_of::<Connect>() as u64);
+    let cgroup = emit::current_cgroup_typed();
+    let slot = slot::claim(SLOTS, |number| CONNECT_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, cgroup, KIND_CONNECT, |scratch| {
+        let remote_addr = sock.remote();
+        let (remote_port, cookie) = (sock.remote_port(), sock.cookie());
+        let connection = Connection {
+            remote: remote_addr,
+            port: remote_port,
+            protocol,
+            cookie,
+            socket_cgroup: sock.cgroup(),
+        };
+        let alone = scratch.hold.is_first();
+        let identity = match connection.connects(&mut scratch.words, cgroup, alone) {
+            Recognised::Yes(_) => return Some(()),
+            Recognised::No(identity) => identity,
+        };
+        scratch.record.body = ConnectBody {
+            remote_addr,
+            local_addr: sock.local(is_mapped(&remote_addr)),
+            remote_port,
+            local_port: sock.local_port(),
+            family,
+            protocol,
+            action: ACTION_NONE,
+            rule: 0,
+            cookie,
+            identity,
+        };
+        emit::describe(&mut scratch.record.header, cgroup, 0);
+        let len = size_of::<Connect>() as u64;
+        emit::submit(&raw mut scratch.record.header, KIND_CONNECT, len);
+        Some(())
+    });
 }
 
 #[inline(always)]
@@ -131,7 +168,15 @@ fn change(sock: Sock<true>, family: u16, protocol: u16, op: u32, flags: u32, res
     if rules::is_muted(cgroup, SCOPE_MUTE_SOCKET) {
         return;
     }
+    let cookie = sock.cookie();
+    if op == SOCKET_ESTABLISHED && connection::is_established(cgroup, cookie) {
+        return;
+    }
     let stream = sock.stream();
+    let was_established = flags & SOCKET_WAS_ESTABLISHED != 0;
+    if op == SOCKET_CLOSED && connection::is_over(cgroup, cookie, was_established, &stream) {
+        return;
+    }
     let mut record = MaybeUninit::<Change>::zeroed();
     // SAFETY: integers only, for which zeros are values.
     let record = unsafe { record.assume_init_mut() };
@@ -148,9 +193,10 @@ fn change(sock: Sock<true>, family: u16, protocol: u16, op: u32, flags: u32, res
         local_port: u32::from(stream.local_port),
         protocol: u32::from(protocol),
         path_len: 0,
-        cookie: sock.cookie(),
+        cookie,
         sent: stream.sent,
         received: stream.received,
+        identity: 0,
     };
     emit::stamp(&mut record.header, cgroup, 0);
     record.header.net_ns = sock.net_ns();

@@ -3,7 +3,7 @@
 use crate::hash::HashConfig;
 use crate::judge::Sensitive;
 use crate::sensor::{SensorConfig, Wanted, capability_names};
-use norma_abi::{ARGV_MAX, WANT_ENVIRONMENT, WANT_FAILED_OPENS};
+use norma_abi::{ARGV_MAX, WANT_ENVIRONMENT, WANT_FAILED_OPENS, WANT_KNOWN_CONNECTIONS};
 use norma_settings::{Faults, Spanned};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -17,6 +17,7 @@ pub(super) struct RawSensor {
     reserved_ring_bytes: Option<Spanned<u32>>,
     argv_bytes: Option<Spanned<u32>>,
     known_behaviours: Option<Spanned<u32>>,
+    known_connections: Option<KnownConnections>,
     environment: Option<bool>,
     failed_opens: Option<FailedOpens>,
     only: Option<Vec<Spanned<String>>>,
@@ -49,6 +50,17 @@ enum FailedOpens {
     Refused,
     /// Those of files that do not exist, too.
     All,
+}
+
+/// What becomes of TCP connections that are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KnownConnections {
+    /// They are counted by peer, with their bytes.
+    #[default]
+    Counted,
+    /// Each is an event.
+    Reported,
 }
 
 impl RawSensor {
@@ -88,6 +100,9 @@ impl RawSensor {
         }
         if self.failed_opens == Some(FailedOpens::All) {
             wants |= WANT_FAILED_OPENS;
+        }
+        if self.known_connections.unwrap_or_default() == KnownConnections::Counted {
+            wants |= WANT_KNOWN_CONNECTIONS;
         }
         let config = SensorConfig {
             ring_bytes: ring(

@@ -3,7 +3,7 @@
 use super::dns::message;
 use super::operation::{name, outcome};
 use super::tail::{Tail, until_nul};
-use super::{DecodeError, address, protocol};
+use super::{DecodeError, act_id, address, protocol};
 use crate::observation::{Dns, Endpoint, Protocol, Socket, SocketOp};
 use norma_abi::{
     DNS_RECEIVED, DNS_SENT, DnsBody, Header, SOCKET_ABSTRACT, SOCKET_ACCEPTED, SOCKET_ADDRESS_CLAIMED,
@@ -63,6 +63,7 @@ pub fn socket(header: &Header, tail: &mut Tail<'_>) -> Result<Socket, DecodeErro
         was_established: flag(SOCKET_WAS_ESTABLISHED),
         address_claimed: flag(SOCKET_ADDRESS_CLAIMED),
         from_proc: false,
+        id: act_id(body.identity),
     })
 }
 

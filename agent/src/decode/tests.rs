@@ -157,6 +157,7 @@ fn addresses_are_canonical() {
         action: ACTION_DENIED,
         rule: 5,
         cookie: 9,
+        identity: 7,
     };
     let Act::Connect(connect) = decode(&record(header(KIND_CONNECT, 0), &[body.as_bytes()]))
         .unwrap()
@@ -168,6 +169,7 @@ fn addresses_are_canonical() {
     assert_eq!(connect.local, None, "a local port of 0 is not chosen yet");
     assert_eq!(connect.action, KernelAction::Denied(RuleNumber(5)));
     assert_eq!(connect.protocol, Protocol::Tcp);
+    assert_eq!(connect.id.map(|id| id.0.get()), Some(7));
 }
 
 #[test]

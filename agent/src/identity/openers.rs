@@ -157,6 +157,7 @@ mod tests {
             protocol: Protocol::Tcp,
             action: KernelAction::None,
             cookie,
+            id: None,
         })
     }
 
@@ -178,6 +179,7 @@ mod tests {
             was_established: true,
             address_claimed: false,
             from_proc,
+            id: None,
         }))
     }
 

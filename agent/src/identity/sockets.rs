@@ -305,6 +305,7 @@ fn socket(listed: &Listed, listening: &HashSet<u16>) -> Option<Socket> {
         was_established: listed.state == State::Connected && !matches!(listed.family, AF_UNIX | AF_VSOCK),
         address_claimed: false,
         from_proc: true,
+        id: None,
     })
 }
 

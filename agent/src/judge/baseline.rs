@@ -412,6 +412,18 @@ impl Baselines {
         })
     }
 
+    /// Whether a behaviour, under any of its names, is part of the norm in force for its container.
+    pub fn knows(&self, container: &Container, fact: &Fact) -> bool {
+        self.norm_of(container).is_some_and(|NormInForce(norm)| {
+            std::iter::once(fact.learned())
+                .chain(fact.otherwise())
+                .any(|fact| {
+                    let judged = norm.judge(&fact, &self.terms.protection);
+                    matches!(judged, norm::Membership::Expected(_))
+                })
+        })
+    }
+
     /// The norm that what a container does is judged by.
     pub fn norm_of(&self, container: &Container) -> Option<NormInForce> {
         let (_, subject) = self.subjects.get(&container.cgroup)?;

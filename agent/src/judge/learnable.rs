@@ -4,15 +4,17 @@ use crate::identity::{Container, Identified, IdentityState, Session};
 use crate::observation::{self, Act};
 use norma_baseline::never::{Circumstances, Origin};
 
-/// Whether the kernel side may recognise what was observed: an open by the container's own program, by a name that
-/// is known as a whole, and that may be learned. Who acts for an exec session is another one to the kernel side, too,
-/// so that what is recognised of the container is not of the session.
+/// Whether the kernel side may recognise what was observed: an open by a name that is known as a whole, or a
+/// connection, by the container's own program, and that may be learned. Who acts for an exec session is another one to
+/// the kernel side, too, so that what is recognised of the container is not of the session.
 pub(super) fn may_be_recognised(container: &Container, identified: &Identified) -> bool {
-    let Act::Open(open) = &identified.observation.act else {
-        return false;
+    let act = &identified.observation.act;
+    let is_named = match act {
+        Act::Open(open) => !(open.path.truncated || open.path.disconnected || open.path.deleted),
+        _ => true,
     };
-    open.id.is_some()
-        && !(open.path.truncated || open.path.disconnected || open.path.deleted)
+    act.id().is_some()
+        && is_named
         && identified.process.session == Session::Own
         && identified.process.exe.starts_with('/')
         && container.state != IdentityState::Pending

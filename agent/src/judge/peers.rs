@@ -102,24 +102,33 @@ impl Peers {
         }
     }
 
-    /// The names of an address, as a container knows it.
+    /// The names of an address, as a container knows it that uses it now.
     pub fn names(&mut self, cgroup: CgroupId, address: IpAddr, at: BootTime) -> PeerNames {
-        if address.is_loopback() {
-            return PeerNames::default();
-        }
         let bound = self
             .resolved
             .get_mut(&cgroup)
             .and_then(|resolved| resolved.names.get_mut(&address))
             .filter(|bound| bound.until > at);
+        if let Some(bound) = bound {
+            let kept = BootTime(at.0.saturating_add(KEPT.as_nanos() as u64));
+            bound.until = bound.until.max(kept);
+        }
+        self.look(cgroup, address, at)
+    }
+
+    /// The same where it does not use it.
+    pub fn look(&self, cgroup: CgroupId, address: IpAddr, at: BootTime) -> PeerNames {
+        if address.is_loopback() {
+            return PeerNames::default();
+        }
+        let bound = self
+            .resolved
+            .get(&cgroup)
+            .and_then(|resolved| resolved.names.get(&address))
+            .filter(|bound| bound.until > at);
         PeerNames {
             workload: self.pods.get(&address).cloned(),
-            domain: bound.map(|bound| {
-                bound.until = bound
-                    .until
-                    .max(BootTime(at.0.saturating_add(KEPT.as_nanos() as u64)));
-                Arc::clone(&bound.name)
-            }),
+            domain: bound.map(|bound| Arc::clone(&bound.name)),
         }
     }
 

@@ -2,15 +2,19 @@
 
 use crate::clock::WallClock;
 use crate::identity::{Container, Identified};
+use crate::judge::Fact;
 use crate::observation::{BootTime, CgroupId};
 use crate::outbox::{kind_name, named};
-use crate::respond::Recognised;
+use crate::respond::{Connections, Recognised};
 use crate::sensor::{self, Losses, Totals, growth};
-use norma_abi::KINDS;
+use norma_abi::{KINDS, Traffic};
 use norma_wire::pb::{self, Kind, LossCause};
 use norma_wire::{Detail, Event};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
+
+/// Connections that one roll-up tells of.
+const CONNECTIONS_MAX: usize = 200;
 
 /// What the kernel side counted of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -175,6 +179,7 @@ struct Rollup {
     recognised: BTreeMap<i32, u64>,
     /// By code and incident.
     repeated_findings: BTreeMap<(String, String), u64>,
+    connections: HashMap<Fact, (u64, Traffic)>,
 }
 
 /// Events that said nothing new, by control group.
@@ -201,9 +206,24 @@ impl Rollups {
     pub fn count_recognised(&mut self, recognised: &Recognised, now: BootTime) {
         let container = &recognised.container;
         let rollup = self.of(container.cgroup, Some(container), now);
-        let kind = Kind::Open as i32;
-        *rollup.counts.entry(kind).or_default() += recognised.opens;
-        *rollup.recognised.entry(kind).or_default() += recognised.opens;
+        rollup.add_recognised(Kind::Open, recognised.opens);
+        for Connections { fact, begun, traffic } in &recognised.connections {
+            let later = traffic.established + traffic.ended + traffic.failed;
+            match fact {
+                Fact::Accept { .. } => rollup.add_recognised(Kind::Socket, begun + later),
+                _ => {
+                    rollup.add_recognised(Kind::Connect, *begun);
+                    rollup.add_recognised(Kind::Socket, later);
+                }
+            }
+            let (sum, became) = rollup.connections.entry(fact.clone()).or_default();
+            *sum += begun;
+            became.established += traffic.established;
+            became.ended += traffic.ended;
+            became.failed += traffic.failed;
+            became.sent += traffic.sent;
+            became.received += traffic.received;
+        }
     }
 
     fn of(&mut self, cgroup: CgroupId, container: Option<&Container>, since: BootTime) -> &mut Rollup {
@@ -214,6 +234,7 @@ impl Rollups {
             repeated_alerts: BTreeMap::new(),
             recognised: BTreeMap::new(),
             repeated_findings: BTreeMap::new(),
+            connections: HashMap::new(),
         })
     }
 
@@ -221,52 +242,86 @@ impl Rollups {
     pub fn take(&mut self, now: BootTime, clock: &WallClock) -> Vec<Event> {
         std::mem::take(&mut self.by_cgroup)
             .into_values()
-            .map(|rollup| rollup.into_event(now, clock))
+            .flat_map(|rollup| rollup.into_events(now, clock))
             .collect()
     }
 
-    /// That of one control group.
-    pub fn take_one(&mut self, cgroup: CgroupId, now: BootTime, clock: &WallClock) -> Option<Event> {
+    /// Those of one control group.
+    pub fn take_one(&mut self, cgroup: CgroupId, now: BootTime, clock: &WallClock) -> Vec<Event> {
         self.by_cgroup
             .remove(&cgroup)
-            .map(|rollup| rollup.into_event(now, clock))
+            .map_or_else(Vec::new, |rollup| rollup.into_events(now, clock))
     }
 }
 
 impl Rollup {
-    fn into_event(self, now: BootTime, clock: &WallClock) -> Event {
-        let named = |counts: BTreeMap<i32, u64>| {
-            counts
-                .into_iter()
-                .map(|(kind, count)| pb::KindCount {
-                    kind: kind_name(kind),
-                    count,
-                })
-                .collect()
-        };
-        Event {
+    fn add_recognised(&mut self, kind: Kind, count: u64) {
+        if count > 0 {
+            *self.counts.entry(kind as i32).or_default() += count;
+            *self.recognised.entry(kind as i32).or_default() += count;
+        }
+    }
+
+    /// One event, and further ones where there are so many connections that it would be too large.
+    fn into_events(self, now: BootTime, clock: &WallClock) -> Vec<Event> {
+        let event = |rollup: pb::Rollup| Event {
             boot_ns: now.0,
             wall_ns: clock.wall_ns(now),
             kind: Kind::Rollup as i32,
-            container: self.container,
-            detail: Some(Detail::Rollup(pb::Rollup {
-                counts: named(self.counts),
-                repeated_alerts: named(self.repeated_alerts),
-                since_boot_ns: self.since.0,
-                recognised: named(self.recognised),
-                repeated_findings: self
-                    .repeated_findings
-                    .into_iter()
-                    .map(|((code, incident), count)| pb::FindingCount {
-                        code,
-                        incident,
-                        count,
-                    })
-                    .collect(),
-            })),
+            container: self.container.clone(),
+            detail: Some(Detail::Rollup(rollup)),
             ..Event::default()
-        }
+        };
+        let mut connections: Vec<pb::ConnectionCount> = self
+            .connections
+            .iter()
+            .map(|(fact, (begun, traffic))| crate::event::connections(fact, *begun, traffic))
+            .collect();
+        connections.sort_unstable_by(|one, other| {
+            let key = |count: &pb::ConnectionCount| {
+                (
+                    count.accepted,
+                    count.port,
+                    count.remote_address.clone(),
+                    count.exe.clone(),
+                )
+            };
+            key(one).cmp(&key(other))
+        });
+        let rest = connections.split_off(connections.len().min(CONNECTIONS_MAX));
+        let first = pb::Rollup {
+            counts: counts_by_name(self.counts),
+            repeated_alerts: counts_by_name(self.repeated_alerts),
+            since_boot_ns: self.since.0,
+            recognised: counts_by_name(self.recognised),
+            repeated_findings: self
+                .repeated_findings
+                .into_iter()
+                .map(|((code, incident), count)| pb::FindingCount {
+                    code,
+                    incident,
+                    count,
+                })
+                .collect(),
+            connections,
+        };
+        let further = rest.chunks(CONNECTIONS_MAX).map(|connections| pb::Rollup {
+            since_boot_ns: self.since.0,
+            connections: connections.to_vec(),
+            ..pb::Rollup::default()
+        });
+        std::iter::once(first).chain(further).map(event).collect()
     }
+}
+
+fn counts_by_name(counts: BTreeMap<i32, u64>) -> Vec<pb::KindCount> {
+    counts
+        .into_iter()
+        .map(|(kind, count)| pb::KindCount {
+            kind: kind_name(kind),
+            count,
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,12 @@
 //! baseline is shown each behaviour as often as if it had been reported. An entry goes as soon as the norm that it
 //! was judged by is another one and does not hold it for expected any more, when its file turns out to be a
 //! sensitive one, when its container is described anew or ends, and after [`IDLE`] without use.
+//!
+//! Connections are entered alike, see [`connections`], but only what the baseline knows for certain.
+
+mod connections;
+
+pub use connections::Connections;
 
 use crate::identity::{Container, Placed};
 use crate::judge::baseline::NormInForce;
@@ -40,6 +46,8 @@ pub struct Recognised {
     pub container: Arc<Container>,
     /// Opens since the last time.
     pub opens: u64,
+    /// Connections since the last time.
+    pub connections: Vec<Connections>,
 }
 
 /// How the table is used.
@@ -77,6 +85,7 @@ struct Candidate {
 struct Group {
     container: Arc<Container>,
     entries: Vec<Entry>,
+    connections: connections::Entries,
     /// The norm that its entries were judged by, and that has the facts which they name by number.
     norm: Option<NormInForce>,
     swept: BootTime,
@@ -177,10 +186,7 @@ impl Known {
         fact: &Fact,
         judge: &mut Judge,
     ) {
-        let (Fact::Open { .. }, Act::Open(open)) = (fact, &observation.act) else {
-            return;
-        };
-        let (Some(id), now) = (open.id, observation.at) else {
+        let (Some(id), now) = (observation.act.id(), observation.at) else {
             return;
         };
         let Some(table) = &mut self.table else {
@@ -214,11 +220,19 @@ impl Known {
             Group {
                 container: Arc::clone(container),
                 entries: Vec::new(),
+                connections: connections::Entries::default(),
                 norm: judge.baselines().norm_of(container),
                 swept: now,
                 left: 0,
             }
         });
+        let shown = judge.baselines().course().at(now).seconds();
+        let Act::Open(open) = &observation.act else {
+            if !group.connections.enter(table, id, fact, now, shown) {
+                self.refused += 1;
+            }
+            return;
+        };
         let Some(what) = What::of(fact, group.norm.as_ref()) else {
             return;
         };
@@ -236,7 +250,7 @@ impl Known {
             place,
             counted: table.count(place) as u32,
             used: now.seconds(),
-            shown: judge.baselines().course().at(now).seconds(),
+            shown,
             fresh: false,
         };
         room::push(&mut group.entries, entry);
@@ -248,7 +262,7 @@ impl Known {
             if let Placed::Host(cgroup) | Placed::Container(cgroup, _) = placed
                 && let (Some(group), Some(table)) = (self.groups.get_mut(cgroup), &mut self.table)
             {
-                group.retain(table, |_, _| false);
+                group.clear(table);
                 if let Placed::Container(_, container) = placed {
                     group.container = Arc::clone(container);
                 }
@@ -279,6 +293,9 @@ impl Known {
                     entry.what = what;
                     judge.still_expects(&container, &fact)
                 });
+                group
+                    .connections
+                    .retain(table, |fact, used| judge.still_knows(&container, fact, now, used));
             }
         }
         // In a faster course more often, so that no sampling unit is passed over.
@@ -294,7 +311,7 @@ impl Known {
             if !due || looked_at >= SWEEP_ENTRIES {
                 break;
             }
-            looked_at += group.entries.len();
+            looked_at += group.entries.len() + group.connections.len();
             self.turns.rotate_left(1);
             taken.extend(group.sweep(table, judge, now));
         }
@@ -316,14 +333,18 @@ impl Known {
     pub fn forget(&mut self, cgroup: CgroupId) -> Option<Recognised> {
         let mut group = self.groups.remove(&cgroup)?;
         self.turns.retain(|turn| *turn != cgroup);
-        group.retain(self.table.as_mut()?, |_, _| false);
+        group.clear(self.table.as_mut()?);
         group.taken()
     }
 
     /// How much of the table is in use.
     pub fn usage(&self) -> KnownUse {
         KnownUse {
-            entries: self.groups.values().map(|group| group.entries.len()).sum(),
+            entries: self
+                .groups
+                .values()
+                .map(|group| group.entries.len() + group.connections.len())
+                .sum(),
             room: self.table.as_ref().map_or(0, KnownTable::entries),
             refused: self.refused,
         }
@@ -354,6 +375,7 @@ impl Group {
                 .fact(norm)
                 .is_some_and(|fact| judge.recognised_again(&container, &fact, now))
         });
+        self.connections.sweep(table, &container, judge, now);
         self.taken()
     }
 
@@ -379,11 +401,19 @@ impl Group {
         });
     }
 
+    /// Has nothing recognised of it any more; what was counted is taken over.
+    fn clear(&mut self, table: &mut KnownTable) {
+        self.retain(table, |_, _| false);
+        self.connections.retain(table, |_, _| false);
+    }
+
     fn taken(&mut self) -> Option<Recognised> {
         let opens = std::mem::take(&mut self.left);
-        (opens > 0).then(|| Recognised {
+        let connections = self.connections.take();
+        (opens > 0 || !connections.is_empty()).then(|| Recognised {
             container: Arc::clone(&self.container),
             opens,
+            connections,
         })
     }
 }

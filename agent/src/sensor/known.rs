@@ -5,16 +5,18 @@
 //! them remembers what it has read.
 
 use super::SensorError;
-use super::shared::no_map;
+use super::shared::{Shared, no_map, take};
 use crate::observation::ActId;
 use aya::Ebpf;
-use aya::maps::{Map, MapData};
-use norma_abi::{KNOWN_WAYS, KnownBucket, known_buckets};
+use aya::maps::{HashMap, Map, MapData};
+use norma_abi::{KNOWN_WAYS, KnownBucket, Traffic, known_buckets};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::os::fd::AsFd as _;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// BPF_ANY: insert or replace.
+const ANY: u64 = 0;
 /// A table of fewer buckets would not fill a page.
 const BUCKETS_MIN: u32 = 64;
 /// Part of the entries, in percent, that can be taken without trouble to find a free one.
@@ -28,6 +30,8 @@ pub struct KnownPlace(u32);
 pub struct KnownTable {
     buckets: NonNull<KnownBucket>,
     mask: u32,
+    /// What became of connections, by identity.
+    traffic: HashMap<MapData, u64, Shared<Traffic>>,
     /// Keeps the memory.
     _map: MapData,
 }
@@ -70,6 +74,7 @@ impl KnownTable {
         Ok(Self {
             buckets,
             mask: count - 1,
+            traffic: take(ebpf, "KNOWN_TRAFFIC")?,
             _map: map,
         })
     }
@@ -92,6 +97,40 @@ impl KnownTable {
             .and_then(|(first, _)| first)?;
         self.identity(place).store(id.0.get(), Ordering::Release);
         Some(place)
+    }
+
+    /// The same for a connection, whose end is counted from now on, too.
+    pub fn enter_connection(&mut self, id: ActId) -> Option<KnownPlace> {
+        let nothing = Shared(Traffic::default());
+        // First, so that the end of each that is recognised finds it.
+        self.traffic.insert(id.0.get(), nothing, ANY).ok()?;
+        let place = self.enter(id);
+        if place.is_none() {
+            self.forget_traffic(id);
+        }
+        place
+    }
+
+    /// Has nothing recognised by this entry any more, which is a connection's. The end of those that still go on is
+    /// reported; gives what became of the others.
+    pub fn clear_connection(&mut self, id: ActId, place: KnownPlace) -> Traffic {
+        self.clear(place);
+        let traffic = self.traffic(id);
+        self.forget_traffic(id);
+        traffic
+    }
+
+    /// What became of the connections that were recognised by this identity, since it was entered.
+    #[must_use]
+    pub fn traffic(&self, id: ActId) -> Traffic {
+        self.traffic
+            .get(&id.0.get(), ANY)
+            .map_or_else(|_| Traffic::default(), |Shared(traffic)| traffic)
+    }
+
+    fn forget_traffic(&mut self, id: ActId) {
+        // One that is not there is no error.
+        let _gone = self.traffic.remove(&id.0.get());
     }
 
     /// Where an identity stands.

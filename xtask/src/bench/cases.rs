@@ -65,6 +65,12 @@ pub const CASES: &[Case] = &[
         Some(600.0),
         &["connect", "accept"],
     ),
+    inside(
+        "tcp-known",
+        "the same with a known peer, counted",
+        Some(600.0),
+        &["connect", "accept"],
+    ),
     inside("udp", "socket + sendto + recv + close", None, &["udp"]),
     inside("udp-send", "sendto + recv, same socket", None, &["udp"]),
     inside("unix", "connect + accept + close, Unix socket", None, &["unix"]),

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 /// Short, since the load repeats itself.
 const LEARNING: Duration = Duration::from_secs(2);
-/// Modes of `norma-load` whose opens the kernel side recognises after a while.
-const KNOWN: &[&str] = &["open", "open-write"];
-/// Opens by which it is seen whether they are recognised: more than what else the machine does meanwhile.
+/// Modes of `norma-load` that the kernel side recognises after a while, and the kind of what it recognises.
+const KNOWN: &[(&str, &str)] = &[("open", "open"), ("open-write", "open"), ("tcp-known", "connect")];
+/// Operations by which it is seen whether they are recognised: more than what else the machine does meanwhile.
 const REPEATED: u64 = 1_000;
 const SLACK: Duration = Duration::from_secs(60);
 /// Room for the outbox of an agent that runs as long as this command.
@@ -94,18 +94,18 @@ impl<'a> Stage<'a> {
         self.agent.run(self.scratch)
     }
 
-    /// Has the container open what it opens until the kernel side recognises it. That the table has entries says
+    /// Has the container do what it does until the kernel side recognises it. That the table has entries says
     /// nothing: they may be those of another container of the machine, or of a single mode.
     pub fn repeat_until_known(&self) -> Result<()> {
-        for mode in KNOWN {
+        for (mode, kind) in KNOWN {
             wait_until(
                 &format!("the container's `{mode}` to be recognised"),
                 LEARNING + SLACK,
                 || {
                     let before = Counters::read(&self.agent)?;
                     self.container.burst(mode, REPEATED, 1)?;
-                    let opens = Counters::read(&self.agent)?.since(&before).of("open");
-                    Ok((opens.recognised >= REPEATED && opens.seen < REPEATED).then_some(()))
+                    let counted = Counters::read(&self.agent)?.since(&before).of(kind);
+                    Ok((counted.recognised >= REPEATED && counted.seen < REPEATED).then_some(()))
                 },
             )?;
         }
@@ -136,7 +136,7 @@ impl<'a> Stage<'a> {
                 cases.iter().any(|wanted| wanted.mode == case.mode) && case.place == Place::Container
             })
             .map(|case| case.mode)
-            .chain(KNOWN.iter().copied())
+            .chain(KNOWN.iter().map(|(mode, _)| *mode))
             .chain(["tcp"])
             .collect();
         wait_until("the baseline of the container", LEARNING + SLACK, || {

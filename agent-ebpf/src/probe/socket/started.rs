@@ -96,6 +96,7 @@ fn started(sock: Sock<true>, address: u64) -> u16 {
         action: ACTION_NONE,
         rule: 0,
         cookie: sock.cookie(),
+        identity: 0,
     };
     if record.body.local_port != 0 {
         record.body.local_addr = sock.local(false);

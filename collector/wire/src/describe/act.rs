@@ -7,8 +7,8 @@ mod socket;
 
 use super::prevented;
 use crate::pb::{
-    Connect, Coverage, Event, Exec, Exit, FileHash, Hash, KindCount, Listen, Loss, LossCause, Open, Process,
-    event::Detail,
+    Connect, ConnectionCount, Coverage, Event, Exec, Exit, FileHash, Hash, KindCount, Listen, Loss,
+    LossCause, Open, Process, event::Detail,
 };
 use std::time::Duration;
 
@@ -71,8 +71,12 @@ pub fn act(event: &Event) -> String {
             } else {
                 format!("; recognised in the kernel: {recognised}")
             };
+            let peers = match rollup.connections.len() {
+                0 => String::new(),
+                number => format!("; connections that are known with {number} peers and ports"),
+            };
             format!(
-                "nothing new in {}{recognised}{repeated}",
+                "nothing new in {}{recognised}{peers}{repeated}",
                 or_nothing(counts(&rollup.counts))
             )
         }
@@ -159,6 +163,8 @@ pub fn details(event: &Event) -> Vec<(&'static str, String)> {
         }
         Some(Detail::Open(open)) => facts.push(("flags", open.flags.join(" "))),
         Some(Detail::Rollup(rollup)) => {
+            let connections = rollup.connections.iter();
+            facts.extend(connections.map(|count| ("connections", connection_words(count))));
             for finding in &rollup.repeated_findings {
                 facts.push((
                     "repeated",
@@ -372,6 +378,34 @@ fn coverage_words(coverage: &Coverage) -> String {
             blind.join(", ")
         )
     }
+}
+
+fn connection_words(count: &ConnectionCount) -> String {
+    let address = &count.remote_address;
+    let peer = match (count.peer_name.as_str(), address.as_str()) {
+        ("", "") => format!("anywhere ({})", count.peer_kind),
+        ("", address) => address.to_owned(),
+        (name, address) => format!("{name} ({address})"),
+    };
+    let what = if count.accepted {
+        format!(
+            "{} accepted {} on port {} from {peer}",
+            count.exe, count.begun, count.port
+        )
+    } else {
+        format!(
+            "{} began {} to {peer} port {}",
+            count.exe, count.begun, count.port
+        )
+    };
+    let failed = match count.failed {
+        0 => String::new(),
+        failed => format!(", {failed} failed"),
+    };
+    format!(
+        "{what}; {} ended{failed}; {} bytes sent, {} received",
+        count.ended, count.sent, count.received
+    )
 }
 
 fn counts(counts: &[KindCount]) -> String {

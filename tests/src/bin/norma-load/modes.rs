@@ -51,6 +51,10 @@ impl Mode {
     }
 }
 
+/// Port of the listener whose connections a baseline can know, and how many there are to choose from.
+const KNOWN_PORT: u16 = 7_077;
+const KNOWN_PORTS: u16 = 16;
+
 const MODES: &[Mode] = &[
     mode("null", 4096, null),
     mode("stat", 2048, stat),
@@ -66,6 +70,7 @@ const MODES: &[Mode] = &[
     mode("map-code", 512, map_code),
     mode("connect", 16, connect),
     mode("tcp", 64, tcp),
+    mode("tcp-known", 64, tcp_known),
     mode("listen", 16, listen),
     mode("udp", 128, udp),
     mode("udp-send", 256, udp_send),
@@ -206,7 +211,19 @@ fn connect(site: &Site) -> Result<Box<Operation>> {
 /// The client lingers for no time, so it ends with a reset and leaves no TIME_WAIT behind: otherwise the
 /// search for a free port would get longer with each operation.
 fn tcp(_: &Site) -> Result<Box<Operation>> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    connections(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)
+}
+
+/// The same port each time, which a baseline can know; the next one where somebody has it.
+fn tcp_known(_: &Site) -> Result<Box<Operation>> {
+    let port = SocketAddr::from((Ipv4Addr::LOCALHOST, KNOWN_PORT));
+    let ports: Vec<SocketAddr> = (0..KNOWN_PORTS)
+        .map(|further| SocketAddr::new(port.ip(), port.port() + further))
+        .collect();
+    connections(TcpListener::bind(ports.as_slice())?)
+}
+
+fn connections(listener: TcpListener) -> Result<Box<Operation>> {
     let address = listener.local_addr()?;
     each(move || {
         let client = rustix::net::socket_with(
