@@ -22,7 +22,7 @@ const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
-/// Tasks of one processor that may be in the middle of a connect at once.
+/// Changes that may be described at once on one processor: packets come while others are.
 const SLOTS: u32 = 4;
 /// Multipath TCP also moves the TCP socket beneath it through the same states.
 const IPPROTO_MPTCP: u16 = 262;
@@ -37,14 +37,15 @@ struct Connect {
 struct Scratch {
     hold: Hold,
     words: Words,
-    record: Connect,
+    connect: Connect,
+    change: Change,
 }
 
 // SAFETY: it begins with its hold.
 unsafe impl Slot for Scratch {}
 
 #[map]
-static CONNECT_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+static STATE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 #[repr(C)]
 struct Listen {
@@ -111,7 +112,7 @@ fn changed(ctx: &BtfTracePointContext) {
 #[inline(always)]
 fn connect(sock: Sock<true>, family: u16, protocol: u16) {
     let cgroup = emit::current_cgroup_typed();
-    let slot = slot::claim(SLOTS, |number| CONNECT_SCRATCH.get_ptr_mut(number));
+    let slot = slot::claim(SLOTS, |number| STATE_SCRATCH.get_ptr_mut(number));
     emit::within(slot, cgroup, KIND_CONNECT, |scratch| {
         let remote_addr = sock.remote();
         let (remote_port, cookie) = (sock.remote_port(), sock.cookie());
@@ -127,7 +128,7 @@ fn connect(sock: Sock<true>, family: u16, protocol: u16) {
             Recognised::Yes(_) => return Some(()),
             Recognised::No(identity) => identity,
         };
-        scratch.record.body = ConnectBody {
+        scratch.connect.body = ConnectBody {
             remote_addr,
             local_addr: sock.local(is_mapped(&remote_addr)),
             remote_port,
@@ -139,9 +140,9 @@ fn connect(sock: Sock<true>, family: u16, protocol: u16) {
             cookie,
             identity,
         };
-        emit::describe(&mut scratch.record.header, cgroup, 0);
+        emit::describe(&mut scratch.connect.header, cgroup, 0);
         let len = size_of::<Connect>() as u64;
-        emit::submit(&raw mut scratch.record.header, KIND_CONNECT, len);
+        emit::submit(&raw mut scratch.connect.header, KIND_CONNECT, len);
         Some(())
     });
 }
@@ -177,28 +178,30 @@ fn change(sock: Sock<true>, family: u16, protocol: u16, op: u32, flags: u32, res
     if op == SOCKET_CLOSED && connection::is_over(cgroup, cookie, was_established, &stream) {
         return;
     }
-    let mut record = MaybeUninit::<Change>::zeroed();
-    // SAFETY: integers only, for which zeros are values.
-    let record = unsafe { record.assume_init_mut() };
-    let remote_addr = sock.remote();
-    record.body = SocketBody {
-        op,
-        result,
-        flags,
-        family,
-        socket_type: sock.kind(),
-        remote_addr,
-        local_addr: sock.local(is_mapped(&remote_addr)),
-        remote_port: u32::from(sock.remote_port()),
-        local_port: u32::from(stream.local_port),
-        protocol: u32::from(protocol),
-        path_len: 0,
-        cookie,
-        sent: stream.sent,
-        received: stream.received,
-        identity: 0,
-    };
-    emit::stamp(&mut record.header, cgroup, 0);
-    record.header.net_ns = sock.net_ns();
-    emit::submit(&raw mut record.header, KIND_SOCKET, size_of::<Change>() as u64);
+    let slot = slot::claim(SLOTS, |number| STATE_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, cgroup, KIND_SOCKET, |scratch| {
+        let remote_addr = sock.remote();
+        let record = &mut scratch.change;
+        record.body = SocketBody {
+            op,
+            result,
+            flags,
+            family,
+            socket_type: sock.kind(),
+            remote_addr,
+            local_addr: sock.local(is_mapped(&remote_addr)),
+            remote_port: u32::from(sock.remote_port()),
+            local_port: u32::from(stream.local_port),
+            protocol: u32::from(protocol),
+            path_len: 0,
+            cookie,
+            sent: stream.sent,
+            received: stream.received,
+            identity: 0,
+        };
+        emit::stamp_nobody(&mut record.header, cgroup);
+        record.header.net_ns = sock.net_ns();
+        emit::submit(&raw mut record.header, KIND_SOCKET, size_of::<Change>() as u64);
+        Some(())
+    });
 }

@@ -34,10 +34,11 @@ struct Behaviours {
     alerts: HashMap<u64, Alert>,
 }
 
-/// One that was no alert.
+/// One that was no alert. There are hundreds of thousands.
 #[derive(Clone, Copy)]
 struct Quiet {
-    reported: BootTime,
+    /// In seconds since boot.
+    reported: u32,
     /// When the baseline was shown it, in seconds of the course of learning.
     observed: u32,
     /// It will be judged so again: it is expected, and not only learned.
@@ -145,7 +146,7 @@ impl Said {
                 forget_older_half(&mut behaviours.quiet, |quiet| quiet.reported);
                 behaviours.alerts.remove(&key);
                 let quiet = Quiet {
-                    reported: at,
+                    reported: at.seconds(),
                     observed: judged.course.seconds(),
                     settled: judged.settled,
                     ordinary: judged.ordinary,
@@ -163,11 +164,11 @@ impl Behaviours {
 }
 
 /// Makes room where there are as many as are remembered.
-fn forget_older_half<T>(all: &mut HashMap<u64, T>, reported: impl Fn(&T) -> BootTime) {
+fn forget_older_half<T, When: Copy + Ord>(all: &mut HashMap<u64, T>, reported: impl Fn(&T) -> When) {
     if all.len() < REMEMBERED {
         return;
     }
-    let mut times: Vec<BootTime> = all.values().map(&reported).collect();
+    let mut times: Vec<When> = all.values().map(&reported).collect();
     let middle = times.len() / 2;
     let (_, median, _) = times.select_nth_unstable(middle);
     let median = *median;
