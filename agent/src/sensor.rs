@@ -32,7 +32,7 @@ use crate::observation::CgroupId;
 use attach::{Attached, Link};
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, EbpfLoader};
-use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings};
+use norma_abi::{ARGV_MAX, Counters, EXEC_SLOTS, KINDS, LossKey, Settings, WANT_KNOWN_CONNECTIONS};
 use object::{Cast, Numbers};
 use passed::PassedOver;
 pub use rings::RingFill;
@@ -88,7 +88,7 @@ impl Default for SensorConfig {
             ring_bytes: 8 << 20,
             reserved_ring_bytes: 4 << 20,
             argv_bytes: ARGV_MAX as u32,
-            wants: 0,
+            wants: WANT_KNOWN_CONNECTIONS,
             known: 300_000,
             wanted: Wanted::default(),
         }

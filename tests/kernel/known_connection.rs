@@ -1,7 +1,7 @@
 //! Connections that are known are counted with their bytes; what only looks like one of them is reported.
 
 use crate::watch::{Group, Watch, scope};
-use norma_abi::{KIND_CONNECT, KIND_SOCKET, SCOPE_ANY, SCOPE_RECOGNISE, Traffic, WANT_KNOWN_CONNECTIONS};
+use norma_abi::{KIND_CONNECT, KIND_SOCKET, SCOPE_ANY, SCOPE_RECOGNISE, Traffic};
 use norma_agent::identity::Hierarchy;
 use norma_agent::observation::{Act, ActId, CgroupId, Endpoint, Observation, SocketOp};
 use norma_agent::sensor::{Controls, KnownPlace, KnownTable, SensorConfig, Wanted};
@@ -37,7 +37,6 @@ impl Scene {
     fn start() -> Option<Self> {
         let names = ["connect", "accept", "close"].map(str::to_owned);
         let mut watch = Watch::with(&SensorConfig {
-            wants: WANT_KNOWN_CONNECTIONS,
             wanted: Wanted::Only(names.into()),
             ..SensorConfig::default()
         })?;

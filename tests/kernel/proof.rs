@@ -10,7 +10,7 @@ mod compare;
 mod told;
 
 use crate::watch::Watch;
-use norma_abi::{WANT_ENVIRONMENT, WANT_FAILED_OPENS};
+use norma_abi::{WANT_ENVIRONMENT, WANT_FAILED_OPENS, WANT_KNOWN_CONNECTIONS};
 use norma_agent::sensor::SensorConfig;
 use norma_rig::deed::{self, Deed, Truth, technique};
 use norma_rig::skip::skipped;
@@ -59,7 +59,7 @@ fn capabilities_have_the_names_that_the_agent_gives_them() {
 #[test]
 fn every_deed_is_seen_as_the_report_says() {
     let config = SensorConfig {
-        wants: WANT_ENVIRONMENT | WANT_FAILED_OPENS,
+        wants: WANT_ENVIRONMENT | WANT_FAILED_OPENS | WANT_KNOWN_CONNECTIONS,
         ..SensorConfig::default()
     };
     let Some(mut watch) = Watch::with(&config) else {

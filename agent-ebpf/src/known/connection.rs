@@ -67,8 +67,14 @@ impl Connection {
 
     #[inline(always)]
     fn recognise(&self, words: &mut Words, cgroup: u64, alone: bool, way: u64, peer: [u8; 16]) -> Recognised {
-        if !settings::wants(WANT_KNOWN_CONNECTIONS)
-            || settings::known_mask() == 0
+        if !settings::wants(WANT_KNOWN_CONNECTIONS) {
+            return Recognised::No(0);
+        }
+        if !settings::socket_cookies() {
+            // The number is that of another socket before, whose end may not have been told.
+            let _ = KNOWN_SOCKETS.remove(&self.cookie);
+        }
+        if settings::known_mask() == 0
             || self.socket_cgroup != cgroup
             || self.cookie == 0
             || self.protocol != IPPROTO_TCP

@@ -11,7 +11,6 @@ use crate::turn::turns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
-use core::mem::MaybeUninit;
 use norma_abi::{
     ACTION_NONE, ConnectBody, Header, KIND_CONNECT, KIND_LISTEN, KIND_SOCKET, ListenBody, SCOPE_MUTE_SOCKET,
     SOCKET_CLOSED, SOCKET_ESTABLISHED, SOCKET_RESULT, SOCKET_WAS_ESTABLISHED, SocketBody, WANT_CLOSE,
@@ -38,6 +37,7 @@ struct Scratch {
     hold: Hold,
     words: Words,
     connect: Connect,
+    listen: Listen,
     change: Change,
 }
 
@@ -79,15 +79,13 @@ fn changed(ctx: &BtfTracePointContext) {
     }
     let sock = Sock::<true>(ctx.arg::<*const u8>(0) as u64);
     let family = sock.family();
-    let protocol = sock.protocol();
-    if (family != AF_INET && family != AF_INET6) || protocol == IPPROTO_MPTCP {
+    if (family != AF_INET && family != AF_INET6) || sock.protocol() == IPPROTO_MPTCP {
         return;
     }
-    let protocol = if protocol == 0 { IPPROTO_TCP } else { protocol };
     if state == TCP_SYN_SENT {
-        connect(sock, family, protocol);
+        connect(sock);
     } else if state == TCP_LISTEN {
-        listen(sock, family, protocol);
+        listen(sock);
     } else if before == TCP_SYN_RECV {
         // Who accepts it is seen there; what it needs is a number, by which its end is put down to it.
         sock.cookie();
@@ -103,14 +101,25 @@ fn changed(ctx: &BtfTracePointContext) {
             // Given up before anybody answered: the outcome is not an error of the connection.
             flags = 0;
         }
-        change(sock, family, protocol, SOCKET_CLOSED, flags, result);
+        change(sock, SOCKET_CLOSED, flags, result);
     } else {
-        change(sock, family, protocol, SOCKET_ESTABLISHED, SOCKET_RESULT, 0);
+        change(sock, SOCKET_ESTABLISHED, SOCKET_RESULT, 0);
     }
 }
 
+/// IPPROTO_*; of TCP, some kernels do not tell.
 #[inline(always)]
-fn connect(sock: Sock<true>, family: u16, protocol: u16) {
+fn protocol(sock: Sock<true>) -> u16 {
+    match sock.protocol() {
+        0 => IPPROTO_TCP,
+        protocol => protocol,
+    }
+}
+
+// A call of its own each, as what the three need on the stack is together more than there is.
+
+#[inline(never)]
+fn connect(sock: Sock<true>) {
     let cgroup = emit::current_cgroup_typed();
     let slot = slot::claim(SLOTS, |number| STATE_SCRATCH.get_ptr_mut(number));
     emit::within(slot, cgroup, KIND_CONNECT, |scratch| {
@@ -119,7 +128,7 @@ fn connect(sock: Sock<true>, family: u16, protocol: u16) {
         let connection = Connection {
             remote: remote_addr,
             port: remote_port,
-            protocol,
+            protocol: protocol(sock),
             cookie,
             socket_cgroup: sock.cgroup(),
         };
@@ -133,8 +142,8 @@ fn connect(sock: Sock<true>, family: u16, protocol: u16) {
             local_addr: sock.local(is_mapped(&remote_addr)),
             remote_port,
             local_port: sock.local_port(),
-            family,
-            protocol,
+            family: sock.family(),
+            protocol: protocol(sock),
             action: ACTION_NONE,
             rule: 0,
             cookie,
@@ -147,24 +156,27 @@ fn connect(sock: Sock<true>, family: u16, protocol: u16) {
     });
 }
 
-#[inline(always)]
-fn listen(sock: Sock<true>, family: u16, protocol: u16) {
-    let mut record = MaybeUninit::<Listen>::zeroed();
-    // SAFETY: integers only, for which zeros are values.
-    let record = unsafe { record.assume_init_mut() };
-    record.body = ListenBody {
-        local_addr: sock.local(false),
-        local_port: sock.local_port(),
-        family,
-        protocol,
-        reserved: 0,
-    };
-    emit::describe(&mut record.header, emit::current_cgroup_typed(), 0);
-    emit::submit(&raw mut record.header, KIND_LISTEN, size_of::<Listen>() as u64);
+#[inline(never)]
+fn listen(sock: Sock<true>) {
+    let cgroup = emit::current_cgroup_typed();
+    let slot = slot::claim(SLOTS, |number| STATE_SCRATCH.get_ptr_mut(number));
+    emit::within(slot, cgroup, KIND_LISTEN, |scratch| {
+        let record = &mut scratch.listen;
+        record.body = ListenBody {
+            local_addr: sock.local(false),
+            local_port: sock.local_port(),
+            family: sock.family(),
+            protocol: protocol(sock),
+            reserved: 0,
+        };
+        emit::describe(&mut record.header, cgroup, 0);
+        emit::submit(&raw mut record.header, KIND_LISTEN, size_of::<Listen>() as u64);
+        Some(())
+    });
 }
 
-#[inline(always)]
-fn change(sock: Sock<true>, family: u16, protocol: u16, op: u32, flags: u32, result: i32) {
+#[inline(never)]
+fn change(sock: Sock<true>, op: u32, flags: u32, result: i32) {
     let cgroup = sock.cgroup();
     if rules::is_muted(cgroup, SCOPE_MUTE_SOCKET) {
         return;
@@ -186,13 +198,13 @@ fn change(sock: Sock<true>, family: u16, protocol: u16, op: u32, flags: u32, res
             op,
             result,
             flags,
-            family,
+            family: sock.family(),
             socket_type: sock.kind(),
             remote_addr,
             local_addr: sock.local(is_mapped(&remote_addr)),
             remote_port: u32::from(sock.remote_port()),
             local_port: u32::from(stream.local_port),
-            protocol: u32::from(protocol),
+            protocol: u32::from(protocol(sock)),
             path_len: 0,
             cookie,
             sent: stream.sent,
