@@ -67,19 +67,20 @@ impl Connection {
 
     #[inline(always)]
     fn recognise(&self, words: &mut Words, cgroup: u64, alone: bool, way: u64, peer: [u8; 16]) -> Recognised {
-        if !settings::wants(WANT_KNOWN_CONNECTIONS) {
+        if !settings::wants(WANT_KNOWN_CONNECTIONS)
+            || settings::known_mask() == 0
+            || self.cookie == 0
+            || !rules::recognises(self.socket_cgroup)
+        {
             return Recognised::No(0);
         }
-        if !settings::socket_cookies() {
-            // The number is that of another socket before, whose end may not have been told.
+        // The kernel may have passed over the end of what the socket was before, or of another socket that had its number.
+        if KNOWN_SOCKETS.get_ptr(&self.cookie).is_some() {
             let _ = KNOWN_SOCKETS.remove(&self.cookie);
         }
-        if settings::known_mask() == 0
-            || self.socket_cgroup != cgroup
-            || self.cookie == 0
+        if self.socket_cgroup != cgroup
             || self.protocol != IPPROTO_TCP
             || self.port == DNS_PORT
-            || !rules::recognises(cgroup)
             || !words.actor(cgroup)
         {
             return Recognised::No(0);
