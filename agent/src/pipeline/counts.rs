@@ -330,6 +330,47 @@ mod tests {
     use norma_abi::{KIND_CONNECT, KIND_EXEC};
 
     #[test]
+    fn many_peers_are_told_in_several_roll_ups_and_none_is_left_out() {
+        let peers = 2 * CONNECTIONS_MAX + 1;
+        let fact = |number: usize| Fact::Connect {
+            exe: "/usr/bin/app".into(),
+            peer: std::net::Ipv4Addr::from(0x0a00_0000 + number as u32).into(),
+            names: crate::judge::PeerNames::default(),
+            port: 443,
+            udp: false,
+        };
+        let mut rollup = Rollup {
+            container: None,
+            since: BootTime(1),
+            counts: BTreeMap::new(),
+            repeated_alerts: BTreeMap::new(),
+            recognised: BTreeMap::new(),
+            repeated_findings: BTreeMap::new(),
+            connections: (0..peers)
+                .map(|number| (fact(number), (1, Traffic::default())))
+                .collect(),
+        };
+        rollup.add_recognised(Kind::Connect, peers as u64);
+        let events = rollup.into_events(BootTime(2), &WallClock::new(0));
+        let told: Vec<&pb::Rollup> = events
+            .iter()
+            .filter_map(|event| match &event.detail {
+                Some(Detail::Rollup(rollup)) => Some(rollup),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told.len(), 3);
+        assert!(told.iter().all(|rollup| rollup.since_boot_ns == 1));
+        assert_eq!(told.iter().filter(|rollup| !rollup.counts.is_empty()).count(), 1);
+        let addresses: std::collections::BTreeSet<&str> = told
+            .iter()
+            .flat_map(|rollup| &rollup.connections)
+            .map(|count| count.remote_address.as_str())
+            .collect();
+        assert_eq!(addresses.len(), peers);
+    }
+
+    #[test]
     fn what_was_passed_over_is_told_once_and_is_nobodys() {
         let (exec, connect) = (usize::from(KIND_EXEC), usize::from(KIND_CONNECT));
         let mut counts = KernelCounts::default();
