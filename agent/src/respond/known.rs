@@ -11,6 +11,7 @@
 //! Connections are entered alike, see [`connections`], but only what the baseline knows for certain.
 
 mod connections;
+mod usage;
 
 pub use connections::Connections;
 
@@ -25,6 +26,7 @@ use norma_baseline::room;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use usage::{Due, Moment, Usage};
 
 /// How long an act is watched before it is entered; sensitive files are looked up every second.
 const PROBATION: Duration = Duration::from_secs(3);
@@ -101,12 +103,7 @@ struct Entry {
     place: KnownPlace,
     /// Lower half of the count as it was taken over last.
     counted: u32,
-    /// When it was last found used, in seconds since boot.
-    used: u32,
-    /// When the baseline was shown it, in seconds of the course in which it learns.
-    shown: u32,
-    /// It was used, and it was not looked at yet whether the baseline is to be shown it.
-    fresh: bool,
+    usage: Usage,
 }
 
 /// What is done.
@@ -249,9 +246,7 @@ impl Known {
             dev: open.file.dev,
             place,
             counted: table.count(place) as u32,
-            used: now.seconds(),
-            shown,
-            fresh: false,
+            usage: Usage::new(now.seconds(), shown),
         };
         room::push(&mut group.entries, entry);
     }
@@ -293,9 +288,9 @@ impl Known {
                     entry.what = what;
                     judge.still_expects(&container, &fact)
                 });
-                group
-                    .connections
-                    .retain(table, |fact, used| judge.still_knows(&container, fact, now, used));
+                group.connections.retain(table, now.seconds(), |fact, used| {
+                    judge.still_knows(&container, fact, now, used)
+                });
             }
         }
         // In a faster course more often, so that no sampling unit is passed over.
@@ -355,27 +350,23 @@ impl Group {
     /// Takes over what was counted, shows the baseline what it has not seen for a while, and drops what is not used.
     fn sweep(&mut self, table: &mut KnownTable, judge: &mut Judge, now: BootTime) -> Option<Recognised> {
         self.swept = now;
-        let (at, learned_at) = (now.seconds(), judge.baselines().course().at(now).seconds());
-        let (container, stands_for) = (
-            Arc::clone(&self.container),
-            judge.baselines().stands_for().as_secs(),
-        );
+        let moment = Moment {
+            at: now.seconds(),
+            learned_at: judge.baselines().course().at(now).seconds(),
+            stands_for: judge.baselines().stands_for(),
+        };
+        let container = Arc::clone(&self.container);
         self.retain(table, |entry, norm| {
-            if judge.is_sensitive(container.cgroup, entry.file()) {
-                return false;
-            }
-            if !std::mem::take(&mut entry.fresh) {
-                return u64::from(at.saturating_sub(entry.used)) < IDLE.as_secs();
-            }
-            if u64::from(learned_at.saturating_sub(entry.shown)) < stands_for {
-                return true;
-            }
-            entry.shown = learned_at;
-            entry
-                .fact(norm)
-                .is_some_and(|fact| judge.recognised_again(&container, &fact, now))
+            !judge.is_sensitive(container.cgroup, entry.file())
+                && match entry.usage.look(moment) {
+                    Due::Nothing => true,
+                    Due::Drop => false,
+                    Due::Show => entry
+                        .fact(norm)
+                        .is_some_and(|fact| judge.recognised_again(&container, &fact, now)),
+                }
         });
-        self.connections.sweep(table, &container, judge, now);
+        self.connections.sweep(table, &container, judge, now, moment);
         self.taken()
     }
 
@@ -404,7 +395,7 @@ impl Group {
     /// Has nothing recognised of it any more; what was counted is taken over.
     fn clear(&mut self, table: &mut KnownTable) {
         self.retain(table, |_, _| false);
-        self.connections.retain(table, |_, _| false);
+        self.connections.retain(table, self.swept.seconds(), |_, _| false);
     }
 
     fn taken(&mut self) -> Option<Recognised> {
@@ -425,8 +416,7 @@ impl Entry {
         let since = count.wrapping_sub(self.counted);
         if since > 0 {
             self.counted = count;
-            self.used = at;
-            self.fresh = true;
+            self.usage.renew(at);
             *sum += u64::from(since);
         }
     }

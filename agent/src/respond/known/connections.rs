@@ -3,7 +3,7 @@
 //! What was counted is told by peer, with the bytes. A peer that goes by another name than it did when it was judged, be it
 //! that the name was resolved anew or that another workload has the address now, is to be judged anew.
 
-use super::IDLE;
+use super::usage::{Due, Moment, Usage};
 use crate::identity::Container;
 use crate::judge::{Fact, Judge};
 use crate::observation::{ActId, BootTime};
@@ -40,12 +40,7 @@ struct Entry {
     /// The count and the traffic as they were taken over last.
     begun: u64,
     traffic: Traffic,
-    /// When it was last found used, in seconds since boot.
-    used: u32,
-    /// When the baseline was shown it, in seconds of the course in which it learns.
-    shown: u32,
-    /// It was used, and it was not looked at yet whether the baseline is to be shown it.
-    fresh: bool,
+    usage: Usage,
 }
 
 impl Entries {
@@ -76,9 +71,7 @@ impl Entries {
             place,
             begun: table.count(place),
             traffic: Traffic::default(),
-            used: now.seconds(),
-            shown,
-            fresh: false,
+            usage: Usage::new(now.seconds(), shown),
         });
         true
     }
@@ -91,30 +84,22 @@ impl Entries {
         container: &Arc<Container>,
         judge: &mut Judge,
         now: BootTime,
+        moment: Moment,
     ) {
-        let at = now.seconds();
-        let learned_at = judge.baselines().course().at(now).seconds();
-        let stands_for = judge.baselines().stands_for().as_secs();
-        self.retain_entries(table, at, |entry| {
-            if !judge.still_knows(container, &entry.fact, now, entry.fresh) {
-                return false;
-            }
-            if !std::mem::take(&mut entry.fresh) {
-                return u64::from(at.saturating_sub(entry.used)) < IDLE.as_secs();
-            }
-            if u64::from(learned_at.saturating_sub(entry.shown)) < stands_for {
-                return true;
-            }
-            entry.shown = learned_at;
-            judge.recognised_again(container, &entry.fact, now)
+        self.retain_entries(table, moment.at, |entry| {
+            judge.still_knows(container, &entry.fact, now, entry.usage.is_fresh())
+                && match entry.usage.look(moment) {
+                    Due::Nothing => true,
+                    Due::Drop => false,
+                    Due::Show => judge.recognised_again(container, &entry.fact, now),
+                }
         });
     }
 
     /// Takes over what was counted, and keeps the entries that `keep` wants, which is given what they are and whether they
     /// were used.
-    pub fn retain(&mut self, table: &mut KnownTable, mut keep: impl FnMut(&Fact, bool) -> bool) {
-        let at = self.entries.iter().map(|entry| entry.used).max().unwrap_or(0);
-        self.retain_entries(table, at, |entry| keep(&entry.fact, entry.fresh));
+    pub fn retain(&mut self, table: &mut KnownTable, at: u32, mut keep: impl FnMut(&Fact, bool) -> bool) {
+        self.retain_entries(table, at, |entry| keep(&entry.fact, entry.usage.is_fresh()));
     }
 
     /// What was counted since the last time.
@@ -144,8 +129,7 @@ impl Entry {
         let since = begun.wrapping_sub(self.begun);
         let came = less(traffic, self.traffic);
         if since > 0 {
-            self.used = at;
-            self.fresh = true;
+            self.usage.renew(at);
         }
         (self.begun, self.traffic) = (begun, traffic);
         (since > 0 || came != Traffic::default()).then(|| Connections {
