@@ -277,17 +277,7 @@ impl Rollup {
             .iter()
             .map(|(fact, (begun, traffic))| crate::event::connections(fact, *begun, traffic))
             .collect();
-        connections.sort_unstable_by(|one, other| {
-            let key = |count: &pb::ConnectionCount| {
-                (
-                    count.accepted,
-                    count.port,
-                    count.remote_address.clone(),
-                    count.exe.clone(),
-                )
-            };
-            key(one).cmp(&key(other))
-        });
+        connections.sort_unstable_by(|one, other| in_order(one).cmp(&in_order(other)));
         let rest = connections.split_off(connections.len().min(CONNECTIONS_MAX));
         let first = pb::Rollup {
             counts: counts_by_name(self.counts),
@@ -312,6 +302,11 @@ impl Rollup {
         });
         std::iter::once(first).chain(further).map(event).collect()
     }
+}
+
+/// By what connections are put in order: so that the same ones always are in the same.
+fn in_order(count: &pb::ConnectionCount) -> (bool, u32, &str, &str) {
+    (count.accepted, count.port, &count.remote_address, &count.exe)
 }
 
 fn counts_by_name(counts: BTreeMap<i32, u64>) -> Vec<pb::KindCount> {
